@@ -1,0 +1,197 @@
+"""What the rest of holdfast asks of a bus: durable subjects with compare-and-set, timers, work items, and requests.
+
+Two implementations, one conformance suite (`tests/bus`): `jetstream` over a real server, `memory` for users' tests.
+A bus is bound to one project. Every coroutine may raise `ConnectError` (no connection), `Unanswered` (the outcome is
+unknown) or another `BusError`; only what differs is said at each method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple, Protocol, TypeAlias
+
+from holdfast.core.model import Instant, Seconds
+from holdfast.wire.subjects import Stream, Subjects
+
+
+class Message(NamedTuple):
+    """A stored message."""
+
+    subject: str
+    data: bytes
+    seq: int
+    """Its sequence in its stream, from 1."""
+    time: Instant
+    """When it was stored, by the server's clock."""
+
+
+class Item(NamedTuple):
+    """A delivered work item; whoever has it must settle, release or extend it before its consumer's ack wait ends."""
+
+    subject: str
+    data: bytes
+    seq: int
+    time: Instant
+    deliveries: int
+    """How often it was delivered, this time included. After a server crash it may start again at 1."""
+    token: str
+    """Where it is acknowledged; any client of the project may do so."""
+
+
+class Publication(NamedTuple):
+    """One message of a batch."""
+
+    subject: str
+    data: bytes
+    expect: int | None = None
+
+
+class ConsumerState(NamedTuple):
+    """Where a work consumer stands."""
+
+    name: str
+    pending: int
+    """Stored and not yet delivered."""
+    delivered: int
+    """Delivered and not yet settled."""
+    paused: bool
+
+
+Handler: TypeAlias = Callable[[Item], None]
+"""Called in the event loop for each item, in order; it must not block and not raise."""
+
+Listener: TypeAlias = Callable[[str, bytes], None]
+"""Called in the event loop with subject and data of a message that is not stored."""
+
+Responder: TypeAlias = Callable[[bytes], Awaitable[bytes]]
+"""Answers a request; what it raises is logged and answered as an internal error."""
+
+
+class Puller(Protocol):
+    """A standing demand for work items of one consumer."""
+
+    def want(self, count: int) -> None:
+        """Ask for so many further items; they come to the handler as they become ready.
+
+        The bus keeps asking, over reconnects and restarts of the server, until they have come. At no time are more
+        delivered than asked for.
+        """
+
+    async def stop(self) -> None:
+        """Ask for no more; an item that is on its way is released. Idempotent."""
+
+
+class Bus(Protocol):
+    """A project's messages."""
+
+    subjects: Subjects
+
+    async def publish(self, subject: str, data: bytes, *, expect: int | None = None, dedupe: str | None = None) -> int:
+        """Store a message and return its sequence; durable when it returns.
+
+        Args:
+            expect: compare-and-set: the last sequence on this subject must be this one (0: none).
+            dedupe: an id; a second message with it within the stream's window (two minutes) is not stored again.
+
+        Raises:
+            Fenced: another sequence than expected; nothing was stored.
+            Unanswered: it may or may not be stored, now or a moment later. Repeating with the same `expect` is safe.
+        """
+
+    async def publish_many(self, messages: list[Publication]) -> list[int | Exception]:
+        """Store several, pipelined, not atomic: for each the sequence or what `publish` would raise, in order."""
+
+    async def publish_at(self, subject: str, data: bytes, *, due: Instant, target: str) -> int:
+        """Store a timer: at `due` the server stores `data` on `target` (same stream) and removes the timer.
+
+        A later timer on the same subject replaces this one. Fires up to 0.25 s late, never early; one that is due in
+        the past fires at once. Survives restarts of everything.
+        """
+
+    async def last(self, stream: Stream, subject: str) -> Message | None:
+        """The last message on a subject (no wildcard), or None."""
+
+    async def latest(self, stream: Stream, filter: str) -> list[Message]:
+        """The last message of each subject that matches, ordered by sequence."""
+
+    async def read(self, stream: Stream, filter: str, *, first: int = 1, limit: int | None = None) -> list[Message]:
+        """The messages whose subject matches the filter, from sequence `first` on, in stream order."""
+
+    async def last_seq(self, stream: Stream) -> int:
+        """The stream's last sequence ever given out; 0 for an empty stream that never held a message."""
+
+    async def delete(self, stream: Stream, seq: int) -> bool:
+        """Delete one message; False where it was not there."""
+
+    async def purge(self, stream: Stream, filter: str) -> int:
+        """Delete all messages whose subject matches the filter; returns how many there were."""
+
+    def follow(
+        self, stream: Stream, filter: str, *, first: int, idle: Seconds = 0.2, most: int = 2000
+    ) -> AsyncIterator[list[Message]]:
+        """Every message from sequence `first` on, in order, each once, for ever: also across reconnects.
+
+        Yields lists of 1 to `most` messages as they arrive; what has arrived is yielded at once. An empty list says:
+        all that the stream held when the following began has been yielded (once), and again after each `idle` seconds
+        without a message.
+        """
+
+    async def ensure_consumer(self, queue: str, priority: int, *, limit: int | None = None) -> str:
+        """Create the work consumer of a queue and priority, or change its limit; returns its name. Idempotent.
+
+        Args:
+            limit: at most so many items delivered and not settled, over all workers; None: as it stands, or unlimited.
+        """
+
+    async def pull(self, consumer: str, handler: Handler) -> Puller:
+        """Begin to take work items; nothing comes before `Puller.want`. One consumer may be pulled by many."""
+
+    def settle(self, token: str) -> None:
+        """The item is done with. At most once: it may be delivered again after a crash, so the journal decides."""
+
+    def release(self, token: str) -> None:
+        """Deliver the item again at once, to anybody."""
+
+    def extend(self, token: str) -> None:
+        """The item is still worked on: its ack wait begins anew."""
+
+    async def pause(self, queue: str, *, paused: bool) -> None:
+        """Deliver nothing of the queue's consumers, or again; survives restarts. Also for consumers made later."""
+
+    async def consumers(self) -> list[ConsumerState]:
+        """All work consumers of the project."""
+
+    async def put(self, what: str, name: str, data: bytes, *, ttl: Seconds | None = None) -> int:
+        """Set a control value (`Subjects.control`), the only one kept on its subject; `ttl` (at least 1 s) ends it."""
+
+    def send(self, subject: str, data: bytes) -> None:
+        """Tell whoever listens just now; not stored."""
+
+    async def listen(self, subject: str, listener: Listener) -> Callable[[], Awaitable[None]]:
+        """Hear messages that are sent, published, or (under `live`) published again; returns how to stop."""
+
+    async def request(self, subject: str, data: bytes, *, timeout: Seconds = 5.0) -> bytes:
+        """Ask whoever serves the subject.
+
+        Raises:
+            DaemonUnavailable: nobody serves it.
+            Refused: the responder refused or failed.
+        """
+
+    async def serve(self, subject: str, responder: Responder) -> Callable[[], Awaitable[None]]:
+        """Answer requests on a subject; of several that serve it one gets each request. Returns how to stop."""
+
+    def on_reconnect(self, call: Callable[[], None]) -> None:
+        """Have something called after each reconnect: what was sent meanwhile was not heard."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server answers, as far as is known."""
+
+    async def close(self) -> None:
+        """Deliver what was sent and disconnect. Idempotent."""
+
+
+def consumer_name(queue: str, priority: int) -> str:
+    """The name of the work consumer of a queue and priority."""
+    return f"ready-{queue}-{priority}"

@@ -1,0 +1,108 @@
+"""What must follow from where a run stands: derived from the fold, idempotent, so a crash in between repairs itself.
+
+Whoever appended the entry carries the effects out and then acknowledges the work item. Where that one died, whoever
+looks at the run next derives the same effects and carries out what is missing: an effect that leaves a trace in the
+run's own journal (`Offer`, `Arm`) is gone from the list once the trace is there; the others may be repeated.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from holdfast.core.model import Instant, Run, State
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """Publish a work item."""
+
+    run: str
+    queue: str
+    priority: int
+    first: int
+    cause: int
+    """Sequence of the run's log that asks for it; makes a repetition harmless."""
+
+
+class Arm(msgspec.Struct, frozen=True):
+    """Publish the timer that makes the run ready."""
+
+    run: str
+    queue: str
+    priority: int
+    first: int
+    due: Instant
+
+
+class Disarm(msgspec.Struct, frozen=True):
+    """Remove the run's timers."""
+
+    run: str
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    """Append that the run is cancelled: it was asked for, and nobody holds it."""
+
+    run: str
+
+
+class Tell(msgspec.Struct, frozen=True):
+    """Tell the parent how this run ended."""
+
+    parent: str
+    key: str
+
+
+class PutLetter(msgspec.Struct, frozen=True):
+    """Publish the run's dead letter."""
+
+    run: str
+    queue: str
+
+
+class DropLetter(msgspec.Struct, frozen=True):
+    """Remove the run's dead letter."""
+
+    run: str
+    queue: str
+
+
+Effect: TypeAlias = Offer | Arm | Disarm | Cancel | Tell | PutLetter | DropLetter
+"""Everything that can follow."""
+
+
+def effects(run: Run) -> tuple[Effect, ...]:
+    """What must follow from where the run stands, in the order in which to do it."""
+    match run.state:
+        case State.QUEUED | State.WAITING | State.RETRYING | State.DELAYED if run.cancel_requested:
+            return (Cancel(run.id),)
+        case State.QUEUED if not run.offered:
+            return (*_letter_gone(run), _offer(run))
+        case State.WAITING if run.resumable and not run.offered:
+            return (_offer(run),)
+        case State.RETRYING if not run.armed and run.due is not None:
+            return (Arm(run.id, run.queue, run.priority, run.first, run.due),)
+        case State.DEAD:
+            return (*_told(run), PutLetter(run.id, run.queue))
+        case State.FAILED:
+            return (*_told(run), DropLetter(run.id, run.queue))
+        case State.CANCELLED:
+            return (Disarm(run.id), *_told(run))
+        case State.COMPLETED | State.EXPIRED | State.TIMED_OUT:
+            return _told(run)
+        case _:
+            return ()
+
+
+def _offer(run: Run) -> Offer:
+    return Offer(run.id, run.queue, run.priority, run.first, run.last)
+
+
+def _letter_gone(run: Run) -> tuple[DropLetter, ...]:
+    """A run that is queued without a work item was retried by an operator: its letter, if any, is answered."""
+    return (DropLetter(run.id, run.queue),)
+
+
+def _told(run: Run) -> tuple[Tell, ...]:
+    return () if run.parent is None else (Tell(run.parent.run, run.parent.key),)

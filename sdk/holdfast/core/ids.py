@@ -1,0 +1,38 @@
+"""Identifiers of runs: ULIDs (https://github.com/ulid/spec), 26 characters of Crockford's base 32, time first.
+
+Time-ordered ids keep the history's files sorted; derived ids make a repeated trigger create nothing.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+LENGTH = 26
+_VALUES = {letter: value for value, letter in enumerate(ALPHABET)}
+
+
+def make(at: float, entropy: bytes) -> str:
+    """A ULID of an instant (seconds since the epoch) and 10 bytes of randomness."""
+    if len(entropy) != 10:
+        raise ValueError(f"a ULID takes 10 bytes of randomness, found {len(entropy)}")
+    number = (int(at * 1000) & (1 << 48) - 1) << 80 | int.from_bytes(entropy)
+    return "".join(ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def derive(at: float, *parts: str) -> str:
+    """The ULID of an instant and a cause: the same parts at the same instant give the same id."""
+    return make(at, blake2b("\0".join(parts).encode(), digest_size=10).digest())
+
+
+def instant(run: str) -> float:
+    """When an id was made, in seconds since the epoch, to the millisecond."""
+    number = 0
+    for letter in run[:10]:
+        number = number << 5 | _VALUES[letter]
+    return (number & (1 << 48) - 1) / 1000
+
+
+def is_run_id(text: str) -> bool:
+    """Whether the text has the form of a run's id."""
+    return len(text) == LENGTH and all(letter in _VALUES for letter in text)

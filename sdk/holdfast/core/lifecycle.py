@@ -1,0 +1,297 @@
+"""What each entry does to a run: one table of what is legal, one function that moves it, one that folds a history.
+
+`advance` raises `IllegalEntry` and changes nothing where the table says no. `apply` takes a whole stored message and is
+total: what is illegal there is skipped, because the journal may hold what a worker wrote that no longer had the run, a
+work item offered twice, or a message to a run that had ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import NamedTuple, assert_never
+
+from msgspec.structs import replace
+
+from holdfast.core.entries import (
+    HOLDERS_OWN,
+    AttemptFailed,
+    AttemptInterrupted,
+    AttemptResumed,
+    AttemptStarted,
+    CancelRequested,
+    ChildEnded,
+    ChildTriggered,
+    Entry,
+    LetterDropped,
+    Offered,
+    RunCancelled,
+    RunCompleted,
+    RunCreated,
+    RunDead,
+    RunRetried,
+    StepCompleted,
+    StepFailed,
+    StepRetried,
+    StepStarted,
+    StepVolatile,
+    Suspended,
+)
+from holdfast.core.model import FINAL, ErrorInfo, Holder, Run, State
+
+_LIVE = frozenset(State) - FINAL
+_RUNNING = frozenset({State.RUNNING})
+_ANY = frozenset(State)
+
+ACCEPTED_IN: dict[type[Entry], frozenset[State]] = {
+    RunCreated: frozenset(),
+    Offered: _ANY,
+    AttemptStarted: frozenset({State.QUEUED, State.RETRYING}),
+    AttemptResumed: frozenset({State.QUEUED}),
+    StepStarted: _RUNNING,
+    StepCompleted: _RUNNING,
+    StepFailed: _RUNNING,
+    StepRetried: _RUNNING,
+    StepVolatile: _RUNNING,
+    ChildTriggered: _RUNNING,
+    Suspended: _RUNNING,
+    AttemptFailed: _RUNNING,
+    AttemptInterrupted: _RUNNING,
+    RunCompleted: _RUNNING,
+    RunDead: frozenset({State.RUNNING, State.QUEUED}),
+    RunCancelled: frozenset({State.DELAYED, State.QUEUED, State.RUNNING, State.WAITING, State.RETRYING}),
+    RunRetried: frozenset({State.DEAD, State.FAILED, State.CANCELLED}),
+    LetterDropped: frozenset({State.DEAD}),
+    CancelRequested: _ANY,
+    ChildEnded: _ANY,
+}
+"""In which states of an existing run an entry is legal. `RunCreated` is legal only where there is no run yet."""
+
+
+class IllegalEntry(Exception):
+    """An entry that the run's state does not accept; nothing was changed."""
+
+
+def advance(run: Run | None, entry: Entry) -> Run:
+    """The run after one entry.
+
+    Raises:
+        IllegalEntry: the run's state does not accept it, or an attempt's number is not the expected one.
+    """
+    if run is None:
+        if isinstance(entry, RunCreated):
+            return _created(entry)
+        raise IllegalEntry(f"{type(entry).__name__}: expected RunCreated first")
+    if run.state not in ACCEPTED_IN[type(entry)]:
+        raise IllegalEntry(f"{type(entry).__name__} is not accepted while {run.state} (run {run.id})")
+    return _moved(run, entry)
+
+
+def _created(entry: RunCreated) -> Run:
+    return Run(
+        id=entry.run,
+        task=entry.task,
+        queue=entry.queue,
+        priority=entry.priority,
+        state=State.QUEUED if entry.due is None else State.DELAYED,
+        created_at=entry.at,
+        payload=entry.payload,
+        retry=entry.retry,
+        parent=entry.parent,
+        due=entry.due,
+    )
+
+
+def _moved(run: Run, entry: Entry) -> Run:
+    match entry:
+        case StepCompleted() | StepFailed() | StepVolatile():
+            return replace(run, steps=run.steps + 1)
+        case StepStarted() | StepRetried() | ChildTriggered():
+            return run
+        case Offered():
+            return _offered(run)
+        case AttemptStarted():
+            if not run.fresh or entry.attempt != run.attempt + 1:
+                raise _wrong_attempt(run, entry.attempt)
+            return replace(
+                _held(run, entry),
+                started_at=run.started_at or entry.at,
+                max_interruptions=entry.max_interruptions,
+            )
+        case AttemptResumed():
+            if run.fresh or entry.attempt != run.attempt:
+                raise _wrong_attempt(run, entry.attempt)
+            return _held(run, entry)
+        case Suspended():
+            return replace(
+                run, state=State.WAITING, holder=None, offered=False, waits=frozenset(entry.waits), interruptions=0
+            )
+        case AttemptFailed():
+            return replace(
+                run,
+                state=State.RETRYING,
+                holder=None,
+                offered=False,
+                armed=False,
+                due=entry.due,
+                fresh=True,
+                error=entry.error,
+                spent=run.spent + entry.spent,
+                interruptions=0,
+            )
+        case AttemptInterrupted():
+            return replace(
+                run, state=State.QUEUED, holder=None, interruptions=run.interruptions + (not entry.polite)
+            )
+        case RunCompleted():
+            if run.cancel_requested:
+                return _ended(run, State.CANCELLED, entry.at, reason="cancelled during its last step")
+            return _ended(run, State.COMPLETED, entry.at, result=entry.result)
+        case RunDead():
+            return replace(_ended(run, State.DEAD, entry.at, reason=entry.reason), error=entry.error)
+        case RunCancelled():
+            return _ended(run, State.CANCELLED, entry.at, reason=entry.reason)
+        case RunRetried():
+            return replace(
+                run,
+                state=State.QUEUED,
+                offered=False,
+                armed=False,
+                due=None,
+                fresh=True,
+                spent=0,
+                interruptions=0,
+                error=None,
+                reason="",
+                result=None,
+                finished_at=None,
+                cancel_requested=False,
+                waits=frozenset(),
+                arrived=frozenset() if entry.from_start else run.arrived,
+                steps=0 if entry.from_start else run.steps,
+                payload=run.payload if entry.payload is None else entry.payload,
+            )
+        case LetterDropped():
+            return replace(run, state=State.FAILED)
+        case CancelRequested():
+            return run if run.final else replace(run, cancel_requested=True)
+        case ChildEnded():
+            return run if run.final else replace(run, arrived=run.arrived | {entry.key})
+        case RunCreated():
+            raise IllegalEntry(f"RunCreated: run {run.id} exists")
+        case _:
+            assert_never(entry)
+
+
+def _wrong_attempt(run: Run, found: int) -> IllegalEntry:
+    expected = f"a new attempt {run.attempt + 1}" if run.fresh else f"attempt {run.attempt} resumed"
+    return IllegalEntry(f"run {run.id}: expected {expected}, found attempt {found}")
+
+
+def _offered(run: Run) -> Run:
+    if run.final:
+        return run
+    if run.state in (State.DELAYED, State.RETRYING):
+        return replace(run, state=State.QUEUED, offered=True, armed=False, due=None)
+    if run.resumable:
+        return replace(run, state=State.QUEUED, offered=True, waits=frozenset())
+    return replace(run, offered=True) if run.state is State.QUEUED else run
+
+
+def _held(run: Run, claim: AttemptStarted | AttemptResumed) -> Run:
+    return replace(
+        run,
+        state=State.RUNNING,
+        attempt=claim.attempt,
+        fresh=False,
+        holder=Holder(worker=claim.worker, nonce=claim.nonce, item=claim.item),
+        offered=run.offered or bool(claim.item),
+        due=None,
+        armed=False,
+        waits=frozenset(),
+    )
+
+
+def _ended(run: Run, state: State, at: float, *, result: bytes | None = None, reason: str = "") -> Run:
+    return replace(
+        run,
+        state=state,
+        holder=None,
+        offered=False,
+        armed=False,
+        due=None,
+        waits=frozenset(),
+        finished_at=at,
+        result=result,
+        reason=reason,
+        error=None if state is State.COMPLETED else run.error,
+    )
+
+
+def interruption(run: Run, at: float, reason: str, *, polite: bool = False) -> AttemptInterrupted | RunDead:
+    """The entry that takes a run from its holder: back to the queue, or dead where it did so too often."""
+    if polite or run.interruptions < run.max_interruptions:
+        return AttemptInterrupted(at=at, reason=reason, polite=polite)
+    text = f"interrupted {run.interruptions + 1} times in attempt {run.attempt}, the last time: {reason}"
+    return RunDead(at=at, error=ErrorInfo(type="holdfast.Poison", message=text), reason="poison")
+
+
+class Kind(StrEnum):
+    """Which of a run's subjects a message was stored on."""
+
+    READY = "ready"
+    LOG = "log"
+    IN = "in"
+    TIMER = "timer"
+
+
+class Record(NamedTuple):
+    """One stored message of a run."""
+
+    seq: int
+    """Its sequence in the journal stream."""
+    kind: Kind
+    writer: str
+    """Nonce of the claim that wrote it; empty off the log or where nobody held the run."""
+    entries: tuple[Entry, ...]
+
+
+def apply(run: Run | None, record: Record) -> Run | None:
+    """The run after one stored message; what is illegal in it is skipped."""
+    for entry in record.entries:
+        run = _try(run, entry, record)
+    if run is None:
+        return None
+    if record.kind is Kind.LOG:
+        return replace(run, last=record.seq)
+    if record.kind is Kind.READY:
+        return _try(run, Offered(run=run.id, first=run.first), record)
+    if record.kind is Kind.TIMER and run.state in (State.DELAYED, State.RETRYING):
+        return replace(run, armed=True)
+    return run
+
+
+def _try(run: Run | None, entry: Entry, record: Record) -> Run | None:
+    if record.kind is Kind.LOG and run is not None and not _may_write(run, entry, record.writer):
+        return run
+    try:
+        moved = advance(run, entry)
+    except IllegalEntry:
+        return run
+    return replace(moved, first=record.seq) if run is None else moved
+
+
+def _may_write(run: Run, entry: Entry, writer: str) -> bool:
+    """Whether the writer may: a holder's entry carries the nonce of the claim that holds the run."""
+    if isinstance(entry, AttemptStarted | AttemptResumed):
+        return entry.nonce == writer
+    if isinstance(entry, HOLDERS_OWN):
+        return run.holder is not None and run.holder.nonce == writer
+    return True
+
+
+def fold(records: Iterable[Record], run: Run | None = None) -> Run | None:
+    """The run after these messages, in stream order; None where none of them creates it."""
+    for record in records:
+        run = apply(run, record)
+    return run

@@ -1,0 +1,173 @@
+"""What a run is: its states, its policies, and the folded run itself."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeAlias
+
+import msgspec
+
+Instant: TypeAlias = float
+"""Seconds since the Unix epoch, UTC."""
+
+Seconds: TypeAlias = float
+"""A duration in seconds."""
+
+
+class State(StrEnum):
+    """Where a run stands. `lifecycle.ACCEPTED_IN` says which entry is legal in which state."""
+
+    DELAYED = "delayed"
+    """Created with a delay; its timer has not fired."""
+    QUEUED = "queued"
+    """Has a work item; nobody holds it."""
+    RUNNING = "running"
+    """A worker holds it."""
+    WAITING = "waiting"
+    """Suspended at its last checkpoint until something arrives; holds no slot."""
+    RETRYING = "retrying"
+    """An attempt failed; its timer has not fired."""
+    COMPENSATING = "compensating"
+    """Ended badly; the undos of its steps run."""
+    COMPLETED = "completed"
+    """Final: it has a result."""
+    FAILED = "failed"
+    """Final: it failed, and an operator dropped its dead letter."""
+    DEAD = "dead"
+    """Final: it failed, and its dead letter waits for an operator."""
+    CANCELLED = "cancelled"
+    """Final: somebody cancelled it."""
+    EXPIRED = "expired"
+    """Final: its time to live passed before it started."""
+    TIMED_OUT = "timed_out"
+    """Final: a deadline passed."""
+
+
+FINAL = frozenset({State.COMPLETED, State.FAILED, State.DEAD, State.CANCELLED, State.EXPIRED, State.TIMED_OUT})
+"""The states that only an operator's retry leaves."""
+
+UNHELD = frozenset({State.DELAYED, State.QUEUED, State.WAITING, State.RETRYING})
+"""The states of a live run that no worker holds: whoever moves it appends with compare-and-set."""
+
+FIRST_PRIORITY, LAST_PRIORITY, DEFAULT_PRIORITY = 0, 9, 5
+
+MAX_INTERRUPTIONS = 5
+"""How often an attempt may take its worker down before the run counts as poison."""
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """When a failed attempt is tried again.
+
+    The delay after failed attempt n (from 1) is `min(max_timeout, r * min_timeout * factor ** (n - 1))`, with r
+    uniform in [1, 2) when `jitter` is on, else 1.
+    """
+
+    max_attempts: int = 3
+    """At least 1 (no retry), at most 250."""
+    factor: float = 2.0
+    min_timeout: Seconds = 1.0
+    max_timeout: Seconds = 60.0
+    jitter: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_attempts <= 250:
+            raise ValueError(f"Retry: max_attempts is from 1 (no retry) to 250, found {self.max_attempts}")
+        if self.factor <= 0:
+            raise ValueError(f"Retry: factor is above 0, found {self.factor}")
+        if not 0 <= self.min_timeout <= self.max_timeout:
+            raise ValueError(
+                f"Retry: 0 <= min_timeout <= max_timeout expected, found {self.min_timeout} and {self.max_timeout}"
+            )
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, array_like=True):
+    """An exception as the journal keeps it."""
+
+    type: str
+    """Qualified name of its class, e.g. `payments.CardDeclined`."""
+    message: str
+    traceback: str = ""
+    """The user's own frames, formatted as Python prints them; empty where there are none."""
+    value: bytes | None = None
+    """The exception itself in the value codec, to be raised again; None where it has no exact round trip."""
+
+
+class Parent(msgspec.Struct, frozen=True, array_like=True):
+    """The run that awaits this one."""
+
+    run: str
+    key: str
+    """The parent's checkpoint that this run's end resolves."""
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """The worker that holds a run."""
+
+    worker: str
+    nonce: str
+    """Random per claim: every batch of the attempt carries it."""
+    item: str
+    """Where the work item is acknowledged; empty where the holder kept none."""
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A run, folded from its entries. Only `lifecycle` makes a new one."""
+
+    id: str
+    task: str
+    queue: str
+    priority: int
+    state: State
+    created_at: Instant
+    first: int = 0
+    """Stream sequence of the run's first message: where reading it begins."""
+    last: int = 0
+    """Stream sequence of the last message on its log subject; what the next append expects. 0: none yet."""
+    payload: bytes = b""
+    """The arguments by name, in the value codec."""
+    retry: Retry | None = None
+    """The policy that the trigger named; None: the task's own."""
+    parent: Parent | None = None
+    due: Instant | None = None
+    """When a delayed or retrying run becomes ready."""
+    offered: bool = False
+    """Whether a live work item stands for it."""
+    armed: bool = False
+    """Whether the timer for `due` stands in the stream."""
+    attempt: int = 0
+    """Number of the current or last attempt; rises by one with each."""
+    spent: int = 0
+    """Failed attempts that count against the policy."""
+    interruptions: int = 0
+    """Impolite interruptions since the last attempt that ended by itself."""
+    max_interruptions: int = MAX_INTERRUPTIONS
+    fresh: bool = True
+    """Whether the next claim begins a new attempt (else it resumes the current one)."""
+    holder: Holder | None = None
+    """Who holds it; set exactly while it is running."""
+    started_at: Instant | None = None
+    """First start of its first attempt."""
+    finished_at: Instant | None = None
+    result: bytes | None = None
+    """In the value codec; set when completed."""
+    error: ErrorInfo | None = None
+    """The last error; kept while retrying, cleared by success."""
+    reason: str = ""
+    """Why it is dead or cancelled, in plain words."""
+    cancel_requested: bool = False
+    steps: int = 0
+    """Recorded outcomes."""
+    waits: frozenset[str] = frozenset()
+    """Keys it is suspended on."""
+    arrived: frozenset[str] = frozenset()
+    """Keys of waits whose outcome has come in."""
+
+    @property
+    def final(self) -> bool:
+        """Whether it has ended."""
+        return self.state in FINAL
+
+    @property
+    def resumable(self) -> bool:
+        """Whether something it is suspended on has arrived."""
+        return self.state is State.WAITING and not self.waits.isdisjoint(self.arrived)

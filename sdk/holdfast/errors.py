@@ -1,0 +1,159 @@
+"""Everything that holdfast raises, in one tree.
+
+    HoldfastError
+    ├── ConfigError            holdfast.toml, an environment variable or an option is wrong
+    ├── DefinitionError        a task or step is declared in a way that can't work
+    │   ├── DuplicateTask      two tasks have the same id
+    │   ├── SourceUnavailable  the source of a task can't be read or no longer fits the running code
+    │   └── TaskImportError    a task module failed to import
+    ├── PayloadError           a payload does not fit the task's signature
+    ├── EncodeError            a value has no exact round trip (the step becomes volatile; a payload or result is refused)
+    ├── UnknownTask            nobody serves or knows a task of this id
+    ├── UnknownRun             no run of this id in the journal
+    ├── RunStateError          the run's state does not allow what was asked
+    ├── RunFailed              the awaited run ended without a result
+    │   ├── ChildFailed        ... it was a child run, awaited by its parent
+    │   └── RunWasCancelled    ... because it was cancelled
+    ├── ConnectError           the server or the daemon can't be reached
+    │   └── DaemonUnavailable  the server answers, the daemon does not
+    ├── ServerError            the embedded nats-server can't start or is unfit
+    ├── BusError               the bus refused or did not answer
+    │   ├── Fenced             somebody else appended to the run since we looked: it is theirs now
+    │   └── Unanswered         no answer in time: the outcome is unknown until it is read
+    └── Refused                the daemon refused a request, with its reason
+    Abort, RetryAfter, Snooze  raised by user code: what shall happen to this attempt
+
+Each message says what was expected, what was found and what to do. Attributes keep the parts.
+"""
+
+from __future__ import annotations
+
+
+class HoldfastError(Exception):
+    """Anything that holdfast itself raises."""
+
+
+class ConfigError(HoldfastError):
+    """The configuration is wrong; the message names the key, the value and the nearest right one."""
+
+
+class DefinitionError(HoldfastError):
+    """A task or step is declared in a way that can't work; raised at import."""
+
+
+class DuplicateTask(DefinitionError):
+    """Two tasks have the same id."""
+
+
+class SourceUnavailable(DefinitionError):
+    """The source of a task can't be read, so its awaits can't become checkpoints."""
+
+
+class TaskImportError(DefinitionError):
+    """A task module failed to import."""
+
+
+class PayloadError(HoldfastError):
+    """A payload does not fit the task's signature; never retried."""
+
+
+class EncodeError(HoldfastError):
+    """A value can't be stored so that it comes back the same."""
+
+
+class UnknownTask(HoldfastError):
+    """No task of this id is known here."""
+
+
+class UnknownRun(HoldfastError):
+    """No run of this id is in the journal."""
+
+
+class RunStateError(HoldfastError):
+    """The run's state does not allow what was asked."""
+
+
+class RunFailed(HoldfastError):
+    """The run ended without a result."""
+
+    def __init__(self, message: str, *, run: str, state: str, error_type: str = "", traceback: str = "") -> None:
+        super().__init__(message)
+        self.run = run
+        """The run's id."""
+        self.state = state
+        """Its final state."""
+        self.error_type = error_type
+        """Qualified name of the exception's class in the task, or empty."""
+        self.traceback = traceback
+        """The task's own traceback as text, or empty."""
+
+
+class ChildFailed(RunFailed):
+    """A child run that its parent awaits ended without a result."""
+
+
+class RunWasCancelled(RunFailed):
+    """The awaited run was cancelled."""
+
+
+class ConnectError(HoldfastError):
+    """The server can't be reached, or refused the credentials."""
+
+
+class DaemonUnavailable(ConnectError):
+    """The server answers, the daemon does not: runs go on, questions and commands wait."""
+
+
+class ServerError(HoldfastError):
+    """The embedded nats-server can't start, or the server found is not fit."""
+
+
+class BusError(HoldfastError):
+    """The bus refused an operation."""
+
+
+class Fenced(BusError):
+    """A compare-and-set found another last sequence than expected: somebody else wrote."""
+
+    def __init__(self, subject: str, *, expected: int, found: int | None) -> None:
+        super().__init__(f"{subject}: expected last sequence {expected}, found {found if found is not None else 'another'}")
+        self.subject = subject
+        self.expected = expected
+        self.found = found
+        """The last sequence that the server named, or None where it does not say."""
+
+
+class Unanswered(BusError):
+    """No answer in time: whether it was done is unknown until it is read."""
+
+
+class Refused(HoldfastError):
+    """The daemon refused a request."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+        """A stable word: `not_found`, `bad_request`, `conflict`, `internal`."""
+
+
+class Abort(Exception):
+    """Raised by a task: this run has failed, do not retry.
+
+    Example: `raise Abort("card stolen")`.
+    """
+
+
+class RetryAfter(Exception):
+    """Raised by a task: this attempt has failed, retry after so many seconds whatever the policy's cap."""
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        super().__init__(message or f"retry after {seconds:g} s")
+        self.seconds = seconds
+
+
+class Snooze(Exception):
+    """Raised by a task: come back after so many seconds; this attempt does not count."""
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        super().__init__(message or f"snoozed for {seconds:g} s")
+        self.seconds = seconds

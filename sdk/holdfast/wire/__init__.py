@@ -1,0 +1,1 @@
+"""How things look on the wire: subjects, the journal's messages, values, and the daemon's requests and replies."""

@@ -1,0 +1,119 @@
+"""The subjects of a project, made and read in one place. DESIGN: section "Messages of a project".
+
+    hf.<p>.j.<run>.ready.<queue>.<priority>    work items (the first is RunCreated itself)
+    hf.<p>.j.<run>.log                         the run's entries, compare-and-set on the last one
+    hf.<p>.j.<run>.in                          what others tell the run
+    hf.<p>.j.<run>.timer.<name>                message schedules whose target is ready or in
+    hf.<p>.dlq.<queue>.<run>                   dead letters
+    hf.<p>.evt.<name...>                       events, from anyone
+    hf.<p>.log.<task>.<run>                    output of user code
+    hf.<p>.ctl.<what>.<name>                   settings and presence, one message a subject
+    hf.<p>.live.<run>.<log|in>                 the journal's log and in messages again, at most once
+    hf.<p>.api.<name>                          the daemon's services
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import NamedTuple
+
+from holdfast.core.lifecycle import Kind
+
+TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
+"""What may stand between two dots: ids of tasks, queues, projects, workers."""
+
+
+class Stream(StrEnum):
+    """A project's streams; the value is the suffix of `HF_<project>`."""
+
+    JOURNAL = ""
+    EVENTS = "_EVENTS"
+    LOGS = "_LOGS"
+    CONTROL = "_CONTROL"
+
+    def of(self, project: str) -> str:
+        """The stream's name on the server."""
+        return f"HF_{project}{self.value}"
+
+
+class Parsed(NamedTuple):
+    """A journal subject, read."""
+
+    run: str
+    kind: Kind
+    queue: str = ""
+    priority: int = -1
+
+
+class Subjects:
+    """The subjects of one project."""
+
+    def __init__(self, project: str) -> None:
+        self.project = project
+        self.root = f"hf.{project}"
+        self.journal = f"{self.root}.j.>"
+        self.events = f"{self.root}.evt.>"
+        self.letters = f"{self.root}.dlq.>"
+        self._j = f"{self.root}.j."
+        self._skip = len(self._j)
+
+    def of_run(self, run: str) -> str:
+        """Everything of one run."""
+        return f"{self._j}{run}.>"
+
+    def ready(self, run: str, queue: str, priority: int) -> str:
+        return f"{self._j}{run}.ready.{queue}.{priority}"
+
+    def log(self, run: str) -> str:
+        return f"{self._j}{run}.log"
+
+    def inbox(self, run: str) -> str:
+        return f"{self._j}{run}.in"
+
+    def timer(self, run: str, name: str) -> str:
+        return f"{self._j}{run}.timer.{name}"
+
+    def ready_of(self, queue: str, priority: int) -> str:
+        """The work items of one queue and priority: the filter of its consumer."""
+        return f"{self._j}*.ready.{queue}.{priority}"
+
+    def letter(self, queue: str, run: str) -> str:
+        return f"{self.root}.dlq.{queue}.{run}"
+
+    def event(self, name: str) -> str:
+        return f"{self.root}.evt.{name}"
+
+    def output(self, task: str, run: str) -> str:
+        """Log lines of user code; `*` for either gives the filter."""
+        return f"{self.root}.log.{task}.{run}"
+
+    def control(self, what: str, name: str) -> str:
+        return f"{self.root}.ctl.{what}.{name}"
+
+    def live(self, run: str, kind: Kind) -> str:
+        """Where a log or in message is published again as it is stored, at most once."""
+        return f"{self.root}.live.{run}.{kind}"
+
+    def api(self, name: str) -> str:
+        return f"{self.root}.api.{name}"
+
+    def parse(self, subject: str) -> Parsed:
+        """Read a journal subject.
+
+        Raises:
+            ValueError: it is none of this project's.
+        """
+        if not subject.startswith(self._j):
+            raise ValueError(f"expected a subject under {self._j[:-1]}, found {subject}")
+        tokens = subject[self._skip :].split(".")
+        match tokens:
+            case [run, "log"]:
+                return Parsed(run, Kind.LOG)
+            case [run, "in"]:
+                return Parsed(run, Kind.IN)
+            case [run, "ready", queue, priority]:
+                return Parsed(run, Kind.READY, queue, int(priority))
+            case [run, "timer", _]:
+                return Parsed(run, Kind.TIMER)
+        raise ValueError(f"expected a journal subject, found {subject}")
