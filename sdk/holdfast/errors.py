@@ -7,13 +7,14 @@
     │   ├── SourceUnavailable  the source of a task can't be read or no longer fits the running code
     │   └── TaskImportError    a task module failed to import
     ├── PayloadError           a payload does not fit the task's signature
-    ├── EncodeError            a value has no exact round trip (the step becomes volatile; a payload or result is refused)
+    ├── EncodeError            a value has no exact round trip (the step is volatile, a payload or result refused)
     ├── UnknownTask            nobody serves or knows a task of this id
     ├── UnknownRun             no run of this id in the journal
     ├── RunStateError          the run's state does not allow what was asked
     ├── RunFailed              the awaited run ended without a result
     │   ├── ChildFailed        ... it was a child run, awaited by its parent
     │   └── RunWasCancelled    ... because it was cancelled
+    ├── RecordedError          stands for a recorded exception that can't be rebuilt as its own class
     ├── ConnectError           the server or the daemon can't be reached
     │   └── DaemonUnavailable  the server answers, the daemon does not
     ├── ServerError            the embedded nats-server can't start or is unfit
@@ -96,6 +97,17 @@ class RunWasCancelled(RunFailed):
     """The awaited run was cancelled."""
 
 
+class RecordedError(HoldfastError):
+    """Stands for a recorded exception that can't be rebuilt: its class is local, or its arguments don't encode."""
+
+    def __init__(self, error_type: str, message: str) -> None:
+        super().__init__(f"{error_type}: {message}" if message else error_type)
+        self.error_type = error_type
+        """Qualified name of the exception's class."""
+        self.message = message
+        """What the exception said."""
+
+
 class ConnectError(HoldfastError):
     """The server can't be reached, or refused the credentials."""
 
@@ -116,7 +128,9 @@ class Fenced(BusError):
     """A compare-and-set found another last sequence than expected: somebody else wrote."""
 
     def __init__(self, subject: str, *, expected: int, found: int | None) -> None:
-        super().__init__(f"{subject}: expected last sequence {expected}, found {found if found is not None else 'another'}")
+        super().__init__(
+            f"{subject}: expected last sequence {expected}, found {found if found is not None else 'another'}"
+        )
         self.subject = subject
         self.expected = expected
         self.found = found

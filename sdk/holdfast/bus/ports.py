@@ -7,11 +7,22 @@ unknown) or another `BusError`; only what differs is said at each method.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple, Protocol, TypeAlias
 
 from holdfast.core.model import Instant, Seconds
+from holdfast.errors import BusError
 from holdfast.wire.subjects import Stream, Subjects
+
+ACK_WAIT: Seconds = 10.0
+"""How long an item may stay unsettled before it is delivered again."""
+
+DUPLICATE_WINDOW: Seconds = 120.0
+"""How long a stream remembers the ids that messages are deduplicated by."""
+
+MAX_PAYLOAD = 8 << 20
+"""Bytes of the largest message, where the server is configured as holdfast does it."""
 
 
 class Message(NamedTuple):
@@ -190,6 +201,21 @@ class Bus(Protocol):
 
     async def close(self) -> None:
         """Deliver what was sent and disconnect. Idempotent."""
+
+
+_LITERAL = re.compile(r"[^\s.*>]+(?:\.[^\s.*>]+)*\Z")
+
+
+def check_subject(subject: str) -> None:
+    """Raises: BusError: a message can't be published under this."""
+    if _LITERAL.match(subject) is None:
+        raise BusError(f"expected a subject without wildcards, spaces and empty tokens, found {subject!r}")
+
+
+def check_dedupe(dedupe: str) -> None:
+    """Raises: BusError: messages can't be deduplicated by this."""
+    if not dedupe.isprintable() or dedupe != dedupe.strip() or not dedupe:
+        raise BusError(f"expected a printable id without outer spaces to dedupe by, found {dedupe!r}")
 
 
 def consumer_name(queue: str, priority: int) -> str:

@@ -35,10 +35,12 @@ class Arm(msgspec.Struct, frozen=True):
     due: Instant
 
 
-class Disarm(msgspec.Struct, frozen=True):
-    """Remove the run's timers."""
+class Withdraw(msgspec.Struct, frozen=True):
+    """Remove the run's timers, and its work item where no attempt has begun."""
 
     run: str
+    item: int | None
+    """Sequence of the work item, or None where workers know the run."""
 
 
 class Cancel(msgspec.Struct, frozen=True):
@@ -68,7 +70,7 @@ class DropLetter(msgspec.Struct, frozen=True):
     queue: str
 
 
-Effect: TypeAlias = Offer | Arm | Disarm | Cancel | Tell | PutLetter | DropLetter
+Effect: TypeAlias = Offer | Arm | Withdraw | Cancel | Tell | PutLetter | DropLetter
 """Everything that can follow."""
 
 
@@ -88,7 +90,7 @@ def effects(run: Run) -> tuple[Effect, ...]:
         case State.FAILED:
             return (*_told(run), DropLetter(run.id, run.queue))
         case State.CANCELLED:
-            return (Disarm(run.id), *_told(run))
+            return (Withdraw(run.id, run.first if run.attempt == 0 else None), *_told(run))
         case State.COMPLETED | State.EXPIRED | State.TIMED_OUT:
             return _told(run)
         case _:

@@ -139,6 +139,8 @@ class AttemptFailed(msgspec.Struct, frozen=True, array_like=True, tag=12):
     """When the next attempt becomes ready."""
     spent: bool = True
     """False for a snooze: it does not count against the policy."""
+    fatal: tuple[str, ...] = ()
+    """Checkpoints whose exception ended the attempt: the next one runs these again instead of raising it again."""
 
 
 class AttemptInterrupted(msgspec.Struct, frozen=True, array_like=True, tag=13):
@@ -164,6 +166,8 @@ class RunDead(msgspec.Struct, frozen=True, array_like=True, tag=15):
     error: ErrorInfo
     reason: str
     """`attempts used up`, `aborted`, `payload`, `poison`, `not retried`, `result`."""
+    fatal: tuple[str, ...] = ()
+    """As in `AttemptFailed`, for an operator's retry."""
 
 
 class RunCancelled(msgspec.Struct, frozen=True, array_like=True, tag=16):
@@ -171,6 +175,9 @@ class RunCancelled(msgspec.Struct, frozen=True, array_like=True, tag=16):
 
     at: Instant
     reason: str = ""
+    created: RunCreated | None = None
+    """A copy of the run's first fact, where it is cancelled before its first attempt: its work item is then deleted, so
+    that no worker starts it, and this entry is all that remains."""
 
 
 class RunRetried(msgspec.Struct, frozen=True, array_like=True, tag=17):

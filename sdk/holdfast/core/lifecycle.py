@@ -81,6 +81,8 @@ def advance(run: Run | None, entry: Entry) -> Run:
     if run is None:
         if isinstance(entry, RunCreated):
             return _created(entry)
+        if isinstance(entry, RunCancelled) and entry.created is not None:
+            return _moved(_created(entry.created), entry)
         raise IllegalEntry(f"{type(entry).__name__}: expected RunCreated first")
     if run.state not in ACCEPTED_IN[type(entry)]:
         raise IllegalEntry(f"{type(entry).__name__} is not accepted while {run.state} (run {run.id})")
@@ -98,6 +100,8 @@ def _created(entry: RunCreated) -> Run:
         payload=entry.payload,
         retry=entry.retry,
         parent=entry.parent,
+        source=entry.source,
+        tags=entry.tags,
         due=entry.due,
     )
 
@@ -105,7 +109,7 @@ def _created(entry: RunCreated) -> Run:
 def _moved(run: Run, entry: Entry) -> Run:
     match entry:
         case StepCompleted() | StepFailed() | StepVolatile():
-            return replace(run, steps=run.steps + 1)
+            return replace(run, steps=run.steps + 1, last_key=entry.key)
         case StepStarted() | StepRetried() | ChildTriggered():
             return run
         case Offered():
@@ -140,9 +144,7 @@ def _moved(run: Run, entry: Entry) -> Run:
                 interruptions=0,
             )
         case AttemptInterrupted():
-            return replace(
-                run, state=State.QUEUED, holder=None, interruptions=run.interruptions + (not entry.polite)
-            )
+            return replace(run, state=State.QUEUED, holder=None, interruptions=run.interruptions + (not entry.polite))
         case RunCompleted():
             if run.cancel_requested:
                 return _ended(run, State.CANCELLED, entry.at, reason="cancelled during its last step")
@@ -169,6 +171,7 @@ def _moved(run: Run, entry: Entry) -> Run:
                 waits=frozenset(),
                 arrived=frozenset() if entry.from_start else run.arrived,
                 steps=0 if entry.from_start else run.steps,
+                last_key="" if entry.from_start else run.last_key,
                 payload=run.payload if entry.payload is None else entry.payload,
             )
         case LetterDropped():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -68,6 +68,9 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     min_timeout: Seconds = 1.0
     max_timeout: Seconds = 60.0
     jitter: bool = True
+    retry_if: Any = None
+    """Asked with the exception (`Callable[[BaseException], bool]`); False: do not retry. A function has no place in the
+    journal, so this one works where the policy is declared on the task or step, not as a trigger's option."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_attempts <= 250:
@@ -128,6 +131,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     retry: Retry | None = None
     """The policy that the trigger named; None: the task's own."""
     parent: Parent | None = None
+    source: str = ""
+    """What triggered it."""
+    tags: tuple[str, ...] = ()
     due: Instant | None = None
     """When a delayed or retrying run becomes ready."""
     offered: bool = False
@@ -157,6 +163,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     cancel_requested: bool = False
     steps: int = 0
     """Recorded outcomes."""
+    last_key: str = ""
+    """The checkpoint recorded last."""
     waits: frozenset[str] = frozenset()
     """Keys it is suspended on."""
     arrived: frozenset[str] = frozenset()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -47,7 +46,6 @@ def decide(
     policy: Retry,
     failed: int,
     seed: str,
-    retry_if: Callable[[BaseException], bool] | None = None,
 ) -> Again | Stop:
     """What follows a failed attempt (`failed` counts it, from 1).
 
@@ -61,7 +59,7 @@ def decide(
             return Stop("payload")
         case Snooze():
             return Again(error.seconds, spent=False)
-    if retry_if is not None and not retry_if(error):
+    if policy.retry_if is not None and not policy.retry_if(error):
         return Stop("not retried")
     if isinstance(error, RetryAfter) and failed < policy.max_attempts:
         return Again(error.seconds)

@@ -1,15 +1,15 @@
 """The subjects of a project, made and read in one place. DESIGN: section "Messages of a project".
 
-    hf.<p>.j.<run>.ready.<queue>.<priority>    work items (the first is RunCreated itself)
-    hf.<p>.j.<run>.log                         the run's entries, compare-and-set on the last one
-    hf.<p>.j.<run>.in                          what others tell the run
-    hf.<p>.j.<run>.timer.<name>                message schedules whose target is ready or in
-    hf.<p>.dlq.<queue>.<run>                   dead letters
-    hf.<p>.evt.<name...>                       events, from anyone
-    hf.<p>.log.<task>.<run>                    output of user code
-    hf.<p>.ctl.<what>.<name>                   settings and presence, one message a subject
-    hf.<p>.live.<run>.<log|in>                 the journal's log and in messages again, at most once
-    hf.<p>.api.<name>                          the daemon's services
+hf.<p>.j.<run>.ready.<queue>.<priority>    work items (the first is RunCreated itself)
+hf.<p>.j.<run>.log                         the run's entries, compare-and-set on the last one
+hf.<p>.j.<run>.in                          what others tell the run
+hf.<p>.j.<run>.timer.<name>                message schedules whose target is ready or in
+hf.<p>.dlq.<queue>.<run>                   dead letters
+hf.<p>.evt.<name...>                       events, from anyone
+hf.<p>.log.<task>.<run>                    output of user code
+hf.<p>.ctl.<what>.<name>                   settings and presence, one message a subject
+hf.<p>.live.<run>.<log|in>                 the journal's log and in messages again, at most once
+hf.<p>.api.<name>                          the daemon's services
 """
 
 from __future__ import annotations

@@ -1,0 +1,181 @@
+"""How the queues stand, counted as the journal is followed: nothing is asked of the history after the start.
+
+Rates and durations go by the times at which messages were stored, so that catching up does not look like a rush. Time
+comes in as a parameter.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
+from typing import NamedTuple
+
+from holdfast.bus.ports import ConsumerState
+from holdfast.core.model import Instant, Seconds, State
+from holdfast.wire.api import Presence, QueueRow, Queues
+from holdfast_daemon.ledger import Change
+from holdfast_daemon.projection.rows import Ready, Standing
+
+RATE_OVER = 10
+"""Seconds over which rates are taken."""
+
+ENDED_OVER, ENDED_STEP = 60, 5
+"""Seconds that `QueueRow.ended` covers, and of each of its numbers."""
+
+P95_OVER: Seconds = 300.0
+"""How far back durations count."""
+
+_DURATIONS_KEPT = 2048
+
+
+class Gauges:
+    """Counters of every queue. A projector's listener."""
+
+    def __init__(self) -> None:
+        self._queues: defaultdict[str, _Queue] = defaultdict(_Queue)
+        self._messages = _PerSecond()
+
+    def restart(self, standings: Sequence[Standing], ready: Sequence[Ready]) -> None:
+        """Forget everything and begin from what the history holds; `ready` is ordered, oldest first."""
+        self._queues.clear()
+        self._messages = _PerSecond()
+        for queue, state, runs in standings:
+            self._queues[queue].states[state] = runs
+        for run, queue, since in ready:
+            self._queues[queue].ready[run] = since
+
+    def take(self, changes: Sequence[Change]) -> None:
+        """Count what happened."""
+        for change in changes:
+            self._messages.add(change.time)
+            before, after = change.before, change.after
+            if before is None or before.state is not after.state:
+                self._queues[after.queue].move(change)
+
+    def queues(
+        self,
+        now: Instant,
+        consumers: Iterable[ConsumerState] = (),
+        workers: Iterable[Presence] = (),
+        limits: Mapping[str, int | None] | None = None,
+    ) -> Queues:
+        """All queues that have runs, consumers, workers or limits, by name."""
+        seen = _seen(consumers)
+        serving = Counter(queue for worker in workers for queue in worker.queues)
+        bounds = limits or {}
+        names = sorted({*self._queues, *seen, *serving, *bounds})
+        rows = [
+            (self._queues[name] if name in self._queues else _Queue()).row(
+                name, now, seen.get(name), serving[name], bounds.get(name)
+            )
+            for name in names
+        ]
+        return Queues(tuple(rows), now, self._messages.rate(now))
+
+
+class _Seen(NamedTuple):
+    """What the consumers of a queue say."""
+
+    depth: int
+    paused: bool
+
+
+def _seen(consumers: Iterable[ConsumerState]) -> dict[str, _Seen]:
+    """By queue; a queue has a consumer for each priority in use, named `ready-<queue>-<priority>`."""
+    found: dict[str, _Seen] = {}
+    for consumer in consumers:
+        queue = consumer.name.removeprefix("ready-").rpartition("-")[0]
+        depth, paused = found.get(queue, _Seen(0, False))
+        found[queue] = _Seen(depth + consumer.pending, paused or consumer.paused)
+    return found
+
+
+class _Queue:
+    def __init__(self) -> None:
+        self.states: Counter[State] = Counter()
+        self.ready: dict[str, Instant] = {}
+        """When each queued run came to be so, oldest first."""
+        self._created = _PerSecond()
+        self._ended = _PerSecond()
+        self._durations: deque[tuple[Instant, Seconds]] = deque(maxlen=_DURATIONS_KEPT)
+        """End and length of the newest runs that ended."""
+
+    def move(self, change: Change) -> None:
+        before, after = change.before, change.after
+        if before is None:
+            self._created.add(change.time)
+        else:
+            self._count(before.state, -1)
+        self._count(after.state, 1)
+        if after.state is State.QUEUED:
+            self.ready[after.id] = change.time
+        else:
+            self.ready.pop(after.id, None)
+        if after.final and (before is None or not before.final):
+            self._ended.add(change.time)
+            if after.started_at is not None and after.finished_at is not None:
+                self._durations.append((change.time, after.finished_at - after.started_at))
+
+    def _count(self, state: State, by: int) -> None:
+        self.states[state] = max(0, self.states[state] + by)
+
+    def row(self, name: str, now: Instant, seen: _Seen | None, workers: int, limit: int | None) -> QueueRow:
+        states = self.states
+        return QueueRow(
+            name=name,
+            paused=seen is not None and seen.paused,
+            limit=limit,
+            depth=states[State.QUEUED] if seen is None else seen.depth,
+            running=states[State.RUNNING],
+            waiting=states[State.WAITING],
+            retrying=states[State.RETRYING],
+            delayed=states[State.DELAYED],
+            dead=states[State.DEAD],
+            oldest=next(iter(self.ready.values()), None),
+            in_rate=self._created.rate(now),
+            out_rate=self._ended.rate(now),
+            p95=self._p95(now),
+            ended=self._ended.buckets(now),
+            workers=workers,
+        )
+
+    def _p95(self, now: Instant) -> Seconds | None:
+        """By nearest rank."""
+        lengths = sorted(length for at, length in self._durations if at >= now - P95_OVER)
+        return lengths[ceil(0.95 * len(lengths)) - 1] if lengths else None
+
+
+class _PerSecond:
+    """How often something happened in each of the last `ENDED_OVER` seconds and in the one that runs."""
+
+    _SLOTS = ENDED_OVER + 4
+
+    def __init__(self) -> None:
+        self._counts = [0] * self._SLOTS
+        self._seconds = [-1] * self._SLOTS
+        """Which second each slot is of."""
+
+    def add(self, at: Instant) -> None:
+        second = int(at)
+        slot = second % self._SLOTS
+        if self._seconds[slot] == second:
+            self._counts[slot] += 1
+        elif self._seconds[slot] < second:
+            self._seconds[slot], self._counts[slot] = second, 1
+
+    def rate(self, now: Instant) -> float:
+        """Per second, over the `RATE_OVER` full seconds before this one."""
+        return self._sum(int(now) - RATE_OVER, int(now)) / RATE_OVER
+
+    def buckets(self, now: Instant) -> tuple[int, ...]:
+        """Over the last full minute, oldest first."""
+        end = int(now)
+        return tuple(self._sum(at, at + ENDED_STEP) for at in range(end - ENDED_OVER, end, ENDED_STEP))
+
+    def _sum(self, begin: int, end: int) -> int:
+        return sum(
+            self._counts[second % self._SLOTS]
+            for second in range(begin, end)
+            if self._seconds[second % self._SLOTS] == second
+        )

@@ -1,0 +1,426 @@
+"""From changes to rows, pure: what a batch of the journal, or of log lines, writes into the tables of schema.sql.
+
+A run has one folded row in a batch, however often it changed. Its columns come in three kinds: those that its creation
+sets for good, those that are set anew with each row (so that an operator's retry clears them), and `KEPT`, which change
+rarely and are None where the batch does not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from holdfast.core.entries import (
+    AttemptFailed,
+    AttemptInterrupted,
+    AttemptResumed,
+    AttemptStarted,
+    ChildEnded,
+    ChildTriggered,
+    Entry,
+    RunCancelled,
+    RunCompleted,
+    RunDead,
+    StepCompleted,
+    StepFailed,
+    StepRetried,
+    StepVolatile,
+    Suspended,
+)
+from holdfast.core.lifecycle import apply
+from holdfast.core.model import ErrorInfo, Instant, Run, Seconds, State
+from holdfast.core.tree import NodeState
+from holdfast.wire.api import LogBatch
+from holdfast_daemon.ledger import Change
+
+
+class RunRow(NamedTuple):
+    """A row of `runs`; the names are its columns, in order."""
+
+    id: str
+    task: str
+    queue: str
+    priority: int
+    state: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    due: datetime | None
+    moved_at: datetime | None
+    attempt: int
+    steps: int
+    worker: str | None
+    parent: str
+    parent_key: str
+    source: str
+    tags: tuple[str, ...]
+    error_type: str
+    error: str
+    traceback: str
+    error_value: bytes | None
+    reason: str
+    last_key: str
+    payload: bytes | None
+    result: bytes | None
+    first: int
+    fold: bytes | None
+
+
+FIXED = frozenset({"id", "task", "queue", "priority", "created_at", "parent", "parent_key", "source", "tags", "first"})
+"""Columns that a run's creation sets for good."""
+
+KEPT = frozenset({"moved_at", "worker", "payload"})
+"""Columns where None says: as it was."""
+
+
+class AttemptRow(NamedTuple):
+    """A row of `attempts`."""
+
+    run_id: str
+    seq: int
+    at: datetime
+    attempt: int
+    what: str
+    worker: str
+    error_type: str
+    error: str
+    reason: str
+
+
+class CheckpointRow(NamedTuple):
+    """A row of `checkpoints`."""
+
+    run_id: str
+    seq: int
+    key: str
+    state: str
+    attempt: int
+    started_at: datetime | None
+    ended_at: datetime
+    value: bytes | None
+    error_type: str
+    error: str
+    note: str
+
+
+class LogLineRow(NamedTuple):
+    """A row of `logs`."""
+
+    run_id: str
+    task: str
+    attempt: int
+    seq: int
+    line: int
+    at: datetime
+    level: int
+    stream: str
+    text: str
+    key: str
+
+
+class Rows(NamedTuple):
+    """What one transaction writes."""
+
+    created: list[RunRow]
+    changed: list[RunRow]
+    attempts: list[AttemptRow]
+    checkpoints: list[CheckpointRow]
+    logs: list[LogLineRow]
+
+    @classmethod
+    def none(cls) -> Rows:
+        """Nothing yet."""
+        return cls([], [], [], [], [])
+
+
+class Standing(NamedTuple):
+    """How many runs of a queue are in a state that is not over."""
+
+    queue: str
+    state: State
+    runs: int
+
+
+class Ready(NamedTuple):
+    """A queued run."""
+
+    run: str
+    queue: str
+    since: Instant
+
+
+class LogMessage(NamedTuple):
+    """A stored message of the log stream, read."""
+
+    seq: int
+    time: Instant
+    batch: LogBatch
+
+
+def journal_rows(changes: Iterable[Change]) -> Rows:
+    """The rows of a batch of the journal."""
+    rows = Rows.none()
+    drafts: dict[str, _Draft] = {}
+    for change in changes:
+        draft = drafts.get(change.run_id)
+        if draft is None:
+            draft = drafts[change.run_id] = _Draft(change)
+        draft.take(change)
+        for entry, run in accepted(change):
+            _tell(rows, change, entry, run)
+    for draft in drafts.values():
+        (rows.created if draft.new else rows.changed).append(draft.row())
+    return rows
+
+
+def log_rows(messages: Iterable[LogMessage]) -> Rows:
+    """The rows of a batch of log lines."""
+    lines = [
+        LogLineRow(
+            batch.run,
+            batch.task,
+            batch.attempt,
+            seq,
+            number,
+            utc(line.at),
+            line.level,
+            line.stream,
+            line.text,
+            line.key,
+        )
+        for seq, _, batch in messages
+        for number, line in enumerate(batch.lines)
+    ]
+    return Rows.none()._replace(logs=lines)
+
+
+def accepted(change: Change) -> Iterator[tuple[Entry, Run]]:
+    """Those entries of a change that the fold took, each with the run after it."""
+    record, run = change.record, change.before
+    for entry in record.entries:
+        if len(record.entries) == 1:
+            moved: Run | None = change.after
+        else:
+            moved = apply(run, record._replace(entries=(entry,)))
+        if moved is not None and _took(run, moved, entry, record.writer):
+            yield entry, moved
+        run = moved
+
+
+def _took(run: Run | None, moved: Run, entry: Entry, writer: str) -> bool:
+    if run is None:
+        return True
+    match entry:
+        case AttemptStarted() | AttemptResumed():
+            return moved.holder is not None and moved.holder != run.holder
+        case StepCompleted() | StepFailed() | StepVolatile():
+            return moved.steps > run.steps
+        case StepRetried() | ChildTriggered():  # they change nothing in the run: the holder's own are taken
+            return run.holder is not None and run.holder.nonce == writer
+        case ChildEnded():
+            return entry.key not in run.arrived and entry.key in moved.arrived
+        case _:
+            return moved.state is not run.state
+
+
+class _Draft:
+    """A run's row while the batch goes on."""
+
+    def __init__(self, change: Change) -> None:
+        self.new = change.before is None
+        self._state = None if change.before is None else change.before.state
+        self._moved_at: Instant | None = None
+        self._worker: str | None = None
+        self._payload: bytes | None = None
+        self._run = change.after
+
+    def take(self, change: Change) -> None:
+        self._run = run = change.after
+        if run.state is not self._state:
+            self._state, self._moved_at = run.state, change.time
+        if run.holder is not None:
+            self._worker = run.holder.worker
+        elif change.record.writer:
+            self._worker = _claimed(change) or self._worker
+        if run.payload:
+            self._payload = run.payload
+
+    def row(self) -> RunRow:
+        run, error = self._run, self._run.error or _NO_ERROR
+        return RunRow(
+            id=run.id,
+            task=run.task,
+            queue=run.queue,
+            priority=run.priority,
+            state=run.state.value,
+            created_at=utc(run.created_at),
+            started_at=_utc(run.started_at),
+            finished_at=_utc(run.finished_at),
+            due=_utc(run.due),
+            moved_at=_utc(self._moved_at),
+            attempt=run.attempt,
+            steps=run.steps,
+            worker=self._worker,
+            parent="" if run.parent is None else run.parent.run,
+            parent_key="" if run.parent is None else run.parent.key,
+            source=run.source,
+            tags=run.tags,
+            error_type=error.type,
+            error=error.message,
+            traceback=error.traceback,
+            error_value=error.value,
+            reason=run.reason,
+            last_key=run.last_key,
+            payload=self._payload,
+            result=run.result,
+            first=run.first,
+            fold=None if run.final else pack(run),
+        )
+
+
+_NO_ERROR = ErrorInfo("", "")
+
+
+def _claimed(change: Change) -> str | None:
+    """Who began in a message in which it also ended."""
+    for entry, run in accepted(change):
+        if isinstance(entry, AttemptStarted | AttemptResumed) and run.holder is not None:
+            return run.holder.worker
+    return None
+
+
+def _tell(rows: Rows, change: Change, entry: Entry, run: Run) -> None:
+    """Add what an accepted entry says of attempts and checkpoints."""
+    match entry:
+        case AttemptStarted():
+            _attempt(rows, change, run, entry.at, "started", worker=entry.worker)
+        case AttemptResumed():
+            _attempt(rows, change, run, entry.at, "resumed", worker=entry.worker)
+        case Suspended():
+            _attempt(rows, change, run, entry.at, "suspended")
+        case AttemptFailed():
+            _attempt(rows, change, run, entry.at, "failed" if entry.spent else "snoozed", error=entry.error)
+        case AttemptInterrupted():
+            _attempt(rows, change, run, entry.at, "interrupted", reason=entry.reason)
+        case RunCompleted():  # a cancel that came before it wins
+            _attempt(rows, change, run, entry.at, run.state.value)
+        case RunDead():
+            _attempt(rows, change, run, entry.at, "dead", error=entry.error, reason=entry.reason)
+        case RunCancelled():
+            _attempt(rows, change, run, entry.at, "cancelled", reason=entry.reason)
+        case StepCompleted():
+            _checkpoint(rows, change, run, entry.key, NodeState.OK, entry.at, entry.took, value=entry.value)
+        case StepFailed():
+            _checkpoint(rows, change, run, entry.key, NodeState.FAILED, entry.at, entry.took, error=entry.error)
+        case StepVolatile():
+            _checkpoint(rows, change, run, entry.key, NodeState.VOLATILE, entry.at, entry.took, note=entry.reason)
+        case StepRetried():
+            _checkpoint(
+                rows,
+                change,
+                run,
+                entry.key,
+                NodeState.RETRYING,
+                entry.at,
+                entry.took,
+                error=entry.error,
+                note=f"try {entry.number}",
+            )
+        case ChildTriggered():
+            _checkpoint(rows, change, run, entry.key, NodeState.WAITING, entry.at, 0.0, note=f"child {entry.child}")
+        case ChildEnded():
+            state = NodeState.OK if entry.state == State.COMPLETED else NodeState.FAILED
+            note = f"child {entry.child}"
+            _checkpoint(
+                rows, change, run, entry.key, state, entry.at, None, value=entry.value, error=entry.error, note=note
+            )
+
+
+def _attempt(
+    rows: Rows,
+    change: Change,
+    run: Run,
+    at: Instant,
+    what: str,
+    *,
+    worker: str = "",
+    error: ErrorInfo | None = None,
+    reason: str = "",
+) -> None:
+    told = error or _NO_ERROR
+    rows.attempts.append(
+        AttemptRow(run.id, change.record.seq, utc(at), run.attempt, what, worker, told.type, told.message, reason)
+    )
+
+
+def _checkpoint(
+    rows: Rows,
+    change: Change,
+    run: Run,
+    key: str,
+    state: NodeState,
+    at: Instant,
+    took: Seconds | None,
+    *,
+    value: bytes | None = None,
+    error: ErrorInfo | None = None,
+    note: str = "",
+) -> None:
+    told = error or _NO_ERROR
+    began = None if took is None else utc(at - took)
+    rows.checkpoints.append(
+        CheckpointRow(
+            run.id,
+            change.record.seq,
+            key,
+            state.value,
+            run.attempt,
+            began,
+            utc(at),
+            value,
+            told.type,
+            told.message,
+            note,
+        )
+    )
+
+
+# --- times and folds ------------------------------------------------------------------------------------------------
+
+EPOCH = datetime(1970, 1, 1)
+_LATEST = datetime(9999, 12, 31)
+
+
+def utc(at: Instant) -> datetime:
+    """An instant as the tables hold it: naive UTC, to the microsecond; clamped to years 1 to 9999."""
+    try:
+        return EPOCH + timedelta(microseconds=round(at * 1e6))
+    except (OverflowError, ValueError):
+        return _LATEST if at > 0 else EPOCH
+
+
+def instant(at: datetime) -> Instant:
+    """A time of the tables as an instant; `utc` gives the same time again."""
+    return (at - EPOCH) // timedelta(microseconds=1) / 1e6
+
+
+def _utc(at: Instant | None) -> datetime | None:
+    return None if at is None else utc(at)
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Run).decode
+
+
+def pack(run: Run) -> bytes:
+    """A live run's fold, without what other columns hold."""
+    return _encode(replace(run, payload=b"", result=None, error=None, tags=()))
+
+
+def unpack(fold: bytes, *, tags: Iterable[str], error: ErrorInfo | None) -> Run:
+    """Raises: msgspec.DecodeError: the fold is not of this version."""
+    return replace(_decode(fold), tags=tuple(tags), error=error)

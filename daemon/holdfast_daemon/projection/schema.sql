@@ -1,0 +1,81 @@
+-- The projection's tables. No primary keys and no indexes: ids are time-ordered, and every question names a time range.
+-- Times are UTC. A statement ends with a semicolon at the end of a line.
+
+CREATE TABLE IF NOT EXISTS runs (
+    id          VARCHAR,
+    task        VARCHAR,
+    queue       VARCHAR,
+    priority    BIGINT,
+    state       VARCHAR,
+    created_at  TIMESTAMP,
+    started_at  TIMESTAMP,
+    finished_at TIMESTAMP,
+    due         TIMESTAMP,
+    moved_at    TIMESTAMP,                      -- when it came into its state
+    attempt     BIGINT,
+    steps       BIGINT,
+    worker      VARCHAR,                        -- that holds it, or held it last
+    parent      VARCHAR,
+    parent_key  VARCHAR,
+    source      VARCHAR,
+    tags        VARCHAR[],
+    error_type  VARCHAR,
+    error       VARCHAR,
+    traceback   VARCHAR,
+    error_value BLOB,
+    reason      VARCHAR,
+    last_key    VARCHAR,
+    payload     BLOB USING COMPRESSION zstd,
+    result      BLOB USING COMPRESSION zstd,
+    first       UBIGINT,                        -- sequence of its first message
+    fold        BLOB                            -- of a live run: core.model.Run as msgpack, so that folding goes on
+);
+
+-- Each beginning and each end of a stretch in which a worker held a run.
+CREATE TABLE IF NOT EXISTS attempts (
+    run_id     VARCHAR,
+    seq        UBIGINT,
+    at         TIMESTAMP,
+    attempt    BIGINT,
+    what       VARCHAR,
+    worker     VARCHAR,
+    error_type VARCHAR,
+    error      VARCHAR,
+    reason     VARCHAR
+);
+
+-- Each recorded outcome of an await, and each failed try.
+CREATE TABLE IF NOT EXISTS checkpoints (
+    run_id     VARCHAR,
+    seq        UBIGINT,
+    key        VARCHAR,
+    state      VARCHAR,
+    attempt    BIGINT,
+    started_at TIMESTAMP,
+    ended_at   TIMESTAMP,
+    value      BLOB,
+    error_type VARCHAR,
+    error      VARCHAR,
+    note       VARCHAR
+);
+
+CREATE TABLE IF NOT EXISTS logs (
+    run_id  VARCHAR,
+    task    VARCHAR,
+    attempt BIGINT,
+    seq     UBIGINT,                            -- of its message in the log stream
+    line    BIGINT,                             -- within that message
+    at      TIMESTAMP,
+    level   BIGINT,
+    stream  VARCHAR,
+    text    VARCHAR,
+    key     VARCHAR
+);
+
+-- How far each stream is projected; written in the transaction of the rows.
+CREATE TABLE IF NOT EXISTS projection (
+    stream         VARCHAR,
+    last_seq       UBIGINT,
+    last_time      DOUBLE,                      -- when that message was stored: tells one stream from another
+    schema_version INTEGER
+);

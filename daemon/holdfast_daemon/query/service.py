@@ -1,0 +1,343 @@
+"""The query service: answers questions from the history, the journal and the gauges. Names and types: `wire.api`.
+
+Whoever asks sees what he has just done: an answer waits until the history has taken in what the journal held when the
+question came, at most a second. A single run is read from the journal itself where the history lags.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar
+
+import anyio
+import msgspec
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import TaskStatus
+from msgspec.structs import replace
+
+from holdfast.bus.ports import Bus, Message
+from holdfast.core import ids
+from holdfast.core.entries import StepCompleted
+from holdfast.core.lifecycle import Record, apply
+from holdfast.core.model import Instant, Run, Seconds
+from holdfast.errors import BusError, Refused
+from holdfast.wire import api, codec
+from holdfast.wire.render import render_json
+from holdfast.wire.subjects import Stream
+from holdfast_daemon.gauges import Gauges
+from holdfast_daemon.ledger import Change
+from holdfast_daemon.projection.projector import Projector
+from holdfast_daemon.projection.rows import journal_rows
+from holdfast_daemon.projection.store import Store, TooSlow, Unavailable
+from holdfast_daemon.query import sql
+from holdfast_daemon.query.sql import Span, Statement
+
+log = logging.getLogger("holdfast.query")
+
+WITHIN: Seconds = 1.0
+"""How long an answer waits for the history at most."""
+
+REPLY_MOST = 900_000
+"""Bytes of a reply: a message of NATS holds 1 MiB."""
+
+SHOWN_MOST = 256 * 1024
+"""Characters of a payload or result as JSON."""
+
+_T = TypeVar("_T")
+_Q = TypeVar("_Q")
+
+
+class QueryService:
+    """Answers questions about runs, queues, letters and log lines."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        projector: Projector,
+        gauges: Gauges,
+        *,
+        version: str = "",
+        limits: Mapping[str, int | None] | None = None,
+        repairs: Callable[[], int] = int,
+        clock: Callable[[], Instant] = time.time,
+    ) -> None:
+        """
+        Args:
+            limits: of queues, by name, as configured.
+            repairs: what the sweeper had to repair so far.
+        """
+        self._bus = bus
+        self._store = store
+        self._projector = projector
+        self._gauges = gauges
+        self._version = version
+        self._limits = limits or {}
+        self._repairs = repairs
+        self._clock = clock
+        self._started_at = clock()
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        async with AsyncExitStack() as served:
+            for name, type, answer in (
+                (api.RUNS_LIST, api.RunsQuery, self.runs),
+                (api.RUNS_GET, api.RunRef, self.view),
+                (api.RUNS_HISTORY, api.RunRef, self.history),
+                (api.QUEUES_LIST, api.Nothing, self.queues),
+                (api.LETTERS_LIST, api.LettersQuery, self.letters),
+                (api.LOGS_LIST, api.LogsQuery, self.lines),
+                (api.HEALTH, api.Nothing, self.health),
+            ):
+                await served.enter_async_context(self._served(name, type, answer))  # type: ignore[arg-type]
+            task_status.started()
+            await anyio.sleep_forever()
+
+    @asynccontextmanager
+    async def _served(
+        self, name: str, type: type[_Q], answer: Callable[[_Q], Awaitable[object]]
+    ) -> AsyncIterator[None]:
+        stop = await self._bus.serve(self._bus.subjects.api(name), _responder(name, type, answer))
+        try:
+            yield
+        finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
+                await stop()
+
+    # --- the questions ----------------------------------------------------------------------------------------------
+
+    async def runs(self, query: api.RunsQuery) -> api.RunsPage:
+        """A page of runs, newest first."""
+        asked = sql.runs(query)
+        await self._fresh()
+        rows = [sql.listed(values) for values in await self._ask(asked.page, sql.LISTED)]
+        page = _fitting(rows[: query.limit])
+        return api.RunsPage(tuple(page), await self._count(asked.total), len(rows) > len(page))
+
+    async def view(self, ref: api.RunRef) -> api.RunView:
+        """Everything of one run.
+
+        Raises:
+            Refused: no run, or more than one, is meant.
+        """
+        if not await self._fresh() and ids.is_run_id(ref.run):
+            return await self._view_of_journal(ref.run)
+        id = await self._id(ref)
+        found = await self._ask(sql.run(id), sql.WHOLE)
+        return await self._view(found[0]) if found else await self._view_of_journal(id)
+
+    async def history(self, ref: api.RunRef) -> api.History:
+        """The messages of one run. Recorded values that a reply can't hold are left out (empty), the largest first.
+
+        Raises:
+            Refused: no run, or more than one, is meant.
+        """
+        id = ref.run if ids.is_run_id(ref.run) else await self._id(ref)
+        stored = [
+            api.Stored(record.seq, message.time, record.kind.value, record.writer, record.entries)
+            for message, record in await self._messages(id)
+        ]
+        if not stored:
+            raise _not_found(ref)
+        return _cut(api.History(id, tuple(stored)))
+
+    async def queues(self, nothing: api.Nothing | None = None) -> api.Queues:
+        """How each queue stands."""
+        await self._fresh()
+        consumers = await self._bus.consumers()
+        beats = await self._bus.latest(Stream.CONTROL, self._bus.subjects.control("worker", "*"))
+        workers = [beat for message in beats if (beat := _decoded(message, api.Presence)) is not None]
+        return self._gauges.queues(self._clock(), consumers, workers, self._limits)
+
+    async def letters(self, query: api.LettersQuery) -> api.LettersPage:
+        """A page of dead letters, newest first."""
+        asked = sql.letters(query)
+        await self._fresh()
+        rows = [sql.letter(values) for values in await self._ask(asked.page, sql.LETTER)]
+        page = _fitting(rows[: query.limit])
+        return api.LettersPage(tuple(page), await self._count(asked.total), len(rows) > len(page))
+
+    async def lines(self, query: api.LogsQuery) -> api.LogsPage:
+        """The newest log lines, oldest first."""
+        asked = sql.lines(query)  # before anything is waited for: it may be refused
+        await self._projector.reach(await self._bus.last_seq(Stream.LOGS), stream=Stream.LOGS, within=WITHIN)
+        if query.run:
+            await self._fresh()
+            id = await self._id(api.RunRef(query.run))
+            asked = sql.lines(replace(query, run=id), await self._span(id))
+        last_seq = self._projector.projected_lines
+        rows = [sql.line(values) for values in await self._ask(asked, sql.LINE)]
+        return api.LogsPage(tuple(reversed(_fitting(rows))), last_seq)
+
+    async def health(self, nothing: api.Nothing | None = None) -> api.Health:
+        """How the daemon stands."""
+        return api.Health(
+            version=self._version,
+            pid=os.getpid(),
+            started_at=self._started_at,
+            projected=self._projector.projected,
+            journal=await self._bus.last_seq(Stream.JOURNAL),
+            repairs=self._repairs(),
+            unreadable=self._projector.ledger.unreadable,
+        )
+
+    # --- one run ----------------------------------------------------------------------------------------------------
+
+    async def _id(self, ref: api.RunRef) -> str:
+        part = ref.run.strip().upper()
+        if ids.is_run_id(part):
+            return part
+        if not part or not part.isalnum():
+            raise Refused(f"expected a run's id, or its beginning or end, found {ref.run!r}", code="bad_request")
+        found = await self._ask(sql.ids_like(part), ("id",))
+        if not found:
+            raise _not_found(ref)
+        if len(found) > 1:
+            message = f"{ref.run} is the beginning or end of more than one run's id: give more of it"
+            raise Refused(message, code="ambiguous")
+        return str(found[0]["id"])
+
+    async def _span(self, id: str) -> Span | None:
+        found = await self._ask(sql.span(id), sql.SPAN)
+        return sql.span_of(found[0]) if found else None
+
+    async def _view(self, values: Mapping[str, Any]) -> api.RunView:
+        row = sql.listed(values)
+        asked = sql.children(row.id, row.created_at)
+        children = _fitting([sql.listed(child) for child in await self._ask(asked, sql.LISTED)], REPLY_MOST // 3)
+        return _viewed(values, row, tuple(children))
+
+    async def _view_of_journal(self, id: str) -> api.RunView:
+        values = await self._folded(id)
+        return _viewed(values, sql.listed(values), ())
+
+    async def _folded(self, id: str) -> Mapping[str, Any]:
+        """A run's row as the journal tells it."""
+        changes: list[Change] = []
+        run: Run | None = None
+        for message, record in await self._messages(id):
+            before, run = run, apply(run, record)
+            if run is not None:
+                changes.append(Change(id, record, message.time, before, run))
+        if not changes:
+            raise _not_found(api.RunRef(id))
+        return journal_rows(changes).created[0]._asdict()
+
+    async def _messages(self, id: str) -> list[tuple[Message, Record]]:
+        found = []
+        for message in await self._bus.read(Stream.JOURNAL, self._bus.subjects.of_run(id)):
+            try:
+                found.append((message, codec.record(self._bus.subjects, message.subject, message.seq, message.data)[1]))
+            except ValueError:
+                continue  # counted and logged by the ledger
+        return found
+
+    # --- the history ------------------------------------------------------------------------------------------------
+
+    async def _fresh(self) -> bool:
+        """Whether the history holds what the journal does now."""
+        return await self._projector.reach(await self._bus.last_seq(Stream.JOURNAL), within=WITHIN)
+
+    async def _ask(self, statement: Statement, columns: Sequence[str]) -> list[dict[str, Any]]:
+        return [dict(zip(columns, row, strict=True)) for row in await self._store.query(*statement)]
+
+    async def _count(self, statement: Statement) -> int:
+        return int((await self._store.query(*statement))[0][0])
+
+
+def _responder(
+    name: str, type: type[_Q], answer: Callable[[_Q], Awaitable[object]]
+) -> Callable[[bytes], Awaitable[bytes]]:
+    async def respond(data: bytes) -> bytes:
+        try:
+            query = api.decode(data, type)
+        except msgspec.DecodeError as error:
+            raise Refused(f"{name}: expected a {type.__name__}: {error}", code="bad_request") from error
+        try:
+            return codec.encode(await answer(query))
+        except ValueError as error:
+            raise Refused(f"{name}: {error}", code="bad_request") from error
+        except TooSlow as error:
+            raise Refused(f"{name}: {error}", code="bad_request") from error
+        except (Unavailable, BusError) as error:
+            raise Refused(f"{name}: can't be answered just now: {error}", code="unavailable") from error
+
+    return respond
+
+
+def _not_found(ref: api.RunRef) -> Refused:
+    return Refused(f"no run {ref.run}: check its id with `holdfast runs list`", code="not_found")
+
+
+def _decoded(message: Message, type: type[_T]) -> _T | None:
+    try:
+        return api.decode(message.data, type)
+    except msgspec.DecodeError as error:
+        log.warning("passed over an unreadable control value %s: %s", message.subject, error)
+        return None
+
+
+def _viewed(values: Mapping[str, Any], row: api.RunRow, children: tuple[api.RunRow, ...]) -> api.RunView:
+    return api.RunView(
+        row=row,
+        payload=_json(values["payload"]),
+        result=_json(values["result"]),
+        error=sql.error(values),
+        children=children,
+    )
+
+
+def _json(data: bytes | None) -> str:
+    """A stored value as text that fits into a reply."""
+    if data is None:
+        return ""
+    text = render_json(data)
+    if len(text) <= SHOWN_MOST:
+        return text
+    return f"{text[:SHOWN_MOST]}\n... {len(text) - SHOWN_MOST:,} more characters are not shown"
+
+
+def _fitting(rows: list[_T], most: int = REPLY_MOST) -> list[_T]:
+    """The first of these rows, as many as fit into a reply; always one."""
+    size = 0
+    for count, row in enumerate(rows):
+        size += len(codec.encode(row))
+        if size > most and count:
+            return rows[:count]
+    return rows
+
+
+def _cut(history: api.History) -> api.History:
+    """The history without its largest values, where a reply can't hold them."""
+    excess = len(codec.encode(history)) - REPLY_MOST
+    if excess <= 0:
+        return history
+    sizes = sorted(
+        (
+            len(entry.value)
+            for stored in history.messages
+            for entry in stored.entries
+            if isinstance(entry, StepCompleted)
+        ),
+        reverse=True,
+    )
+    bound = 0
+    for bound in sizes:
+        excess -= bound
+        if excess <= 0:
+            break
+    messages = tuple(
+        replace(
+            stored,
+            entries=tuple(
+                replace(entry, value=b"") if isinstance(entry, StepCompleted) and len(entry.value) >= bound else entry
+                for entry in stored.entries
+            ),
+        )
+        for stored in history.messages
+    )
+    return replace(history, messages=messages)

@@ -1,0 +1,296 @@
+"""The bus over a NATS server.
+
+One connection (`link`), one inbox for all answers (`asking`), and a file for each protocol that runs over them:
+`publishing` (compare-and-set and what to do when no answer comes), `pulling` (work items), `following` (a stream in
+order), `fetching` (reads), `serving` (requests). What JetStream does with each is in ADR-8, 13, 31, 43 and 51 of
+nats-architecture-and-design.
+
+After a lost connection everything goes on by itself: subscriptions, demands for items and followers are restored
+before `on_reconnect` is told. What was under way ends: publishes as `publishing` says, reads are repeated, settlements
+are dropped (the items come again).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from holdfast.bus import topology
+from holdfast.bus.api import DELETE_FAILED, Api, ApiError, ConsumerInfo, Purged
+from holdfast.bus.asking import ANSWER_WITHIN, Asker
+from holdfast.bus.fetching import Fetcher
+from holdfast.bus.following import Follower
+from holdfast.bus.layout import Layout
+from holdfast.bus.link import Link
+from holdfast.bus.ports import (
+    ACK_WAIT,
+    ConsumerState,
+    Handler,
+    Listener,
+    Message,
+    Publication,
+    Puller,
+    Responder,
+    check_subject,
+    consumer_name,
+)
+from holdfast.bus.publishing import Publisher, fence, headers
+from holdfast.bus.pulling import EXTEND, RELEASE, SETTLE, Pull
+from holdfast.bus.serving import Server, ask_service
+from holdfast.core.model import Instant, Seconds
+from holdfast.errors import BusError
+from holdfast.wire.subjects import Stream, Subjects
+
+MAX_WAITING = 10_000
+"""Requests for items that a consumer keeps; a worker has as many as it has slots."""
+
+_NOT_THERE = ("no message found", "stream store EOF", "message deleted")
+_FOREVER = "2200-01-01T00:00:00Z"
+_PAUSED = "paused"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+async def connect(
+    url: str,
+    *,
+    project: str,
+    name: str = "holdfast",
+    user: str | None = None,
+    password: str | None = None,
+    creds: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    ack_wait: Seconds = ACK_WAIT,
+    answer_within: Seconds = ANSWER_WITHIN,
+) -> JetStreamBus:
+    """Connect to a server (or, comma-separated, to one of a cluster) as a project.
+
+    Args:
+        name: how the server calls this connection in its monitoring.
+        creds: path of a NATS credentials file, instead of user and password.
+        ack_wait: for consumers that this bus makes.
+        answer_within: how long the server may take to answer, and a connection to come back.
+
+    Raises:
+        ConnectError: no server answers there, or it refused the credentials.
+    """
+    link = Link(url)
+    await link.begin(
+        [one.strip() for one in url.split(",")], name=name, user=user, password=password, creds=creds, tls=tls
+    )
+    return JetStreamBus(link, project, ack_wait, answer_within)
+
+
+class JetStreamBus:
+    """A project's messages on a NATS server; made by `connect`, used as `ports.Bus`."""
+
+    def __init__(self, link: Link, project: str, ack_wait: Seconds, answer_within: Seconds) -> None:
+        self.subjects = Subjects(project)
+        self._link = link
+        self._ack_wait = ack_wait
+        self._asker = Asker(link, answer_within)
+        self._api = Api(self._asker)
+        self._publisher = Publisher(self._asker)
+        self._fetcher = Fetcher(self._asker)
+        self._follower = Follower(self._asker, self._api)
+        self._stops: list[Callable[[], Awaitable[None]]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def server_version(self) -> str:
+        """Of the connected server."""
+        return str(self._link._server_info.get("version", ""))
+
+    async def ensure_streams(self, layout: Layout | None = None) -> None:
+        """Create the project's streams, or change them to this layout; see `topology.ensure`."""
+        await topology.ensure(self._api, self.subjects, layout or Layout(), version=self.server_version)
+
+    async def remove_streams(self) -> None:
+        """Delete the project with all its messages."""
+        await topology.remove(self._api, self.subjects)
+
+    async def publish(self, subject: str, data: bytes, *, expect: int | None = None, dedupe: str | None = None) -> int:
+        safe = expect is not None or dedupe is not None
+        return await self._publisher.store(subject, data, head=fence(expect, dedupe), expect=expect, safe=safe)
+
+    async def publish_many(self, messages: list[Publication]) -> list[int | Exception]:
+        return await self._publisher.store_many(messages)
+
+    async def publish_at(self, subject: str, data: bytes, *, due: Instant, target: str) -> int:
+        check_subject(target)
+        head = headers(Schedule=f"@at {_rfc3339(due)}", Schedule_Target=target)
+        return await self._publisher.store(subject, data, head=head)
+
+    async def last(self, stream: Stream, subject: str) -> Message | None:
+        check_subject(subject)
+        return await self._fetcher.last(self._name(stream), subject)
+
+    async def latest(self, stream: Stream, filter: str) -> list[Message]:
+        return await self._fetcher.latest(self._name(stream), filter)
+
+    async def read(self, stream: Stream, filter: str, *, first: int = 1, limit: int | None = None) -> list[Message]:
+        return await self._fetcher.read(self._name(stream), filter, first=first, limit=limit)
+
+    async def last_seq(self, stream: Stream) -> int:
+        return (await self._api.stream(self._name(stream))).state.last_seq
+
+    async def delete(self, stream: Stream, seq: int) -> bool:
+        try:
+            await self._api.call(
+                f"STREAM.MSG.DELETE.{self._name(stream)}", {"seq": seq, "no_erase": True}, repeat=False
+            )
+        except ApiError as error:
+            if error.err_code == DELETE_FAILED and error.description in _NOT_THERE:
+                return False
+            raise
+        return True
+
+    async def purge(self, stream: Stream, filter: str) -> int:
+        verb = f"STREAM.PURGE.{self._name(stream)}"
+        purged: Purged = await self._api.call(verb, {"filter": filter}, answer=Purged, repeat=False)
+        return purged.purged
+
+    def follow(
+        self, stream: Stream, filter: str, *, first: int, idle: Seconds = 0.2, most: int = 2000
+    ) -> AsyncIterator[list[Message]]:
+        return self._follower.follow(self._name(stream), filter, first=first, idle=idle, most=most)
+
+    async def ensure_consumer(self, queue: str, priority: int, *, limit: int | None = None) -> str:
+        name = consumer_name(queue, priority)
+        found = await self._api.consumer(self._name(Stream.JOURNAL), name)
+        paused = await self._is_paused(queue)
+        config = self._consumer_config(queue, priority, found, limit)
+        if paused:
+            config["pause_until"] = _FOREVER
+        if found is None or any(found.config.get(key) != value for key, value in config.items()):
+            await self._create_consumer(name, config)
+            if paused and not await self._is_paused(queue):  # somebody resumed it in between
+                await self._pause_consumer(name, paused=False)
+        return name
+
+    async def pull(self, consumer: str, handler: Handler) -> Puller:
+        pull = Pull(self._asker, self._name(Stream.JOURNAL), consumer, handler)
+        self._stops.append(pull.stop)
+        return pull
+
+    def settle(self, token: str) -> None:
+        self._link.emit(token, SETTLE)
+
+    def release(self, token: str) -> None:
+        self._link.emit(token, RELEASE)
+
+    def extend(self, token: str) -> None:
+        self._link.emit(token, EXTEND)
+
+    async def pause(self, queue: str, *, paused: bool) -> None:
+        if paused:
+            await self.put(_PAUSED, queue, b"1")
+        else:
+            await self.purge(Stream.CONTROL, self.subjects.control(_PAUSED, queue))
+        for info in await self._work_consumers():
+            if info.name.rpartition("-")[0] == f"ready-{queue}":
+                await self._pause_consumer(info.name, paused=paused)
+
+    async def consumers(self) -> list[ConsumerState]:
+        return [
+            ConsumerState(info.name, info.num_pending, info.num_ack_pending, info.paused)
+            for info in await self._work_consumers()
+        ]
+
+    async def put(self, what: str, name: str, data: bytes, *, ttl: Seconds | None = None) -> int:
+        if ttl is not None and ttl < 1:
+            raise BusError(f"{what}.{name}: expected a time to live of at least 1 s, found {ttl:g}")
+        head = headers(TTL=None if ttl is None else math.ceil(ttl))
+        return await self._publisher.store(self.subjects.control(what, name), data, head=head)
+
+    def send(self, subject: str, data: bytes) -> None:
+        check_subject(subject)
+        self._link.emit(subject, data)
+
+    async def listen(self, subject: str, listener: Listener) -> Callable[[], Awaitable[None]]:
+        def hear(heard: bytes, reply: bytes, data: bytes, head: bytes | None) -> None:
+            listener(heard.decode(), data)
+
+        sid = self._link.hear(subject, hear)
+        await self._link.settled()  # what is sent from now on is heard
+
+        async def stop() -> None:
+            self._link.unhear(sid)
+
+        return stop
+
+    async def request(self, subject: str, data: bytes, *, timeout: Seconds = 5.0) -> bytes:
+        check_subject(subject)
+        return await ask_service(self._asker, subject, data, within=timeout)
+
+    async def serve(self, subject: str, responder: Responder) -> Callable[[], Awaitable[None]]:
+        server = Server(self._link, subject, responder)
+        self._stops.append(server.stop)
+        await self._link.settled()
+        return server.stop
+
+    def on_reconnect(self, call: Callable[[], None]) -> None:
+        self._link.ups.append(call)
+
+    @property
+    def connected(self) -> bool:
+        return self._link.up
+
+    async def close(self) -> None:
+        if self._link.ended:
+            return
+        await asyncio.gather(*(stop() for stop in self._stops))
+        await self._link.end()
+        self._asker.close()
+
+    def _name(self, stream: Stream) -> str:
+        return stream.of(self.subjects.project)
+
+    async def _is_paused(self, queue: str) -> bool:
+        return await self.last(Stream.CONTROL, self.subjects.control(_PAUSED, queue)) is not None
+
+    def _consumer_config(
+        self, queue: str, priority: int, found: ConsumerInfo | None, limit: int | None
+    ) -> dict[str, Any]:
+        stands = found.config.get("max_ack_pending", -1) if found is not None else -1
+        return {
+            "durable_name": consumer_name(queue, priority),
+            "deliver_policy": "all",
+            "ack_policy": "explicit",
+            "ack_wait": int(self._ack_wait * 1e9),
+            "max_deliver": -1,
+            "max_ack_pending": stands if limit is None else limit,
+            "max_waiting": MAX_WAITING,
+            "filter_subject": self.subjects.ready_of(queue, priority),
+        }
+
+    async def _create_consumer(self, name: str, config: dict[str, Any]) -> None:
+        stream = self._name(Stream.JOURNAL)
+        await self._api.call(
+            f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config}, answer=ConsumerInfo
+        )
+
+    async def _pause_consumer(self, name: str, *, paused: bool) -> None:
+        body = {"pause_until": _FOREVER} if paused else {}
+        await self._api.call(f"CONSUMER.PAUSE.{self._name(Stream.JOURNAL)}.{name}", body)
+
+    async def _work_consumers(self) -> list[ConsumerInfo]:
+        found = await self._api.consumers(self._name(Stream.JOURNAL))
+        return sorted((info for info in found if info.name.startswith("ready-")), key=lambda info: info.name)
+
+
+def _rfc3339(due: Instant) -> str:
+    """An instant as the server reads it; rounded up to the microsecond, so that nothing fires early."""
+    when = _EPOCH + timedelta(microseconds=math.ceil(max(due, 0.0) * 1e6))
+    return when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

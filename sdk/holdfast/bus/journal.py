@@ -1,0 +1,307 @@
+"""The journal of a project: runs created, read, moved on, and what follows from where they stand carried out.
+
+The order is always the same: the truth is appended (`append`), then what follows is done (`act`), then the work item is
+acknowledged by whoever has it. Everything here may be repeated: creation is create-only, an append is compare-and-set,
+and effects are idempotent.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from secrets import token_hex
+from typing import TypeVar
+
+import anyio
+
+from holdfast.bus.ports import Bus, Message, Publication
+from holdfast.core.effects import Arm, Cancel, DropLetter, Effect, Offer, PutLetter, Tell, Withdraw, effects
+from holdfast.core.entries import (
+    Batch,
+    CancelRequested,
+    ChildEnded,
+    Entry,
+    Offered,
+    RunCancelled,
+    RunCreated,
+    RunRetried,
+)
+from holdfast.core.entries import LetterDropped as Dropped
+from holdfast.core.lifecycle import ACCEPTED_IN, Kind, Record, fold
+from holdfast.core.model import ErrorInfo, Instant, Run, State
+from holdfast.errors import ConnectError, Fenced, RunStateError, Unanswered, UnknownRun
+from holdfast.wire import codec
+from holdfast.wire.api import Letter
+from holdfast.wire.subjects import Stream
+
+log = logging.getLogger("holdfast.journal")
+
+T = TypeVar("T")
+
+TIMER = "ready"
+"""Name of the timer that makes a delayed or retrying run ready."""
+
+
+def nonce() -> str:
+    """A fresh mark by which a writer knows its own entries."""
+    return token_hex(5)
+
+
+class Journal:
+    """The runs of the project that a bus is bound to."""
+
+    def __init__(self, bus: Bus, clock: Callable[[], Instant] = time.time) -> None:
+        self.bus = bus
+        self.clock = clock
+
+    async def create(self, created: RunCreated) -> int:
+        """Create a run and return its first sequence; where it exists already, nothing is done and 0 returned."""
+        (outcome,) = await self.create_many([created])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def create_many(self, runs: Sequence[RunCreated]) -> list[int | Exception]:
+        """Create several, in order, pipelined: for each its first sequence, 0 where it exists, or what went wrong."""
+        outcomes: list[int | Exception] = await self.bus.publish_many(
+            [
+                Publication(self._ready(run.run, run.queue, run.priority), codec.encode(run), 0)
+                for run in runs
+                if run.due is None
+            ]
+        )
+        ready = iter(outcomes)
+        return [await self._created(run, next(ready)) if run.due is None else await self._delay(run) for run in runs]
+
+    async def _created(self, run: RunCreated, outcome: int | Exception) -> int | Exception:
+        if isinstance(outcome, Fenced):
+            return 0
+        if isinstance(outcome, Unanswered):  # stored or not: the create-only repetition tells
+            try:
+                return await self.bus.publish(
+                    self._ready(run.run, run.queue, run.priority), codec.encode(run), expect=0
+                )
+            except Fenced:
+                return 0
+            except Exception as error:
+                return error
+        return outcome
+
+    async def _delay(self, run: RunCreated) -> int | Exception:
+        assert run.due is not None
+        try:
+            return await self.bus.publish_at(
+                self.bus.subjects.timer(run.run, TIMER),
+                codec.encode(run),
+                due=run.due,
+                target=self._ready(run.run, run.queue, run.priority),
+            )
+        except Exception as error:
+            return error
+
+    def _ready(self, run: str, queue: str, priority: int) -> str:
+        return self.bus.subjects.ready(run, queue, priority)
+
+    async def messages(self, run: str, first: int = 1) -> list[tuple[Message, Record]]:
+        """A run's stored messages in order; such as hold no entry are passed over with a warning."""
+        found = []
+        for message in await self.bus.read(Stream.JOURNAL, self.bus.subjects.of_run(run), first=first):
+            try:
+                found.append((message, codec.record(self.bus.subjects, message.subject, message.seq, message.data)[1]))
+            except ValueError as error:
+                log.warning("unreadable journal message %s at %d: %s", message.subject, message.seq, error)
+        return found
+
+    async def load(self, run: str, first: int = 1) -> Run:
+        """A run as it stands.
+
+        Raises:
+            UnknownRun: there is none of this id.
+        """
+        folded = fold(record for _, record in await self.messages(run, first))
+        if folded is None:
+            raise UnknownRun(
+                f"no run {run} in project {self.bus.subjects.project}: check the id with `holdfast runs list`"
+            )
+        return folded
+
+    async def append(self, run: str, expect: int, writer: str, entries: Sequence[Entry]) -> int:
+        """Append entries that commit as one; returns their sequence on the run's log.
+
+        An outcome that stays unknown is resolved by reading the last message: it is ours where it holds our very bytes.
+        While the server is away this waits for it.
+
+        Raises:
+            Fenced: somebody else appended since `expect`; nothing of ours was stored.
+        """
+        subject, data = self.bus.subjects.log(run), codec.encode(Batch(writer, tuple(entries)))
+        unsure = False
+        while True:
+            try:
+                return await self.bus.publish(subject, data, expect=expect)
+            except (Unanswered, ConnectError):
+                unsure = True
+            except Fenced:
+                if not unsure:
+                    raise
+            last = await self.insist(lambda: self.bus.last(Stream.JOURNAL, subject))
+            found = last.seq if last is not None else 0
+            if last is not None and last.data == data:
+                return last.seq
+            if found != expect:
+                raise Fenced(subject, expected=expect, found=found)
+
+    async def insist(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The outcome of something that may be repeated, however long the server is away."""
+        pause = 0.05
+        while True:
+            try:
+                return await call()
+            except (Unanswered, ConnectError) as error:
+                log.info("waiting for the server: %s", error)
+                await anyio.sleep(pause)
+                pause = min(1.0, pause * 2)
+
+    async def move(self, run: Run, *entries: Entry) -> Run:
+        """Append entries to a run that nobody holds (or that is taken from its holder), and do what follows.
+
+        Raises:
+            Fenced: it was moved meanwhile.
+        """
+        writer = nonce()
+        seq = await self.append(run.id, run.last, writer, entries)
+        moved = fold([Record(seq, Kind.LOG, writer, entries)], run)
+        assert moved is not None
+        await self.act(moved)
+        return moved
+
+    async def act(self, run: Run) -> None:
+        """Do what follows from where the run stands."""
+        for effect in effects(run):
+            await self.insist(lambda effect=effect: self._do(effect, run))  # type: ignore[misc]
+
+    async def _do(self, effect: Effect, run: Run) -> None:
+        bus, subjects = self.bus, self.bus.subjects
+        match effect:
+            case Offer():
+                await bus.publish(
+                    subjects.ready(effect.run, effect.queue, effect.priority),
+                    codec.encode(Offered(effect.run, effect.first)),
+                    dedupe=f"{effect.run}-{effect.cause}",
+                )
+            case Arm():
+                await bus.publish_at(
+                    subjects.timer(effect.run, TIMER),
+                    codec.encode(Offered(effect.run, effect.first)),
+                    due=effect.due,
+                    target=subjects.ready(effect.run, effect.queue, effect.priority),
+                )
+            case Withdraw():
+                await bus.purge(Stream.JOURNAL, subjects.timer(effect.run, ">"))
+                if effect.item is not None:
+                    await bus.delete(Stream.JOURNAL, effect.item)
+            case Cancel():
+                await self._cancel(run)
+            case Tell():
+                told = ChildEnded(
+                    effect.key, run.finished_at or self.clock(), run.id, run.state, run.result, _error(run)
+                )
+                await bus.publish(subjects.inbox(effect.parent), codec.encode(told), dedupe=f"{run.id}-{run.last}")
+            case PutLetter():
+                await bus.publish(subjects.letter(effect.queue, effect.run), codec.encode(letter(run)))
+            case DropLetter():
+                await bus.purge(Stream.JOURNAL, subjects.letter(effect.queue, effect.run))
+
+    async def _cancel(self, run: Run) -> None:
+        created = _created_again(run) if run.attempt == 0 else None
+        await self.move(run, RunCancelled(at=self.clock(), reason=run.reason, created=created))
+
+    async def cancel(self, run: str, *, by: str = "", reason: str = "") -> Run:
+        """Ask for a run to end. Where nobody holds it, it has ended when this returns; else its holder ends it.
+
+        Raises:
+            UnknownRun: there is none of this id.
+            RunStateError: it has ended already.
+        """
+        found = await self.load(run)
+        if found.final:
+            raise RunStateError(f"run {run} has ended {found.state}: only a live run can be cancelled")
+        await self.bus.publish(
+            self.bus.subjects.inbox(run), codec.encode(CancelRequested(at=self.clock(), by=by, reason=reason))
+        )
+        while True:
+            found = await self.load(run, found.first)
+            try:
+                await self.act(found)
+            except Fenced:  # a worker took it meanwhile, or gave it back: look again
+                continue
+            return found if found.state is State.RUNNING else await self.load(run, found.first)
+
+    async def retry(
+        self, run: str, *, by: str = "", from_start: bool = False, payload: bytes | None = None, first: int = 1
+    ) -> Run:
+        """Take a run that is dead, failed or cancelled up again behind its last checkpoint, or from the start.
+
+        Raises:
+            UnknownRun: there is none of this id.
+            RunStateError: its state does not allow it, or somebody else was first.
+        """
+        entry = RunRetried(at=self.clock(), by=by, from_start=from_start, payload=payload)
+        return await self._answer(await self.load(run, first), entry, "retried")
+
+    async def drop(self, run: str, *, by: str = "") -> Run:
+        """Drop a dead run's letter: the run is failed for good, unless it is retried by its id.
+
+        Raises:
+            UnknownRun: there is none of this id.
+            RunStateError: it is not dead, or somebody else was first.
+        """
+        return await self._answer(await self.load(run), Dropped(at=self.clock(), by=by), "dropped")
+
+    async def _answer(self, run: Run, entry: RunRetried | Dropped, verb: str) -> Run:
+        allowed = ACCEPTED_IN[type(entry)]
+        if run.state not in allowed:
+            states = ", ".join(sorted(allowed))
+            raise RunStateError(f"run {run.id} is {run.state}: expected one that is {states}, so it was not {verb}")
+        try:
+            return await self.move(run, entry)
+        except Fenced:
+            raise RunStateError(f"run {run.id} was moved by somebody else just now, so it was not {verb}") from None
+
+
+def letter(run: Run) -> Letter:
+    """The dead letter of a dead run."""
+    return Letter(
+        run=run.id,
+        task=run.task,
+        queue=run.queue,
+        payload=run.payload,
+        error=run.error or ErrorInfo("", run.reason),
+        reason=run.reason,
+        attempts=run.attempt,
+        last_key=run.last_key,
+        first_at=run.created_at,
+        last_at=run.finished_at or run.created_at,
+    )
+
+
+def _error(run: Run) -> ErrorInfo | None:
+    if run.state is State.COMPLETED:
+        return None
+    return run.error or ErrorInfo(type=f"holdfast.{run.state}", message=run.reason or f"the run was {run.state}")
+
+
+def _created_again(run: Run) -> RunCreated:
+    return RunCreated(
+        run=run.id,
+        at=run.created_at,
+        task=run.task,
+        payload=run.payload,
+        queue=run.queue,
+        priority=run.priority,
+        retry=run.retry,
+        parent=run.parent,
+        source=run.source,
+        tags=run.tags,
+    )

@@ -1,0 +1,166 @@
+"""Storing messages: headers, the judgement of answers, and what to do when none comes.
+
+A publish without an answer was stored, or was not. With `expect` the server itself refuses the second of two, and with
+`dedupe` it forgets it, so such a publish is sent again, by the bus, after a reconnect or a silence. If that repeat
+is refused by the fence, the first one or a stranger may stand there: `Unanswered`, and the caller reads. A publish with
+neither is never repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from enum import Enum
+from typing import TypeAlias
+
+from holdfast.bus.api import BUSY, WRONG_LAST
+from holdfast.bus.asking import Asker, Silence
+from holdfast.bus.ports import Publication, check_dedupe, check_subject
+from holdfast.bus.replies import NO_RESPONDERS, Reply, decode_ack, status
+from holdfast.errors import BusError, Fenced, Unanswered
+
+PATIENCE = 2
+"""How often the time that an answer may take has to pass until a publish that may be repeated is given up."""
+
+AT_ONCE = 512
+"""Publishes of one `publish_many` that are under way together."""
+
+_FOUND = re.compile(r"\d+\Z")
+
+
+class Again(Enum):
+    """Nothing was stored, for a reason that may pass."""
+
+    BUSY = "the server has a write in flight or no leader"
+    HOMELESS = "no stream takes this subject"
+
+
+Verdict: TypeAlias = int | Exception | Again | Silence
+
+
+def headers(**fields: str | int | None) -> bytes:
+    """A header block; `_` in a name stands for `-`, None for a header that is not sent."""
+    lines = [f"Nats-{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items() if value is not None]
+    return f"NATS/1.0\r\n{''.join(lines)}\r\n".encode() if lines else b""
+
+
+def fence(expect: int | None, dedupe: str | None) -> bytes:
+    """The headers of a publish."""
+    if dedupe is not None:
+        check_dedupe(dedupe)
+        return headers(Expected_Last_Subject_Sequence=expect, Msg_Id=dedupe)
+    if expect is None:
+        return b""
+    return b"NATS/1.0\r\nNats-Expected-Last-Subject-Sequence: %d\r\n\r\n" % expect
+
+
+def judge(subject: str, expect: int | None, answer: Reply | Silence) -> Verdict:
+    """What an answer says: the sequence, why nothing was stored, or that it is unknown."""
+    if isinstance(answer, Silence):
+        return answer if answer is not Silence.DENIED else BusError(f"{subject}: {answer}")
+    if status(answer.headers) == NO_RESPONDERS:
+        return Again.HOMELESS
+    ack = decode_ack(answer.data)
+    if ack.error is None:
+        return ack.seq
+    if ack.error.err_code == WRONG_LAST:
+        found = _FOUND.search(ack.error.description)
+        return Fenced(subject, expected=expect or 0, found=int(found[0]) if found else None)
+    if ack.error.err_code in BUSY:
+        return Again.BUSY
+    return BusError(f"{subject}: {ack.error.description} (code {ack.error.err_code}); nothing was stored")
+
+
+class Publisher:
+    """Stores messages over a link."""
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+        self._link = asker.link
+        self._loop = asyncio.get_running_loop()
+
+    async def store(
+        self, subject: str, data: bytes, *, head: bytes = b"", expect: int | None = None, safe: bool = False
+    ) -> int:
+        """Store one message and return its sequence.
+
+        Args:
+            head: its header block.
+            expect: what the header block expects, for messages.
+            safe: whether it may be sent twice.
+
+        Raises:
+            ConnectError: there was no connection all the time: nothing was stored.
+            Fenced, Unanswered, BusError: as `Bus.publish`.
+        """
+        check_subject(subject)
+        if not self._link.up:
+            await self._link.restored(self._asker.within)
+        verdict = judge(subject, expect, await self._asker.ask(subject, data, headers=head))
+        if type(verdict) is int:
+            return verdict
+        return await self._insist(subject, data, head, expect, safe, verdict)
+
+    async def store_many(self, messages: list[Publication]) -> list[int | Exception]:
+        """Store several, pipelined; for each the sequence or the reason."""
+        outcomes: list[int | Exception] = []
+        for at in range(0, len(messages), AT_ONCE):
+            outcomes += await self._store_some(messages[at : at + AT_ONCE])
+        return outcomes
+
+    async def _store_some(self, messages: list[Publication]) -> list[int | Exception]:
+        for message in messages:
+            check_subject(message.subject)
+        await self._link.restored(self._asker.within)
+        heads = [fence(message.expect, None) for message in messages]
+        asked = [
+            self._asker.ask(message.subject, message.data, headers=head)
+            for message, head in zip(messages, heads, strict=True)
+        ]
+        outcomes: list[int | Exception] = []
+        for message, head, answer in zip(messages, heads, asked, strict=True):
+            subject, data, expect = message
+            verdict = judge(subject, expect, await answer)
+            if isinstance(verdict, int | Exception):
+                outcomes.append(verdict)
+                continue
+            try:
+                outcomes.append(await self._insist(subject, data, head, expect, expect is not None, verdict))
+            except Exception as error:  # the contract: for each message what `publish` would raise
+                outcomes.append(error)
+        return outcomes
+
+    async def _insist(
+        self, subject: str, data: bytes, head: bytes, expect: int | None, safe: bool, verdict: Verdict
+    ) -> int:
+        """Go on after a first verdict that was no sequence."""
+        until = self._loop.time() + PATIENCE * self._asker.within
+        doubt: Silence | None = None
+        pause = 0.005
+        while True:
+            match verdict:
+                case int():
+                    return verdict
+                case Fenced() if doubt is not None:
+                    raise Unanswered(
+                        f"{subject}: {doubt}; the repeat found sequence {verdict.found} where {expect} was expected: "
+                        "read whether that is ours"
+                    ) from verdict
+                case Exception():
+                    raise verdict
+                case Again():
+                    if self._loop.time() > until or (verdict is Again.HOMELESS and pause > 0.2):
+                        raise BusError(f"{subject}: {verdict.value}; nothing was stored") from None
+                    await asyncio.sleep(pause)
+                    pause *= 2
+                case Silence():
+                    doubt = verdict
+                    if not safe or self._loop.time() > until:
+                        raise Unanswered(f"{subject}: {doubt}; whether it is stored is unknown until it is read")
+            try:
+                await self._link.restored(self._asker.within)
+            except Exception as error:
+                if doubt is None:
+                    raise
+                raise Unanswered(f"{subject}: {doubt}; whether it is stored is unknown until it is read") from error
+            verdict = judge(subject, expect, await self._asker.ask(subject, data, headers=head))

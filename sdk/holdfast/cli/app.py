@@ -1,0 +1,191 @@
+"""The table of commands, and what is common to all: where they act, what an error prints, and exit codes.
+
+To add a command, add a row to `COMMANDS`: its module is imported when the command is called, never for the help of the
+others, so it may import what it likes at its top. `app` in the module is a `typer.Typer` (`session.group` makes one):
+with several commands it is a group, with one it is that command. A command that needs the project's client is declared
+with `session.connected`; any other takes `ctx: typer.Context` and finds the options given before it in `ctx.obj`, a
+`Place`.
+
+Exit codes: 0 done, 1 what was asked for failed, 2 wrong usage or configuration, 3 no connection, 130 Ctrl-C, 141 nobody
+reads what is printed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from holdfast.cli.text import visible
+from holdfast.errors import ConfigError, ConnectError, HoldfastError
+
+if TYPE_CHECKING:
+    from holdfast.client import Client
+
+FAILED, USAGE, NO_CONNECTION, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
+
+
+class Row(NamedTuple):
+    """A command of the table."""
+
+    name: str
+    where: str
+    """`module:attribute` of its `typer.Typer`."""
+    help: str
+
+
+COMMANDS: tuple[Row, ...] = (
+    Row("trigger", "holdfast.cli.trigger:trigger_app", "Start a run of a task."),
+    Row("emit", "holdfast.cli.trigger:emit_app", "Publish an event."),
+    Row("runs", "holdfast.cli.runs:app", "List, show, watch, cancel and retry runs."),
+    Row("logs", "holdfast.cli.logs:app", "Print what runs wrote; -f follows."),
+    Row("queues", "holdfast.cli.queues:app", "List, pause and resume queues."),
+    Row("dlq", "holdfast.cli.dlq:app", "Dead letters: list, show, retry, drain, purge."),
+    Row("workers", "holdfast.cli.workers:workers_app", "List the workers that are alive."),
+    Row("tasks", "holdfast.cli.workers:tasks_app", "List the tasks that workers have declared."),
+    Row("doctor", "holdfast.cli.doctor:app", "Check versions, configuration, server, daemon and workers."),
+)
+
+
+class Usage(typer.TyperException):
+    """Wrong usage: the message says what was expected, what was found and what to do."""
+
+    exit_code = USAGE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a command acts; None takes the default of `holdfast.client.connect`."""
+
+    project: str | None = None
+    config: str | None = None
+    url: str | None = None
+    opener: Callable[[Place], AbstractAsyncContextManager[Client]]
+    """Connects; tests give their own."""
+
+    def at(self, *, project: str | None, config: str | None, url: str | None) -> Place:
+        """The same with what the command's own options say."""
+        return replace(self, project=project or self.project, config=config or self.config, url=url or self.url)
+
+    def open(self) -> AbstractAsyncContextManager[Client]:
+        return self.opener(self)
+
+
+def connection(place: Place) -> AbstractAsyncContextManager[Client]:
+    """A connection to the project that is meant."""
+    from holdfast.client import connect
+
+    return connect(place.url, project=place.project, config=place.config, name="cli")
+
+
+Project = Annotated[str | None, typer.Option("--project", "-p", metavar="NAME", help="The project meant.")]
+Config = Annotated[str | None, typer.Option("--config", metavar="PATH", help="A holdfast.toml.")]
+Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="The server, e.g. nats://127.0.0.1:4222.")]
+
+
+class Later(TyperCommand):
+    """A command of which only name and help are known until it is called."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(row.name, help=row.help, rich_markup_mode=None)
+        self._row = row
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """The context of the command itself, loaded now."""
+        module, _, attribute = self._row.where.partition(":")
+        found = typer.main.get_command(getattr(importlib.import_module(module), attribute))
+        return found.make_context(*args, **kwargs)
+
+
+class Root(TyperGroup):
+    """The commands of the table. Called without any, it prints its help."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = {row.name: Later(row) for row in COMMANDS}
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or ["--help"])
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # typer would exit with 1
+            raise typer.Exit(BROKEN_PIPE) from None
+
+
+app = typer.Typer(name="holdfast", cls=Root, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def root(ctx: typer.Context, project: Project = None, config: Config = None, url: Url = None) -> None:
+    """Durable background tasks, operated from a terminal."""
+    ctx.obj = ctx.obj.at(project=project, config=config, url=url)
+
+
+def run(args: Sequence[str], *, opener: Callable[[Place], AbstractAsyncContextManager[Client]] = connection) -> int:
+    """Carry out one command line and return its exit code; errors are one line on stderr."""
+    try:
+        code = _command().main(list(args), prog_name="holdfast", standalone_mode=False, obj=Place(opener=opener))
+    except HoldfastError as error:
+        return fail(str(error) or type(error).__name__, _code(error))
+    except typer.TyperException as error:
+        return fail(_usage(error), error.exit_code)
+    except typer.Abort:
+        return fail("stopped: no answer to the question; `--yes` answers it beforehand", FAILED)
+    except SystemExit as stop:
+        code = stop.code
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """The entry point: the command line of this process."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = BROKEN_PIPE
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code == BROKEN_PIPE:  # or the interpreter complains when it flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def fail(message: str, code: int) -> int:
+    """Print one line on stderr; returns the code."""
+    text = " ".join(line.strip() for line in message.splitlines() if line.strip())
+    print(f"holdfast: {visible(text)}", file=sys.stderr)
+    return code
+
+
+@cache
+def _command() -> Any:
+    return typer.main.get_command(app)
+
+
+def _code(error: HoldfastError) -> int:
+    match error:
+        case ConnectError():
+            return NO_CONNECTION
+        case ConfigError():
+            return USAGE
+        case _:
+            return FAILED
+
+
+def _usage(error: typer.TyperException) -> str:
+    ctx = getattr(error, "ctx", None)
+    message = error.format_message().rstrip(".")
+    return message if ctx is None else f"{message}; see `{ctx.command_path} --help`"

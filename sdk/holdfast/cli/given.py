@@ -1,0 +1,83 @@
+"""What users type on the command line, read: payloads, durations, rates. What can't be read is wrong usage."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from holdfast.cli.app import Usage
+from holdfast.quantities import SECONDS, duration
+
+
+def seconds(value: str) -> float:
+    """A duration like `90s`, `15m`, `2h`, `7d`; a bare number is seconds."""
+    try:
+        return duration(float(value) if _is_number(value) else value)
+    except ValueError:
+        raise typer.BadParameter(f'expected a duration like 90s, 15m, 2h or 7d, found "{value}"') from None
+
+
+def rate(value: str) -> float:
+    """Per second, of `10/s`, `600/m`, `10`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/([smhd]))?", value.strip())
+    per_second = float(match[1]) / SECONDS[match[2] or "s"] if match else 0.0
+    if not 0 < per_second < math.inf:
+        raise typer.BadParameter(f'expected a rate above 0 like 10/s or 600/m, found "{value}"')
+    return per_second
+
+
+Since = Annotated[float | None, typer.Option("--since", parser=seconds, metavar="AGE", help="Not older, e.g. 15m, 2h.")]
+
+
+def since(age: float | None) -> float | None:
+    """The instant that `--since` means."""
+    return None if age is None else time.time() - age
+
+
+def json_of(source: str, what: str) -> Any:
+    """The JSON that is given as itself, as `@file` or as `-` for stdin.
+
+    Raises:
+        Usage: it is none, or the file can't be read.
+    """
+    data, where = _read(source, what)
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        found = data[:40].decode(errors="replace") or "nothing"
+        raise Usage(f"{what}: expected JSON{where}, found {found!r}: {error}") from None
+
+
+def payload_of(source: str, what: str = "payload") -> dict[str, Any]:
+    """A payload: an object of arguments by name. Raises: Usage."""
+    value = json_of(source, what)
+    if not isinstance(value, dict):
+        raise Usage(f'{what}: expected an object of arguments by name like {{"order_id": 1}}, found {_kind(value)}')
+    return value
+
+
+def _read(source: str, what: str) -> tuple[bytes, str]:
+    if source == "-":
+        return sys.stdin.buffer.read(), " on stdin"
+    if not source.startswith("@"):
+        return source.encode(errors="surrogateescape"), ", @file or -"
+    try:
+        return Path(source[1:]).expanduser().read_bytes(), f" in {source[1:]}"
+    except OSError as error:
+        raise Usage(f"{what}: expected a readable file {source[1:]}, found: {error.strerror}") from None
+
+
+def _is_number(value: str) -> bool:
+    return bool(re.fullmatch(r"\s*\d+(\.\d+)?\s*", value))
+
+
+def _kind(value: object) -> str:
+    names = {list: "a list", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")

@@ -1,0 +1,253 @@
+"""`holdfast runs`: list, show, tree, history, watch, cancel, retry."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from holdfast.cli import entries, given, text
+from holdfast.cli.app import FAILED
+from holdfast.cli.output import Cell, Column, Output, Style, json_value, plain, state
+from holdfast.cli.session import RunName, RunNames, connected, group, resolve
+from holdfast.cli.tree import draw
+from holdfast.client import Client
+from holdfast.core.entries import Entry
+from holdfast.core.model import State
+from holdfast.core.tree import Tree
+from holdfast.wire.api import RunRow, RunsQuery, RunView
+
+app = group("List, show, watch, cancel and retry runs.")
+
+PAGE = 1000
+"""The most that the daemon gives at once."""
+
+COLUMNS = (
+    Column("RUN"),
+    Column("TASK", cut=True),
+    Column("STATE"),
+    Column("QUEUE", cut=True),
+    Column("TRY", right=True),
+    Column("STEPS", right=True),
+    Column("AGE", right=True),
+    Column("TOOK", right=True),
+    Column("ABOUT", cut=True),
+)
+
+
+@connected(app, "list")
+async def list_(
+    client: Client,
+    out: Output,
+    state: Annotated[list[State] | None, typer.Option("--state", "-s", help="In this state; may be repeated.")] = None,
+    task: Annotated[list[str] | None, typer.Option("--task", "-t", help="Of this task; may be repeated.")] = None,
+    queue: Annotated[str, typer.Option("--queue", "-q", help="Of this queue.")] = "",
+    tag: Annotated[str, typer.Option("--tag", help="With this tag.")] = "",
+    worker: Annotated[str, typer.Option("--worker", help="Held by this worker.")] = "",
+    grep: Annotated[str, typer.Option("--text", help="Part of the id, the task or the error.")] = "",
+    since: given.Since = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 50,
+) -> None:
+    """Runs, newest first."""
+    query = RunsQuery(
+        states=tuple(state or ()), tasks=tuple(task or ()), queue=queue, tag=tag, worker=worker, text=grep,
+        since=given.since(since),
+    )  # fmt: skip
+    rows, total = await pages(client, query, limit)
+    if out.json:
+        out.records(rows)
+    elif rows:
+        now = time.time()
+        out.table(COLUMNS, [_row(row, now, out) for row in rows])
+    if not rows:
+        out.note("no run matches")
+    elif total > len(rows) and out.tty:
+        out.note(f"{len(rows):,} of {text.count(total, 'run')}; --limit shows more")
+
+
+async def pages(client: Client, query: RunsQuery, limit: int) -> tuple[list[RunRow], int]:
+    """The newest `limit` runs that match, page by page, and how many match in all."""
+    import msgspec.structs
+
+    rows: list[RunRow] = []
+    while True:
+        before = (rows[-1].created_at, rows[-1].id) if rows else None
+        page = await client.runs(msgspec.structs.replace(query, before=before, limit=min(limit - len(rows), PAGE)))
+        rows += page.runs
+        if not page.more or not page.runs or len(rows) >= limit:
+            return rows, max(page.total, len(rows))
+
+
+def _row(row: RunRow, now: float, out: Output) -> list[Cell | str]:
+    end = row.finished_at or (now if row.state is State.RUNNING else None)
+    return [
+        out.run(row.id),
+        row.task,
+        state(row.state),
+        row.queue,
+        str(row.attempt or "-"),
+        str(row.steps or "-"),
+        text.age(now - row.created_at),
+        text.took(end - row.started_at) if end and row.started_at else "-",
+        _about(row, now),
+    ]
+
+
+def _about(row: RunRow, now: float) -> str:
+    """The one thing to know: its error, when it goes on, where it is."""
+    if row.error_type or row.error:
+        return _error(row)
+    if row.due is not None and row.due > now:
+        return f"in {text.took(row.due - now)}"
+    if row.state is State.RUNNING:
+        return f"{row.last_key} on {row.worker}" if row.last_key else f"on {row.worker}"
+    return row.reason
+
+
+def _error(row: RunRow) -> str:
+    kind = row.error_type.rpartition(".")[2]
+    return f"{kind}: {row.error}" if kind and row.error else kind or row.error
+
+
+@connected(app)
+async def show(client: Client, out: Output, run: RunName) -> None:
+    """A run with its payload, result and error."""
+    view = await client.get(run)
+    if out.json:
+        out.record({**plain(view), "payload": json_value(view.payload), "result": json_value(view.result)})
+        return
+    _fields(view, out)
+    out.block("payload", view.payload)
+    out.block("result", view.result)
+    if view.error is not None:
+        out.block("error", f"{view.error.type}: {view.error.message}\n{view.error.traceback}", Style.BAD)
+    if view.children:
+        out.line()
+        now = time.time()
+        out.table(COLUMNS, [_row(row, now, out) for row in view.children])
+
+
+def _fields(view: RunView, out: Output) -> None:
+    row = view.row
+    end = row.finished_at or (time.time() if row.state is State.RUNNING else None)
+    out.fields(
+        [
+            ("run", Cell(row.id, Style.BOLD)),
+            ("task", row.task),
+            ("state", state(row.state)),
+            ("reason", row.reason),
+            ("queue", row.queue),
+            ("priority", str(row.priority)),
+            ("tags", ", ".join(row.tags)),
+            ("source", row.source),
+            ("parent", row.parent),
+            ("created", text.stamp(row.created_at)),
+            ("due", text.stamp(row.due) if row.due else ""),
+            ("started", text.stamp(row.started_at) if row.started_at else ""),
+            ("finished", text.stamp(row.finished_at) if row.finished_at else ""),
+            ("took", text.took(end - row.started_at) if end and row.started_at else ""),
+            ("attempt", str(row.attempt or "")),
+            ("steps", str(row.steps or "")),
+            ("checkpoint", row.last_key),
+            ("worker", row.worker),
+        ]
+    )
+
+
+@connected(app, "tree")
+async def tree_(
+    client: Client,
+    out: Output,
+    run: RunName,
+    ascii: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters.")] = False,
+) -> None:
+    """A run's checkpoint tree: attempts, steps, tries, errors."""
+    view = await client.get(run)
+    history = await client.history(view.row.id)
+    tree = Tree()
+    for message in history.messages:
+        for entry in message.entries:
+            tree.add(entry)
+    if out.json:
+        out.records({"depth": depth, "name": node.name, **_node(plain(node))} for depth, node in tree.walk())
+        return
+    width = out.width or 100
+    out.lines(draw(tree, view.row, width=width, ascii=ascii or out.ascii, now=time.time(), paint=out.paint))
+
+
+def _node(fields: dict[str, object]) -> dict[str, object]:
+    """A node without those below it: they have lines of their own."""
+    return {name: value for name, value in fields.items() if name != "children"}
+
+
+@connected(app)
+async def history(client: Client, out: Output, run: RunName) -> None:
+    """A run's journal, entry by entry."""
+    found = await client.history(run)
+    width = max((len(str(message.seq)) for message in found.messages), default=0)
+    for message in found.messages:
+        for entry in message.entries:
+            if out.json:
+                where = {"seq": message.seq, "time": message.time, "kind": message.kind, "writer": message.writer}
+                out.record({**plain(where), **entries.record(entry)})
+            else:
+                seq = out.paint(str(message.seq).rjust(width), Style.DIM)
+                out.line(f"{seq}  {entries.line(entry, message.time, out)}")
+
+
+@connected(app)
+async def watch(client: Client, out: Output, run: RunName) -> None:
+    """Print a run's journal as it is written, until the run ends; exit 1 if it ended badly."""
+    handle = client.run(await resolve(client, run))
+    await handle.status()  # that there is such a run
+    async for entry in handle.events():
+        _tell(entry, out)
+    ended = await handle.status()
+    if not out.json:
+        out.line(f"{handle.id}  {out.paint(ended.state.value, state(ended.state).style)}")
+    if ended.state is not State.COMPLETED:
+        raise typer.Exit(FAILED)
+
+
+def _tell(entry: Entry, out: Output) -> None:
+    if out.json:
+        out.record(entries.record(entry))
+    else:
+        out.line(entries.line(entry, None, out))
+
+
+@connected(app)
+async def cancel(
+    client: Client,
+    out: Output,
+    run: RunNames,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the run's history.")] = "",
+) -> None:
+    """End runs; one that is running ends at its next await."""
+    for name in run:
+        moved = await client.run(await resolve(client, name)).cancel(reason)
+        if out.json:
+            out.record({"run": moved.id, "state": moved.state, "cancel_requested": moved.cancel_requested})
+        elif moved.final:
+            out.line(f"{moved.id}  {moved.state.value}")
+        else:
+            out.line(f"{moved.id}  {moved.state.value}, asked to end")
+
+
+@connected(app)
+async def retry(
+    client: Client,
+    out: Output,
+    run: RunNames,
+    from_start: Annotated[bool, typer.Option("--from-start", help="Forget what was recorded.")] = False,
+    payload: Annotated[str | None, typer.Option("--payload", metavar="JSON", help="Another payload.")] = None,
+) -> None:
+    """Take ended runs up again behind their last checkpoint."""
+    changed = None if payload is None else given.payload_of(payload, "--payload")
+    for name in run:
+        moved = await client.run(await resolve(client, name)).retry(from_start=from_start, payload=changed)
+        if out.json:
+            out.record({"run": moved.id, "state": moved.state})
+        else:
+            out.line(f"{moved.id}  {moved.state.value}")

@@ -1,0 +1,103 @@
+"""`holdfast trigger` starts a run, `holdfast emit` publishes an event."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import anyio
+import typer
+
+from holdfast.cli import given
+from holdfast.cli.output import Output, stored
+from holdfast.cli.session import connected, group
+from holdfast.client import Client, RunHandle, failure
+from holdfast.core.model import FIRST_PRIORITY, LAST_PRIORITY, Run, State
+from holdfast.decoding import nearest
+from holdfast.errors import HoldfastError
+
+trigger_app = group()
+emit_app = group()
+
+
+@connected(trigger_app)
+async def trigger(
+    client: Client,
+    out: Output,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="Its id.")],
+    payload: Annotated[
+        str, typer.Argument(metavar="[JSON | @FILE | -]", help="Arguments by name; @FILE reads a file, - stdin.")
+    ] = "{}",
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the end and print the result.")] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", parser=given.seconds, metavar="DURATION", help="With --wait: at most so long."),
+    ] = None,
+    queue: Annotated[str, typer.Option("--queue", "-q", help="Another queue than the task's own.")] = "",
+    delay: Annotated[
+        float, typer.Option("--delay", parser=given.seconds, metavar="DURATION", help="Start so much later.")
+    ] = 0.0,
+    priority: Annotated[
+        int | None, typer.Option("--priority", min=FIRST_PRIORITY, max=LAST_PRIORITY, help="0 first, 9 last.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="May be repeated.")] = None,
+) -> None:
+    """Start a run of a task and print its id; it is durable then."""
+    arguments = given.payload_of(payload)
+    options: dict[str, Any] = {"source": "cli", "delay": delay, "tags": tuple(tag or ())}
+    if queue:
+        options["queue"] = queue
+    if priority is not None:
+        options["priority"] = priority
+    handle = await client.trigger(task, arguments, **options)
+    await _mention_unknown(client, task, out)
+    if not wait:
+        out.record({"run": handle.id}) if out.json else out.line(handle.id)
+        return
+    out.note(f"run {handle.id}")
+    run = await _ended(handle, timeout)
+    if out.json:
+        out.record({"run": run.id, "state": run.state, "result": stored(run.result or b""), "error": run.error})
+    if run.state is not State.COMPLETED:
+        raise failure(run)
+    if not out.json:
+        _result(run, out)
+
+
+async def _mention_unknown(client: Client, task: str, out: Output) -> None:
+    """Say so where no worker has ever declared the task: the run waits for one."""
+    if await client.card(task) is None:
+        known = [card.id for card in await client.cards()]
+        out.note(f"no worker has declared a task {task} yet{nearest(task, known)}: the run waits until one does")
+
+
+async def _ended(handle: RunHandle, timeout: float | None) -> Run:
+    try:
+        with anyio.fail_after(timeout):
+            async for _ in handle.events():
+                pass
+            return await handle.status()
+    except TimeoutError:
+        raise HoldfastError(
+            f"run {handle.id} has not ended within {timeout:g} s; it goes on: see `holdfast runs watch {handle.id}`"
+        ) from None
+
+
+def _result(run: Run, out: Output) -> None:
+    from holdfast.wire.render import render
+
+    if run.result:
+        out.lines(render(run.result).splitlines())
+
+
+@connected(emit_app)
+async def emit(
+    client: Client,
+    out: Output,
+    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="Its name, e.g. orders.created.")],
+    data: Annotated[
+        str, typer.Argument(metavar="[JSON | @FILE | -]", help="What it says; @FILE reads a file, - stdin.")
+    ] = "null",
+) -> None:
+    """Publish an event; tasks that listen for its subject start."""
+    seq = await client.emit(subject, given.json_of(data, "event"))
+    out.record({"subject": subject, "seq": seq}) if out.json else out.line(str(seq))

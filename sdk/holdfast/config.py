@@ -1,0 +1,353 @@
+"""The configuration: `holdfast.toml` and the `HOLDFAST_` variables, decoded into one tree of frozen structs.
+
+`load` finds the file, lets the variables override it, and refuses what it does not know. config.example.toml documents
+every key; the docstrings here say what each one promises. A process loads once at its edge and hands each part of the
+code its own section; nothing else reads the environment.
+
+    Config
+    ├── nats        the server: embedded, or yours by `url`
+    ├── daemon      where it keeps its data, where it listens
+    ├── projects    NAME -> modules, workers, environment
+    ├── queues      NAME -> limits
+    ├── retention   how long things are kept
+    └── tui         the operator's desk
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from msgspec import Meta, Struct
+
+from holdfast.decoding import Decoder, nearest
+from holdfast.errors import ConfigError
+from holdfast.quantities import duration, size
+
+FILE = "holdfast.toml"
+"""The name that `load` looks for in the current directory and above it."""
+
+VARIABLES: Mapping[str, str] = {
+    "HOLDFAST_CONFIG": "path of the configuration file, relative to the current directory",
+    "HOLDFAST_URL": "nats.url; turns the embedded server off",
+    "HOLDFAST_PROJECT": "the project meant where none is named",
+    "HOLDFAST_DATA_DIR": "daemon.data_dir, relative to the current directory",
+    "HOLDFAST_HTTP": "daemon.http",
+    "HOLDFAST_DURABILITY": "nats.durability",
+    "HOLDFAST_WORKER_ID": "internal: set by the pool supervisor for its worker processes",
+}
+"""Every variable that may be set, and what it does. An empty one counts as unset."""
+
+
+class Durability(StrEnum):
+    """What an acknowledgement of the embedded server means. An external server decides for itself."""
+
+    ALWAYS = "always"
+    """Fsynced: nothing acknowledged is ever lost."""
+    INTERVAL = "interval"
+    """Fsynced within 0.1 s: a crash of any process loses nothing, a power loss at most the last 0.1 s."""
+
+
+class Address(NamedTuple):
+    """A host and port to listen on."""
+
+    host: str
+    port: int
+
+
+def _name(value: object) -> object:
+    """A name that becomes a NATS subject token, an account and a file name."""
+    letters = set("abcdefghijklmnopqrstuvwxyz0123456789")
+    if not isinstance(value, str) or not value or value[0] not in letters or set(value) - letters - set("_-"):
+        raise ValueError("a name of a-z, 0-9, '-' and '_' that begins with a letter or digit")
+    return value
+
+
+def _address(value: object) -> object:
+    """A `host:port` to listen on; IPv6 hosts in brackets."""
+    try:
+        parts = urlsplit(f"//{value}")
+        if isinstance(value, str) and parts.hostname and parts.port is not None and parts.netloc == value:
+            return value
+    except ValueError:
+        pass  # said below, in our words
+    raise ValueError('an address like "127.0.0.1:8377"')
+
+
+def _url(value: object) -> object:
+    """One NATS URL or several of one cluster, separated by commas."""
+    expected = 'a URL like "nats://127.0.0.1:4222"'
+    if not isinstance(value, str):
+        raise ValueError(expected)
+    for url in value.split(","):
+        try:
+            parts = urlsplit(url.strip() if "://" in url else f"nats://{url.strip()}")
+            if not parts.hostname or parts.port == 0 or parts.scheme not in ("nats", "tls", "ws", "wss"):
+                raise ValueError(expected)
+        except ValueError:
+            raise ValueError(expected) from None
+    return value
+
+
+# How each kind of leaf is read; `extra` is explained in holdfast.decoding.
+Name = Annotated[str, Meta(extra={"read": _name})]
+Url = Annotated[str, Meta(extra={"read": _url, "secret": True})]
+Secret = Annotated[str, Meta(description="a string", extra={"secret": True})]
+Duration = Annotated[float, Meta(extra={"read": duration})]
+Size = Annotated[int, Meta(extra={"read": size})]
+Port = Annotated[int, Meta(ge=0, le=65535, description="a port from 0 to 65535")]
+Count = Annotated[int, Meta(ge=0, description="a whole number from 0")]
+Positive = Annotated[int, Meta(ge=1, description="a whole number from 1")]
+Replicas = Annotated[int, Meta(ge=1, le=5, description="1 to 5 replicas")]
+ListenAddress = Annotated[str, Meta(extra={"read": _address})]
+
+
+class Tls(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Files in PEM format for TLS to your own server; the embedded one listens on loopback without it."""
+
+    ca: str | None = None
+    """Certificates to trust, instead of the system's."""
+    cert: str | None = None
+    """The client's certificate, where the server asks for one."""
+    key: str | None = None
+    """The private key of `cert`."""
+
+    def __post_init__(self) -> None:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key together")
+
+
+class Nats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The NATS server: a child of the daemon by default, or your own."""
+
+    embedded: bool = True
+    """The daemon runs the server itself; false as soon as `url` is given."""
+    port: Port = 4222
+    """Port of the embedded server on 127.0.0.1; 0 takes any free one."""
+    binary: str | None = None
+    """Path of a nats-server executable (2.12 or newer), instead of the installed one."""
+    durability: Durability = Durability.ALWAYS
+    """What an acknowledgement of the embedded server means."""
+    replicas: Replicas = 1
+    """Copies of each stream; more than 1 needs a cluster."""
+    url: Url | None = None
+    """Your own server, or several of a cluster separated by commas."""
+    creds: str | None = None
+    """A NATS `.creds` file for `url`."""
+    user: str | None = None
+    """User name for `url`."""
+    password: Secret | None = None
+    """Password of `user`."""
+    tls: Tls | None = None
+    """TLS files for `url`."""
+
+    def __post_init__(self) -> None:
+        if self.embedded and self.url is not None:
+            raise ValueError("either embedded = true or a url, not both")
+        if not self.embedded and self.url is None:
+            raise ValueError("a url, as embedded is false")
+        if self.url is None and (self.creds or self.user or self.password or self.tls):
+            raise ValueError("a url, as creds, user, password and tls are for your own server")
+        if (self.user is None) != (self.password is None):
+            raise ValueError("user and password together")
+        if self.embedded and self.replicas > 1:
+            raise ValueError("replicas = 1, as the embedded server is a single one")
+
+    def __repr__(self) -> str:
+        return f"Nats(embedded={self.embedded}, port={self.port}, durability={self.durability.value!r}, ...)"
+
+
+class Daemon(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The daemon's own place on this machine."""
+
+    data_dir: str = ".holdfast"
+    """Directory of journal, history and credentials; see `Config.data_dir` for the resolved path."""
+    http: ListenAddress = "127.0.0.1:8377"
+    """Address of the HTTP API."""
+
+    @property
+    def address(self) -> Address:
+        """`http` in parts."""
+        parts = urlsplit(f"//{self.http}")
+        return Address(parts.hostname or "", parts.port or 0)
+
+
+class Workers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The worker processes that the daemon keeps for a project."""
+
+    min: Count = 1
+    """Processes that run even when there is nothing to do."""
+    max: Positive = 1
+    """Processes at most; between the two, queue depth decides."""
+    concurrency: Positive = 100
+    """Runs at once in each process."""
+
+    def __post_init__(self) -> None:
+        if self.min > self.max:
+            raise ValueError(f"min up to max ({self.max})")
+
+
+class Project(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One project: an account of its own on the server, its own journal and workers."""
+
+    modules: tuple[str, ...] = ()
+    """Python modules that define its tasks."""
+    workers: Workers = Workers()
+    """Its worker processes."""
+    drain: Duration = 10.0
+    """Seconds that running runs get to end when a worker is told to stop."""
+    env: dict[str, Secret] = {}
+    """Variables added to the environment of its workers."""
+
+    def __repr__(self) -> str:
+        return f"Project(modules={self.modules!r}, workers={self.workers!r}, drain={self.drain!r}, ...)"
+
+
+class Queue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of one queue."""
+
+    concurrency: Positive | None = None
+    """Runs of this queue at once over all workers; None sets no limit."""
+
+
+class Bounds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much of a stream is kept: whichever bound is met first drops the oldest."""
+
+    age: Duration = 7 * 86400.0
+    """Seconds."""
+    bytes: Size = 1_000_000_000
+    """Bytes on disk."""
+
+
+class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long things are kept. The journal is the truth, so no size bounds it."""
+
+    journal: Duration = 30 * 86400.0
+    """Seconds that a run's entries are kept after they were written."""
+    events: Bounds = Bounds()
+    """Events as they were published."""
+    logs: Bounds = Bounds()
+    """Output of the runs."""
+
+
+class Tui(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The operator's desk."""
+
+    theme: str = "ansi"
+    """Name of its colours; `ansi` takes the terminal's own."""
+    keys: dict[str, str] = {}
+    """Action id -> key, over the defaults."""
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole configuration. `base`, `file` and `default_project` are no keys of the file."""
+
+    nats: Nats = Nats()
+    daemon: Daemon = Daemon()
+    projects: dict[Name, Project] = {}
+    queues: dict[Name, Queue] = {}
+    retention: Retention = Retention()
+    tui: Tui = Tui()
+    base: Path
+    """Directory that relative paths of the file are relative to: the file's own, or the current one without a file."""
+    file: Path | None = None
+    """The file that was read."""
+    default_project: Name = "default"
+    """The project meant where none is named."""
+
+    @property
+    def data_dir(self) -> Path:
+        """Absolute path of `daemon.data_dir`."""
+        return self.path(self.daemon.data_dir)
+
+    def path(self, value: str) -> Path:
+        """A path of the file made absolute; `~` is the home directory."""
+        return self.base / Path(value).expanduser()
+
+    def project(self, name: str | None = None) -> Project:
+        """The section of a project, or of the default one; defaults where the file has none."""
+        return self.projects.get(name or self.default_project, Project())
+
+    def queue(self, name: str) -> Queue:
+        """The section of a queue; defaults where the file has none."""
+        return self.queues.get(name, Queue())
+
+
+def load(path: Path | None = None, *, env: Mapping[str, str]) -> Config:
+    """Read the configuration: the file at `path`, else HOLDFAST_CONFIG, else the nearest holdfast.toml, else defaults.
+
+    A file that is named must exist; one that is searched for (current directory, then its parents) need not. `env` is
+    the caller's environment; of it only `VARIABLES` are read. Raises ConfigError, one line: where, what was expected,
+    what was found.
+    """
+    variables = _variables(env)
+    named = path if path is not None else Path(variables["HOLDFAST_CONFIG"]) if "HOLDFAST_CONFIG" in variables else None
+    file = named.expanduser().absolute() if named is not None else _nearest(Path.cwd())
+    tree = _parse(file) if file is not None else {}
+    origins = _override(tree, variables)
+    fields = Decoder(str(file or FILE), origins).fields(Config, tree, hidden=("base", "file", "default_project"))
+    project = project_name(variables.get("HOLDFAST_PROJECT", "default"), what="HOLDFAST_PROJECT")
+    return Config(**fields, base=file.parent if file else Path.cwd(), file=file, default_project=project)
+
+
+def project_name(value: str, *, what: str) -> str:
+    """`value`, if it can name a project or queue; else ConfigError. `what` says where it was given: `--project`."""
+    checked: str = Decoder(what).leaf(Name, value, "")
+    return checked
+
+
+def _variables(env: Mapping[str, str]) -> dict[str, str]:
+    ours = {key: value for key, value in env.items() if key.startswith("HOLDFAST_") and value}
+    for key in sorted(ours.keys() - VARIABLES.keys()):
+        known = ", ".join(variable for variable in VARIABLES if variable != "HOLDFAST_WORKER_ID")
+        raise ConfigError(f"{key}: expected one of {known}, found an unknown variable{nearest(key, VARIABLES)}")
+    return ours
+
+
+def _nearest(directory: Path) -> Path | None:
+    return next((file for here in (directory, *directory.parents) if (file := here / FILE).is_file()), None)
+
+
+def _parse(file: Path) -> dict[str, Any]:
+    text = ""
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+        return tomllib.loads(text)
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: expected a configuration file, found none") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: expected a readable file, found: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: expected UTF-8 text, found byte {error.start} to be something else") from None
+    except tomllib.TOMLDecodeError as error:
+        what, _, where = str(error).removesuffix(")").rpartition(" (at ")
+        if where == "end of document":
+            where = f"line {text.count(chr(10)) + 1}, column {len(text) - text.rfind(chr(10))}"
+        raise ConfigError(f"{file}: {where}: expected TOML, found: {what[:1].lower()}{what[1:]}") from None
+
+
+def _override(tree: dict[str, Any], variables: Mapping[str, str]) -> dict[str, str]:
+    """Put the variables into the tree; returns key path -> variable, for messages."""
+    keys = {
+        "HOLDFAST_URL": ("nats", "url"),
+        "HOLDFAST_DURABILITY": ("nats", "durability"),
+        "HOLDFAST_DATA_DIR": ("daemon", "data_dir"),
+        "HOLDFAST_HTTP": ("daemon", "http"),
+    }
+    origins: dict[str, str] = {}
+    for variable, (section, key) in keys.items():
+        if variable in variables and isinstance(table := tree.setdefault(section, {}), dict):
+            table[key] = variables[variable]
+            origins[f"{section}.{key}"] = variable
+    if "daemon.data_dir" in origins:  # typed in a shell, so relative to where the shell is
+        tree["daemon"]["data_dir"] = str(Path(variables["HOLDFAST_DATA_DIR"]).expanduser().absolute())
+    nats = tree.get("nats")
+    if isinstance(nats, dict) and "url" in nats:
+        if "nats.url" in origins:
+            nats["embedded"] = False
+        nats.setdefault("embedded", False)
+    return origins

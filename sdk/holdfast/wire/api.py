@@ -1,0 +1,305 @@
+"""What goes over the wire besides the journal: the daemon's requests and replies, letters, log lines, presence.
+
+All of it is msgpack of these structs (`wire.codec.encode`, `decode`). A field is only ever added, with a default. Times
+are seconds since the epoch, UTC. Texts that come from users (payloads, errors, log lines) are raw: whoever shows them
+on a terminal makes control characters visible.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from holdfast.core.entries import Entry
+from holdfast.core.model import ErrorInfo, Instant, Seconds, State
+
+T = TypeVar("T")
+
+
+def decode(data: bytes, type: type[T]) -> T:
+    """Raises: msgspec.DecodeError: the bytes are not of this type."""
+    return msgspec.msgpack.decode(data, type=type)
+
+
+# --- services: the name of each is its subject under `hf.<p>.api.` --------------------------------------------------
+
+RUNS_LIST = "runs.list"
+"""`RunsQuery` → `RunsPage`."""
+RUNS_GET = "runs.get"
+"""`RunRef` → `RunView`."""
+RUNS_HISTORY = "runs.history"
+"""`RunRef` → `History`."""
+QUEUES_LIST = "queues.list"
+"""`Nothing` → `Queues`."""
+LETTERS_LIST = "dlq.list"
+"""`LettersQuery` → `LettersPage`."""
+LOGS_LIST = "logs.list"
+"""`LogsQuery` → `LogsPage`."""
+HEALTH = "health"
+"""`Nothing` → `Health`."""
+
+
+class Nothing(msgspec.Struct, frozen=True):
+    """A request without arguments."""
+
+
+class RunRef(msgspec.Struct, frozen=True):
+    """Names a run: its id, or enough of its end or beginning to be the only one."""
+
+    run: str
+
+
+class RunsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs, newest first. Empty fields do not filter."""
+
+    states: tuple[State, ...] = ()
+    tasks: tuple[str, ...] = ()
+    queue: str = ""
+    tag: str = ""
+    worker: str = ""
+    text: str = ""
+    """Part of the id, the task or the error's message."""
+    since: Instant | None = None
+    until: Instant | None = None
+    before: tuple[Instant, str] | None = None
+    """Where the page before ended: created_at and id of its last run."""
+    limit: int = 50
+    """At most 1,000."""
+
+
+class RunRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as lists show it."""
+
+    id: str
+    task: str
+    queue: str
+    priority: int
+    state: State
+    created_at: Instant
+    started_at: Instant | None = None
+    finished_at: Instant | None = None
+    due: Instant | None = None
+    attempt: int = 0
+    steps: int = 0
+    worker: str = ""
+    parent: str = ""
+    source: str = ""
+    tags: tuple[str, ...] = ()
+    error_type: str = ""
+    error: str = ""
+    """First line of the error's message."""
+    reason: str = ""
+    last_key: str = ""
+    """The last recorded checkpoint."""
+
+
+class RunsPage(msgspec.Struct, frozen=True):
+    runs: tuple[RunRow, ...]
+    total: int
+    """How many match in all."""
+    more: bool
+
+
+class RunView(msgspec.Struct, frozen=True, kw_only=True):
+    """A run with everything."""
+
+    row: RunRow
+    payload: str
+    """As JSON, indented; a value that has no JSON form is shown as `{"$type": ...}`."""
+    result: str = ""
+    """The same; empty where there is none."""
+    error: ErrorInfo | None = None
+    children: tuple[RunRow, ...] = ()
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """One journal message of a run."""
+
+    seq: int
+    time: Instant
+    kind: str
+    """`ready`, `log`, `in` or `timer`."""
+    writer: str
+    entries: tuple[Entry, ...]
+
+
+class History(msgspec.Struct, frozen=True):
+    """A run's messages in stream order."""
+
+    run: str
+    messages: tuple[Stored, ...]
+
+
+class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue as it stands."""
+
+    name: str
+    paused: bool = False
+    limit: int | None = None
+    depth: int = 0
+    """Ready and not yet taken."""
+    running: int = 0
+    waiting: int = 0
+    retrying: int = 0
+    delayed: int = 0
+    dead: int = 0
+    oldest: Instant | None = None
+    """Since when its oldest ready run waits."""
+    in_rate: float = 0.0
+    """Runs created per second, over the last 10 s."""
+    out_rate: float = 0.0
+    """Runs ended per second, over the last 10 s."""
+    p95: Seconds | None = None
+    """Of start to end, over the last 5 minutes."""
+    ended: tuple[int, ...] = ()
+    """Runs ended in each of the last 60 s by 5 s, oldest first."""
+    workers: int = 0
+    """Workers that serve it."""
+
+
+class Queues(msgspec.Struct, frozen=True):
+    queues: tuple[QueueRow, ...]
+    at: Instant
+    events: float = 0.0
+    """Journal messages per second, over the last 10 s."""
+
+
+class LettersQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which dead letters, newest first. Empty fields do not filter."""
+
+    tasks: tuple[str, ...] = ()
+    queue: str = ""
+    error: str = ""
+    """Part of the error's type or message."""
+    since: Instant | None = None
+    before: tuple[Instant, str] | None = None
+    """Where the page before ended: last_at and run of its last letter."""
+    limit: int = 50
+
+
+class Letter(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter: everything for triage without opening anything else. Stored on `hf.<p>.dlq.<queue>.<run>`."""
+
+    run: str
+    task: str
+    queue: str
+    payload: bytes
+    """In the value codec."""
+    error: ErrorInfo
+    reason: str
+    attempts: int
+    last_key: str
+    """The last recorded checkpoint: behind it a retry goes on; empty where there is none."""
+    first_at: Instant
+    """When the run was created."""
+    last_at: Instant
+    """When it died."""
+
+
+class LettersPage(msgspec.Struct, frozen=True):
+    letters: tuple[Letter, ...]
+    total: int
+    more: bool
+
+
+class LogLine(msgspec.Struct, frozen=True, array_like=True):
+    """One line of output of user code."""
+
+    at: Instant
+    level: int
+    """As in `logging`: 10 debug, 20 info, 30 warning, 40 error, 50 critical; stdout is 20, stderr 30."""
+    stream: str
+    """`stdout`, `stderr`, or the logger's name."""
+    text: str
+    key: str = ""
+    """The step that wrote it, or empty for the task's own body."""
+
+
+class LogBatch(msgspec.Struct, frozen=True):
+    """What one message on `hf.<p>.log.<task>.<run>` holds."""
+
+    run: str
+    task: str
+    attempt: int
+    worker: str
+    lines: tuple[LogLine, ...]
+
+
+class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which lines. Empty fields do not filter."""
+
+    run: str = ""
+    task: str = ""
+    level: int = 0
+    """At least this level."""
+    text: str = ""
+    """Part of the line."""
+    since: Instant | None = None
+    until: Instant | None = None
+    limit: int = 200
+    """The newest so many, returned oldest first; at most 10,000."""
+
+
+class LogRow(msgspec.Struct, frozen=True):
+    seq: int
+    """Sequence of its message in the log stream: where a follower goes on."""
+    run: str
+    task: str
+    attempt: int
+    line: LogLine
+
+
+class LogsPage(msgspec.Struct, frozen=True):
+    rows: tuple[LogRow, ...]
+    last_seq: int
+    """What the projection has seen of the log stream: follow from the next one."""
+
+
+class Presence(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker's heartbeat: control value `worker`, ended by its TTL."""
+
+    worker: str
+    host: str
+    pid: int
+    started_at: Instant
+    at: Instant
+    tasks: tuple[str, ...]
+    queues: tuple[str, ...]
+    concurrency: int
+    running: int
+    runs: tuple[str, ...] = ()
+    """Up to 100 of the runs that it holds."""
+    draining: bool = False
+    version: str = ""
+
+
+class TaskCard(msgspec.Struct, frozen=True, kw_only=True):
+    """A task as its workers declare it: control value `task`."""
+
+    id: str
+    queue: str
+    on: tuple[str, ...] = ()
+    """Event subjects (below `hf.<p>.evt.`, NATS wildcards) that trigger it."""
+    doc: str = ""
+    """First line of its docstring."""
+    parameters: str = ""
+    """Its signature as text."""
+    module: str = ""
+    code: str = ""
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """The daemon's state."""
+
+    version: str
+    pid: int
+    started_at: Instant
+    projected: int
+    """Last journal sequence in the projection."""
+    journal: int
+    """Last journal sequence stored."""
+    repairs: int = 0
+    """What the sweeper had to repair."""
+    unreadable: int = 0
+    """Journal messages that could not be read and were passed over."""

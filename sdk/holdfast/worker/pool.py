@@ -1,0 +1,249 @@
+"""Many attempts in one process: takes work items as slots are free, hears what runs are told, drains when asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from typing import Any
+
+from holdfast import context
+from holdfast.bus.journal import Journal
+from holdfast.bus.ports import Bus, Item, Puller
+from holdfast.client import Client
+from holdfast.core.lifecycle import Kind
+from holdfast.core.model import DEFAULT_PRIORITY, Seconds
+from holdfast.task import Task
+from holdfast.wire import codec
+from holdfast.wire.api import Presence, TaskCard
+from holdfast.worker.attempt import Attempt, Why
+from holdfast.worker.capture import Capture
+from holdfast.worker.execution import SHOWN_AFTER
+from holdfast.worker.presence import Heart
+
+log = logging.getLogger("holdfast.worker")
+
+DRAIN: Seconds = 10.0
+"""How long a worker that stops politely lets its runs end."""
+
+DEFAULT_QUEUE = "default"
+"""Served by every worker: where a run waits that was triggered by the name of a task nobody had declared."""
+
+
+class Worker:
+    """Runs tasks; many at a time, in one event loop."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        tasks: Mapping[str, Task[..., Any]],
+        *,
+        name: str,
+        concurrency: int = 100,
+        drain: Seconds = DRAIN,
+        connect: Callable[[], Awaitable[Bus]] | None = None,
+        limits: Mapping[str, int] | None = None,
+    ) -> None:
+        """
+        Args:
+            name: unique among the project's workers.
+            concurrency: runs at a time.
+            connect: a second connection, for the heartbeat's thread; None: no heartbeat (a test's worker).
+            limits: concurrency by queue, over all workers.
+        """
+        self._bus = bus
+        self._tasks = tasks
+        self._name = name
+        self._concurrency = concurrency
+        self._drain = drain
+        self._connect = connect
+        self._limits = dict(limits or {})
+        self._journal = Journal(bus)
+        self._capture = Capture(bus, name)
+        self._attempts: dict[str, Attempt] = {}
+        self._items: set[str] = set()
+        self._waiting: deque[tuple[Item, _Lane]] = deque()
+        self._draining = False
+        self._started_at = time.time()
+        self._ended = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event, *, ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until `stop` is set; then let runs end for the drain time, and give the rest back."""
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(self._concurrency + 4, thread_name_prefix="holdfast"))
+        client = Client(self._bus, name="worker")
+        token = context.enter(client)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                background = [tasks.create_task(self._capture.run()), tasks.create_task(self._show_slow())]
+                with self._capture.installed(), self._heart():
+                    stop_hearing = await self._bus.listen(self._bus.subjects.live("*", Kind.IN), self._heard)
+                    await self._declare()
+                    lanes = [await self._open(queue, tasks) for queue in self._queues()]
+                    ready()
+                    await stop.wait()
+                    await self._stop_politely(lanes)
+                    await stop_hearing()
+                for task in background:
+                    task.cancel()
+        finally:
+            context.leave(client, token)
+
+    def _queues(self) -> list[str]:
+        return sorted({DEFAULT_QUEUE, *(task.queue for task in self._tasks.values())})
+
+    async def _declare(self) -> None:
+        """Publish the catalogue cards of the tasks."""
+        for task in self._tasks.values():
+            doc = (task.fn.__doc__ or "").strip().partition("\n")[0]
+            card = TaskCard(
+                id=task.id,
+                queue=task.queue,
+                on=task.on,
+                doc=doc,
+                parameters=str(task.signature),
+                module=getattr(task.fn, "__module__", ""),
+                code=task.code,
+            )
+            await self._bus.put("task", task.id, codec.encode(card))
+
+    async def _open(self, queue: str, tasks: asyncio.TaskGroup) -> _Lane:
+        consumer = await self._bus.ensure_consumer(queue, DEFAULT_PRIORITY, limit=self._limits.get(queue))
+        lane = _Lane()
+        lane.puller = await self._bus.pull(consumer, lambda item: self._take(item, lane, tasks))
+        lane.ask(self._concurrency)
+        return lane
+
+    # --- items ------------------------------------------------------------------------------------------------------
+
+    def _take(self, item: Item, lane: _Lane, tasks: asyncio.TaskGroup) -> None:
+        lane.came()
+        self._items.add(item.token)
+        if self._draining:
+            self._bus.release(item.token)
+            self._items.discard(item.token)
+        elif len(self._attempts) >= self._concurrency:
+            self._waiting.append((item, lane))
+        else:
+            self._begin(item, lane, tasks)
+
+    def _begin(self, item: Item, lane: _Lane, tasks: asyncio.TaskGroup) -> None:
+        attempt = Attempt(
+            item,
+            journal=self._journal,
+            tasks=self._tasks,
+            worker=self._name,
+            output=self._capture.output,
+            held=lambda run: (there := self._attempts.get(run)) is not None and there is not attempt,
+        )
+        if attempt.run_id in self._attempts:  # a second item of a run that is here already: its holder settles its own
+            self._items.discard(item.token)
+            lane.free(1)
+            return
+        self._attempts[attempt.run_id] = attempt
+        tasks.create_task(self._process(attempt, lane, tasks))
+
+    async def _process(self, attempt: Attempt, lane: _Lane, tasks: asyncio.TaskGroup) -> None:
+        try:
+            await attempt.process()
+        except Exception:
+            log.exception("run %s: its work item is left to come again", attempt.run_id)
+        finally:
+            del self._attempts[attempt.run_id]
+            self._items.discard(attempt.item.token)
+            self._ended.set()
+            if self._waiting and not self._draining:
+                item, waiting_lane = self._waiting.popleft()
+                self._begin(item, waiting_lane, tasks)
+            lane.free(1)
+
+    def _heard(self, subject: str, data: bytes) -> None:
+        attempt = self._attempts.get(subject.split(".")[3])
+        if attempt is not None:
+            try:
+                attempt.hear(codec.decode_entry(data))
+            except ValueError as error:
+                log.warning("unreadable message on %s: %s", subject, error)
+
+    async def _show_slow(self) -> None:
+        while True:
+            await asyncio.sleep(SHOWN_AFTER)
+            now = time.time()
+            for attempt in list(self._attempts.values()):
+                if attempt.execution is not None and attempt.holds:
+                    attempt.execution.show_slow(now)
+
+    # --- presence and the end ---------------------------------------------------------------------------------------
+
+    def _heart(self) -> contextlib.AbstractContextManager[None]:
+        if self._connect is None:
+            return contextlib.nullcontext()
+        return Heart(self._connect, self._presence, lambda: list(self._items)).beating()
+
+    def _presence(self) -> Presence:
+        runs = [attempt.run_id for attempt in list(self._attempts.values())]
+        return Presence(
+            worker=self._name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=self._started_at,
+            at=time.time(),
+            tasks=tuple(sorted(self._tasks)),
+            queues=tuple(self._queues()),
+            concurrency=self._concurrency,
+            running=len(runs),
+            runs=tuple(runs[:100]),
+            draining=self._draining,
+            version=version("holdfast"),
+        )
+
+    async def _stop_politely(self, lanes: list[_Lane]) -> None:
+        self._draining = True
+        log.info("draining: %d runs have %g s to end", len(self._attempts), self._drain)
+        for lane in lanes:
+            await lane.puller.stop()
+        for item, _ in self._waiting:
+            self._bus.release(item.token)
+        self._waiting.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._drain):
+                await self._until_empty()
+        for attempt in list(self._attempts.values()):
+            attempt.stop(Why.DRAINED)
+        await self._until_empty()
+
+    async def _until_empty(self) -> None:
+        while self._attempts:
+            self._ended.clear()
+            await self._ended.wait()
+
+
+class _Lane:
+    """The demand for one consumer's items: asks for freed slots in batches, a request being dearer than an item."""
+
+    puller: Puller
+
+    def __init__(self) -> None:
+        self._asked = 0
+        self._freed = 0
+
+    def ask(self, count: int) -> None:
+        self._asked += count
+        self.puller.want(count)
+
+    def came(self) -> None:
+        self._asked -= 1
+
+    def free(self, count: int) -> None:
+        """A slot is free again; asks for it at once where few are asked for."""
+        self._freed += count
+        if self._freed >= self._asked:
+            self.ask(self._freed)
+            self._freed = 0

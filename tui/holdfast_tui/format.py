@@ -1,0 +1,234 @@
+"""Numbers, times and untrusted text as cells of a terminal. Pure; a cell is a text and the role that colours it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import msgspec
+from rich.cells import cell_len, set_cell_size
+
+from holdfast.core.model import Instant, Seconds, State
+from holdfast.core.tree import NodeState
+
+Cell: TypeAlias = tuple[str, str]
+"""A text and its role (`theme`); the empty role is plain."""
+
+SPARKS = "▁▂▃▄▅▆▇█"
+SHORT = 8
+"""How many characters of a run's id lists show: its end, which is random; its beginning is the time."""
+
+STATES: dict[State, Cell] = {
+    State.DELAYED: ("delay", "dim"),
+    State.QUEUED: ("queue", ""),
+    State.RUNNING: ("run", "run"),
+    State.WAITING: ("wait", "dim"),
+    State.RETRYING: ("retry", "warn"),
+    State.COMPENSATING: ("undo", "warn"),
+    State.COMPLETED: ("ok", ""),
+    State.FAILED: ("FAIL", "fail"),
+    State.DEAD: ("DEAD", "dead"),
+    State.CANCELLED: ("cancel", "dim"),
+    State.EXPIRED: ("EXPIRE", "fail"),
+    State.TIMED_OUT: ("TIMEUP", "fail"),
+}
+"""The word and the role of each state of a run; success has no colour."""
+
+NODES: dict[NodeState, Cell] = {
+    NodeState.OK: ("ok", ""),
+    NodeState.RUNNING: ("run", "run"),
+    NodeState.RETRYING: ("retry", "warn"),
+    NodeState.WAITING: ("wait", "dim"),
+    NodeState.FAILED: ("FAIL", "fail"),
+    NodeState.VOLATILE: ("again", "warn"),
+    NodeState.LOST: ("LOST", "dead"),
+}
+"""The same for an await; `again`: its value was not kept, so it runs again on resume."""
+
+LEVELS: dict[int, Cell] = {
+    10: ("DEBUG", "dim"),
+    20: ("INFO", ""),
+    30: ("WARN", "warn"),
+    40: ("ERROR", "fail"),
+    50: ("FATAL", "dead"),
+}
+
+
+def clean(text: str) -> str:
+    """Text from outside with nothing in it that a terminal would obey: what is invisible is made visible.
+
+    Control characters become their pictures (␛), other invisible ones (direction marks, zero-width, C1) `\\u202e`.
+    """
+    if text.isprintable() and "\ufe0f" not in text:
+        return text
+    return "".join(map(_visible, text))
+
+
+def _visible(char: str) -> str:
+    code = ord(char)
+    if code == 0xFE0F or char == "\u00a0":
+        return "" if code == 0xFE0F else " "
+    if char.isprintable():
+        return char
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def lines(text: str) -> list[str]:
+    """Text from outside as clean lines; tabs are widened, line ends are where they were."""
+    return [clean(line) for line in text.expandtabs(4).replace("\r\n", "\n").split("\n")]
+
+
+def fit(text: str, width: int, *, right: bool = False) -> str:
+    """Clean text in exactly `width` columns, cut or padded."""
+    text = clean(text)
+    if right and (room := width - cell_len(text)) > 0:
+        return " " * room + text
+    return set_cell_size(text, width)
+
+
+def spread(left: Sequence[Cell], right: Sequence[Cell], width: int) -> list[Cell]:
+    """Two groups at both ends of a line of exactly `width` columns; what is on the right stays, the left is cut."""
+    tail = sum(cell_len(text) for text, _ in right)
+    room = max(0, width - tail)
+    cells: list[Cell] = []
+    for text, role in left:
+        size = min(cell_len(text), room)
+        cells.append((set_cell_size(text, size), role))
+        room -= size
+    cells.append((" " * room, ""))
+    cells.extend(right)
+    return cells
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Clean lines cut into pieces of at most `width` columns."""
+    found: list[str] = []
+    for line in lines(text):
+        while cell_len(line) > width > 0:
+            piece = set_cell_size(line, width).rstrip(" ") if not line.isascii() else line[:width]
+            found.append(piece)
+            line = line[max(1, len(piece)) :]
+        found.append(line)
+    return found
+
+
+def short(run: str) -> str:
+    return clean(run[-SHORT:])
+
+
+def count(number: float) -> str:
+    """In at most five columns: 904, 2.4k, 18.2k, 640k, 1.2M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            value = number / size
+            return f"{value:.1f}".removesuffix(".0") + unit if value < 99.95 else f"{value:.0f}{unit}"
+    return f"{number:.0f}"
+
+
+def rate(number: float) -> str:
+    """Events per second: 0, 0.2, 41, 1.2k."""
+    if 0 < number < 9.95:
+        return f"{number:.1f}".removesuffix(".0")
+    return count(number)
+
+
+def age(seconds: Seconds | None) -> str:
+    """How long ago, in at most four columns: 3s, 41m, 6h, 12d; `-` where there is none."""
+    if seconds is None:
+        return "-"
+    seconds = max(0.0, seconds)
+    if seconds < 60:
+        return f"{seconds:.0f}s" if seconds < 59.5 else "1m"
+    if seconds < 7200:
+        return f"{seconds // 60:.0f}m"
+    if seconds < 172_800:
+        return f"{seconds // 3600:.0f}h"
+    return f"{seconds // 86_400:.0f}d"
+
+
+def took(seconds: Seconds | None) -> str:
+    """A duration in at most six columns: 4ms, 1.1s, 41s, 2m04s, 3h05m, 2d; `-` where there is none."""
+    if seconds is None:
+        return "-"
+    seconds = max(0.0, seconds)
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f}ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    if seconds < 59.5:
+        return f"{seconds:.0f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m{rest:02d}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours < 100 else f"{hours // 24}d"
+
+
+def offset(seconds: Seconds | None) -> str:
+    """When in a run, from its start: +0.05, +12.3, +4m10s."""
+    if seconds is None:
+        return ""
+    seconds = max(0.0, seconds)
+    return f"+{seconds:.2f}" if seconds < 9.995 else f"+{seconds:.1f}" if seconds < 99.95 else "+" + took(seconds)
+
+
+def clock(at: Instant | None, *, millis: bool = False) -> str:
+    """The time of day, UTC."""
+    if at is None:
+        return "-"
+    text = datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S.%f")
+    return text[:12] if millis else text[:8]
+
+
+def date(at: Instant | None) -> str:
+    """Date and time, UTC."""
+    return "-" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def spark(values: Sequence[float]) -> str:
+    """A block for each value, as high as it is against the highest; nothing at all is a space."""
+    most = max(values, default=0)
+    if most <= 0:
+        return " " * len(values)
+    return "".join(" " if value <= 0 else SPARKS[min(7, int(value / most * 7.999))] for value in values)
+
+
+def bar(start: float, end: float, total: float, width: int) -> str:
+    """A stretch of time within `total` as blocks, at least one."""
+    if width <= 0:
+        return ""
+    if total <= 0:
+        return "█".ljust(width)
+    first = min(width - 1, int(start / total * width))
+    size = max(1, min(width - first, round((end - start) / total * width)))
+    return (" " * first + "█" * size).ljust(width)
+
+
+def value(data: bytes | None) -> str:
+    """A value of the journal for reading: indented JSON; what has no JSON form is named by what it is."""
+    if data is None:
+        return ""
+    try:
+        plain = msgspec.msgpack.decode(data, ext_hook=_extension)
+        return json.dumps(plain, indent=1, ensure_ascii=False, default=_other)
+    except (ValueError, TypeError, RecursionError):  # DecodeError is a ValueError
+        return f"{len(data)} bytes that this version can't show"
+
+
+def _extension(code: int, data: memoryview) -> Any:
+    try:
+        return {f"$ext{code}": msgspec.msgpack.decode(data, ext_hook=_extension)}
+    except ValueError:
+        return {f"$ext{code}": f"{len(data)} bytes"}
+
+
+def _other(found: object) -> str:
+    return f"<{len(found)} bytes>" if isinstance(found, bytes) else str(found)

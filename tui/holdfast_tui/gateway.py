@@ -1,0 +1,196 @@
+"""The desk's only window to NATS: it connects and reconnects, asks, listens and changes, and knows how the link stands.
+
+Every answer and every failure goes through `_asked`, so the link's state is never anybody else's business. What changes
+anything goes through `_changed`, which in a read-only session refuses before the client is touched.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+import msgspec
+
+from holdfast.client import Client
+from holdfast.core.lifecycle import Kind
+from holdfast.core.model import Instant
+from holdfast.errors import BusError, ConnectError, HoldfastError, Refused
+from holdfast.wire import api
+from holdfast_tui.keys import READ_ONLY
+from holdfast_tui.model.link import Link
+
+T = TypeVar("T")
+
+FRESH = 3.0
+"""How old the queues' figures may be before the desk asks for them again, whatever is on the screen."""
+
+
+class Lost(HoldfastError):
+    """The server or the daemon did not answer; the link's state says more."""
+
+
+class ReadOnly(HoldfastError):
+    """A change was asked for in a read-only session."""
+
+
+class Gateway:
+    """A project, seen from the desk. `run` keeps it connected; until then every question raises `Lost`."""
+
+    def __init__(
+        self,
+        client_factory: Callable[[], Awaitable[Client]],
+        *,
+        project: str,
+        read_only: bool = False,
+        clock: Callable[[], Instant] = time.time,
+    ) -> None:
+        self.project = project
+        self.read_only = read_only
+        self.clock = clock
+        self.link = Link()
+        self.events = 0.0
+        """Journal messages per second, as of the last look at the queues."""
+        self.queues_at: Instant | None = None
+        self._factory = client_factory
+        self._client: Client | None = None
+        self._wake = anyio.Event()
+        self._returned: set[Callable[[], None]] = set()
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Connect, for ever; closes the client when cancelled."""
+        task_status.started()
+        try:
+            while self._client is None:
+                await self._connect()
+            await anyio.sleep_forever()
+        finally:
+            if self._client is not None:
+                with anyio.move_on_after(2, shield=True):
+                    await self._client.close()
+
+    async def _connect(self) -> None:
+        try:
+            client = await self._factory()
+        except (HoldfastError, OSError, TimeoutError) as error:
+            self.link.failed(str(error))
+            pause = self.link.waits(self.clock())
+            self._wake = anyio.Event()
+            with anyio.move_on_after(pause):
+                await self._wake.wait()
+            return
+        client.bus.on_reconnect(self._back)
+        self._client = client
+        self.link.why, self.link.attempts, self.link.next_at = "", 0, None
+
+    def _back(self) -> None:
+        for call in list(self._returned):
+            call()
+
+    def again(self) -> None:
+        """Try to connect now."""
+        self._wake.set()
+
+    async def _asked(self, ask: Callable[[Client], Awaitable[T]]) -> T:
+        client = self._client
+        if client is None:
+            raise Lost(self.link.why or "not connected yet")
+        if not client.bus.connected:
+            self.link.failed("the server is gone; reconnecting")
+            raise Lost(self.link.why)
+        begun = time.perf_counter()
+        try:
+            answer = await ask(client)
+        except (ConnectError, BusError, TimeoutError, OSError) as error:
+            self.link.failed(str(error))
+            raise Lost(self.link.why) from error
+        except msgspec.DecodeError as error:
+            raise Refused(f"an answer that this version can't read: {error}", code="internal") from error
+        except HoldfastError:
+            self.link.answered(self.clock(), time.perf_counter() - begun)
+            raise
+        self.link.answered(self.clock(), time.perf_counter() - begun)
+        return answer
+
+    # --- looks ------------------------------------------------------------------------------------------------------
+
+    async def queues(self) -> api.Queues:
+        answer = await self._asked(lambda client: client.queues())
+        self.events, self.queues_at = answer.events, self.clock()
+        return answer
+
+    async def beat(self) -> None:
+        """Keep the link's state and the event rate fresh, where no screen does. Raises: Lost."""
+        if self.queues_at is None or self.clock() - self.queues_at >= FRESH:
+            await self.queues()
+
+    async def runs(self, query: api.RunsQuery) -> api.RunsPage:
+        return await self._asked(lambda client: client.runs(query))
+
+    async def get(self, run: str) -> api.RunView:
+        return await self._asked(lambda client: client.get(run))
+
+    async def history(self, run: str) -> api.History:
+        return await self._asked(lambda client: client.history(run))
+
+    async def letters(self, query: api.LettersQuery) -> api.LettersPage:
+        return await self._asked(lambda client: client.letters(query))
+
+    async def logs(self, query: api.LogsQuery) -> api.LogsPage:
+        return await self._asked(lambda client: client.logs(query))
+
+    async def follow_logs(self, *, run: str, after: int) -> AsyncIterator[api.LogRow]:
+        """Lines as they come, behind a sequence. Raises: Lost."""
+        if self._client is None:
+            raise Lost(self.link.why or "not connected yet")
+        try:
+            async for row in self._client.follow_logs(run=run or "*", after=after):
+                yield row
+        except (ConnectError, BusError, TimeoutError, OSError) as error:
+            raise Lost(str(error)) from error
+
+    async def watch(
+        self, run: str, heard: Callable[[Kind, bytes], None], returned: Callable[[], None]
+    ) -> Callable[[], Awaitable[None]]:
+        """Hear a run's messages as they are stored, at most once; `returned` is called after a lost connection.
+
+        Returns how to stop. Raises: Lost.
+        """
+
+        async def listen(client: Client) -> list[Callable[[], Awaitable[None]]]:
+            subjects = client.bus.subjects
+            return [
+                await client.bus.listen(subjects.live(run, kind), lambda _subject, data, kind=kind: heard(kind, data))
+                for kind in (Kind.LOG, Kind.IN)
+            ]
+
+        stops = await self._asked(listen)
+        self._returned.add(returned)
+
+        async def stop() -> None:
+            self._returned.discard(returned)
+            for each in stops:
+                await each()
+
+        return stop
+
+    # --- changes ----------------------------------------------------------------------------------------------------
+
+    async def retry(self, run: str, *, from_start: bool) -> None:
+        """Raises: Lost; ReadOnly; HoldfastError: refused, with the reason."""
+        await self._changed(lambda client: client.run(run).retry(from_start=from_start))
+
+    async def cancel(self, run: str) -> None:
+        await self._changed(lambda client: client.run(run).cancel("by an operator"))
+
+    async def drop(self, run: str) -> None:
+        await self._changed(lambda client: client.drop_letter(run))
+
+    async def pause(self, queue: str, *, paused: bool) -> None:
+        await self._changed(lambda client: client.pause(queue, paused=paused))
+
+    async def _changed(self, change: Callable[[Client], Awaitable[object]]) -> None:
+        if self.read_only:
+            raise ReadOnly(READ_ONLY)
+        await self._asked(change)

@@ -1,0 +1,207 @@
+"""Every key of the desk, once: bindings, the hints of row 24, the help and the rules of read-only come from this table.
+
+Lowercase, digits, symbols and ctrl keys look; capitals change, and ask first (`G` only moves).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+import msgspec
+
+QUEUES, RUNS, RUN, LOGS, DEAD = "queues", "runs", "run", "logs", "dead"
+SCREENS = (QUEUES, RUNS, RUN, LOGS, DEAD)
+SECTIONS = MappingProxyType({"1": QUEUES, "2": RUNS, "3": LOGS, "4": DEAD})
+"""The keys of the screens that stand by themselves."""
+
+READ_ONLY = "read-only session: nothing can be changed (start without --read-only)"
+
+
+class Confirm(StrEnum):
+    """How an action that changes something asks."""
+
+    NONE = "none"
+    """It changes nothing."""
+    YES = "yes"
+    """`y`, and nothing else."""
+    COUNT = "count"
+    """The number of what is hit is typed."""
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a key does."""
+
+    id: str
+    """Screens implement it as `do_<id>`; `router` owns those in `ROUTED`."""
+    keys: tuple[str, ...]
+    """A printable key is itself, any other has Textual's name."""
+    label: str
+    """What it does, in the help."""
+    show: str = ""
+    """How the keys are written; empty: the first one."""
+    hint: str = ""
+    """What it does, in row 24; empty: not there."""
+    rank: int = 50
+    """Hints of a low rank come first and are dropped last."""
+    on: tuple[str, ...] = SCREENS
+    moves: bool = False
+    """It moves the cursor only: allowed while something is being sent."""
+    changes: bool = False
+    confirm: Confirm = Confirm.NONE
+
+    @property
+    def written(self) -> str:
+        return self.show or self.keys[0]
+
+
+_LISTS = (QUEUES, RUNS, DEAD)
+
+ACTIONS: tuple[Action, ...] = (
+    Action(id="down", keys=("j", "down"), show="j k", label="down, up", moves=True),
+    Action(id="up", keys=("k", "up"), show="k", label="up", moves=True),
+    Action(id="first", keys=("g", "home"), show="g G", label="first, last (the newest: follows)", moves=True),
+    Action(id="last", keys=("G", "end"), show="G", label="last", moves=True),
+    Action(id="half_down", keys=("ctrl+d",), show="ctrl+d ctrl+u", label="half a page", moves=True),
+    Action(id="half_up", keys=("ctrl+u",), label="half a page up", moves=True),
+    Action(id="page_down", keys=("pagedown", "ctrl+f"), show="pgdn pgup", label="a page", moves=True),
+    Action(id="page_up", keys=("pageup",), show="pgup", label="a page up", moves=True),
+    Action(id="fold", keys=("h", "left"), show="h l", label="fold, unfold", hint="h/l fold", rank=12, on=(RUN,)),
+    Action(id="unfold", keys=("l", "right"), show="l", label="unfold", on=(RUN,)),
+    Action(id="open", keys=("enter",), label="open", hint="enter open", rank=10, on=(QUEUES, RUNS, DEAD, LOGS)),
+    Action(id="zoom", keys=("enter",), label="read the pane in full; a child opens", hint="enter read", rank=11, on=(RUN,)),
+    Action(id="back", keys=("escape", "q"), show="esc q", label="close, clear the filter, the marks, go back"),
+    Action(id="quit", keys=("ctrl+c",), label="quit"),
+    *(Action(id=name, keys=(key,), label=name) for key, name in SECTIONS.items()),
+    Action(id="command", keys=(":",), label="command", hint=": command", rank=60),
+    Action(id="filter", keys=("/",), label="filter as you type", hint="/ filter", rank=20),
+    Action(id="help", keys=("?",), label="this help", hint="? help", rank=0),
+    Action(id="mark", keys=("space",), label="mark", hint="space mark", rank=40, on=_LISTS),
+    Action(id="mark_all", keys=("a",), label="mark all that are shown", on=_LISTS),
+    Action(id="follow", keys=("f",), label="follow, freeze", hint="f follow", rank=15, on=(RUNS, LOGS)),
+    Action(id="output", keys=("o",), label="output (logs)", hint="o output", rank=45, on=(RUNS, RUN, DEAD)),
+    Action(id="pane", keys=("tab",), label="next page of the pane", hint="tab page", rank=11, on=(RUN, RUNS, DEAD)),
+    Action(id="pane_up", keys=("(",), show="( )", label="scroll the pane", on=(RUN, RUNS, DEAD, QUEUES)),
+    Action(id="pane_down", keys=(")",), show=")", label="scroll the pane down", on=(RUN, RUNS, DEAD, QUEUES)),
+    Action(id="again", keys=("ctrl+r",), label="read again, connect now"),
+    Action(id="redraw", keys=("ctrl+l",), label="redraw"),
+    Action(
+        id="pause",
+        keys=("P",),
+        label="pause, resume a queue",
+        hint="P pause",
+        rank=30,
+        on=(QUEUES,),
+        changes=True,
+        confirm=Confirm.YES,
+    ),
+    Action(
+        id="retry",
+        keys=("R",),
+        label="retry from the last checkpoint, or from start",
+        hint="R retry",
+        rank=30,
+        on=(RUNS, RUN, DEAD),
+        changes=True,
+        confirm=Confirm.YES,
+    ),
+    Action(
+        id="cancel",
+        keys=("C",),
+        label="cancel",
+        hint="C cancel",
+        rank=32,
+        on=(RUNS, RUN),
+        changes=True,
+        confirm=Confirm.YES,
+    ),
+    Action(
+        id="drain",
+        keys=("Z",),
+        label="drain: retry all that match, 10 a second",
+        hint="Z drain",
+        rank=33,
+        on=(DEAD,),
+        changes=True,
+        confirm=Confirm.YES,
+    ),
+    Action(
+        id="drop",
+        keys=("D",),
+        label="drop dead letters",
+        hint="D drop",
+        rank=34,
+        on=(DEAD,),
+        changes=True,
+        confirm=Confirm.COUNT,
+    ),
+)
+
+ROUTED = frozenset({"back", "quit", "command", "filter"})
+"""Actions that the router carries out itself."""
+
+HINT_WORDS: Mapping[tuple[str, str], str] = MappingProxyType(
+    {(LOGS, "open"): "enter run", (QUEUES, "open"): "enter runs", (DEAD, "open"): "enter run"}
+)
+"""Hints that a screen words better than the table."""
+
+
+def on(screen: str) -> list[Action]:
+    """The actions of a screen, in the table's order."""
+    return [action for action in ACTIONS if screen in action.on]
+
+
+def keymap(screen: str, *, read_only: bool = False) -> dict[str, Action]:
+    """What each key does on a screen; read-only takes away what changes."""
+    return {key: action for action in on(screen) if not (read_only and action.changes) for key in action.keys}
+
+
+def refused(screen: str, *, read_only: bool = False) -> dict[str, str]:
+    """Keys that are off on a screen, with the reason."""
+    if not read_only:
+        return {}
+    return {key: READ_ONLY for action in on(screen) if action.changes for key in action.keys}
+
+
+def hints(screen: str, width: int, *, read_only: bool = False, off: bool = False) -> str:
+    """Row 24: dropped from the end until they fit; `? help` stands at the right, always.
+
+    Args:
+        off: what changes is off just now (the link is down), so it is not offered.
+    """
+    shown = [
+        action
+        for action in on(screen)
+        if action.hint and action.rank and not (action.changes and (read_only or off))
+    ]
+    tail, line = "? help", ""
+    for action in sorted(shown, key=lambda action: action.rank):
+        text = HINT_WORDS.get((screen, action.id), action.hint)
+        longer = f"{line}  {text}" if line else text
+        if len(longer) + 2 + len(tail) > width:
+            break
+        line = longer
+    return line + tail.rjust(width - len(line))
+
+
+class Help(msgspec.Struct, frozen=True):
+    """One line of the help."""
+
+    keys: str
+    label: str
+    group: str
+    """`MOVE`, `LOOK` or `CHANGE`."""
+    off: str = ""
+    """Why the key is off, or empty."""
+
+
+def help_rows(screen: str, *, read_only: bool = False, search: str = "") -> list[Help]:
+    """The help of a screen, narrowed to what has `search` in its keys or label."""
+    rows = []
+    for action in on(screen):
+        group = "CHANGE" if action.changes else "MOVE" if action.moves else "LOOK"
+        off = READ_ONLY if action.changes and read_only else ""
+        if search in action.written or search.lower() in action.label.lower():
+            rows.append(Help(action.written, action.label, group, off))
+    return rows
