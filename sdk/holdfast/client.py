@@ -171,6 +171,8 @@ class Client:
         """The entry that creates a run; nothing is sent. Raises: ConfigError; ValueError."""
         if not 0 <= priority <= 9:
             raise ConfigError(f"priority is from 0 (first) to 9 (last), found {priority}")
+        if retry is not None and retry.retry_if is not None:
+            raise ConfigError("a trigger's retry can't carry retry_if, which is a function: declare it on the task")
         now = time.time()
         return RunCreated(
             run=id or self._new_id(now),
@@ -180,7 +182,7 @@ class Client:
             queue=token("queue", queue),
             priority=priority,
             due=now + delay if delay > 0 else None,
-            retry=None if retry is None else msgspec.structs.replace(retry, retry_if=None),
+            retry=retry,
             source=source or self.name,
             tags=tuple(tags),
         )

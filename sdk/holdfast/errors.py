@@ -162,6 +162,8 @@ class RetryAfter(Exception):
 
     def __init__(self, seconds: float, message: str = "") -> None:
         super().__init__(message or f"retry after {seconds:g} s")
+        if not 0 <= seconds < float("inf"):
+            raise ValueError(f"expected a number of seconds from 0 on, found {seconds!r}")
         self.seconds = seconds
 
 
@@ -170,4 +172,6 @@ class Snooze(Exception):
 
     def __init__(self, seconds: float, message: str = "") -> None:
         super().__init__(message or f"snoozed for {seconds:g} s")
+        if not 0 <= seconds < float("inf"):
+            raise ValueError(f"expected a number of seconds from 0 on, found {seconds!r}")
         self.seconds = seconds

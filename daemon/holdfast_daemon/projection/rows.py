@@ -82,7 +82,7 @@ class AttemptRow(NamedTuple):
 
     run_id: str
     seq: int
-    at: datetime
+    happened_at: datetime
     attempt: int
     what: str
     worker: str
@@ -115,7 +115,7 @@ class LogLineRow(NamedTuple):
     attempt: int
     seq: int
     line: int
-    at: datetime
+    written_at: datetime
     level: int
     stream: str
     text: str

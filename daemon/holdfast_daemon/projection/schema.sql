@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE TABLE IF NOT EXISTS attempts (
     run_id     VARCHAR,
     seq        UBIGINT,
-    at         TIMESTAMP,
+    happened_at TIMESTAMP,
     attempt    BIGINT,
     what       VARCHAR,
     worker     VARCHAR,
@@ -65,7 +65,7 @@ CREATE TABLE IF NOT EXISTS logs (
     attempt BIGINT,
     seq     UBIGINT,                            -- of its message in the log stream
     line    BIGINT,                             -- within that message
-    at      TIMESTAMP,
+    written_at TIMESTAMP,
     level   BIGINT,
     stream  VARCHAR,
     text    VARCHAR,

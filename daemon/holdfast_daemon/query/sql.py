@@ -65,7 +65,7 @@ LETTER = (
 )
 """Columns of `runs` that make a dead letter."""
 
-LINE = ("run_id", "task", "attempt", "seq", "at", "level", "stream", "text", "key")
+LINE = ("run_id", "task", "attempt", "seq", "written_at", "level", "stream", "text", "key")
 """Columns of `logs` that make a row."""
 
 
@@ -204,9 +204,9 @@ def lines(query: LogsQuery, span: Span | None = None) -> Statement:
     if query.run:
         begin = span.begin if span else ids.instant(query.run) if ids.is_run_id(query.run) else None
         end = None if span is None or span.end is None else span.end + SKEW
-        where.between("at", None if begin is None else begin - SKEW, end)
+        where.between("written_at", None if begin is None else begin - SKEW, end)
         where.add("run_id = ?", query.run)
-    where.between("at", query.since, query.until)
+    where.between("written_at", query.since, query.until)
     if query.task:
         where.add("task = ?", query.task)
     if query.level > 0:
@@ -214,7 +214,7 @@ def lines(query: LogsQuery, span: Span | None = None) -> Statement:
     if query.text:
         where.add("contains(lower(text), lower(?))", query.text)
     limit = _limit(query.limit, LINES_MOST)
-    sql = f"SELECT {', '.join(LINE)} FROM logs{where} ORDER BY at DESC, seq DESC, line DESC LIMIT {limit}"
+    sql = f"SELECT {', '.join(LINE)} FROM logs{where} ORDER BY written_at DESC, seq DESC, line DESC LIMIT {limit}"
     return Statement(sql, tuple(where.parameters))
 
 
@@ -289,7 +289,7 @@ def letter(values: Mapping[str, Any]) -> Letter:
 
 def line(values: Mapping[str, Any]) -> LogRow:
     """A log line, of the columns `LINE`."""
-    told = LogLine(instant(values["at"]), values["level"], values["stream"], values["text"], values["key"])
+    told = LogLine(instant(values["written_at"]), values["level"], values["stream"], values["text"], values["key"])
     return LogRow(values["seq"], values["run_id"], values["task"], values["attempt"], told)
 
 

@@ -46,6 +46,9 @@ from holdfast.core.model import Instant, Seconds
 from holdfast.errors import BusError
 from holdfast.wire.subjects import Stream, Subjects
 
+LAST_INSTANT: Instant = 9_000_000_000.0
+"""The year 2255: what is due later is due then."""
+
 MAX_WAITING = 10_000
 """Requests for items that a consumer keeps; a worker has as many as it has slots."""
 
@@ -291,6 +294,9 @@ class JetStreamBus:
 
 
 def _rfc3339(due: Instant) -> str:
-    """An instant as the server reads it; rounded up to the microsecond, so that nothing fires early."""
-    when = _EPOCH + timedelta(microseconds=math.ceil(max(due, 0.0) * 1e6))
+    """An instant as the server reads it; rounded up to the microsecond, so that nothing fires early.
+
+    Beyond 2262 the server's clock of 64-bit nanoseconds overflows, and it would fire at once.
+    """
+    when = _EPOCH + timedelta(microseconds=math.ceil(min(max(due, 0.0), LAST_INSTANT) * 1e6))
     return when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -187,13 +187,13 @@ class Journal:
             case Offer():
                 await bus.publish(
                     subjects.ready(effect.run, effect.queue, effect.priority),
-                    codec.encode(Offered(effect.run, effect.first)),
+                    codec.encode(Offered(effect.run, effect.first, effect.cause)),
                     dedupe=f"{effect.run}-{effect.cause}",
                 )
             case Arm():
                 await bus.publish_at(
                     subjects.timer(effect.run, TIMER),
-                    codec.encode(Offered(effect.run, effect.first)),
+                    codec.encode(_created_again(run) if run.state is State.DELAYED else _offered(effect)),
                     due=effect.due,
                     target=subjects.ready(effect.run, effect.queue, effect.priority),
                 )
@@ -284,6 +284,10 @@ def letter(run: Run) -> Letter:
         first_at=run.created_at,
         last_at=run.finished_at or run.created_at,
     )
+
+
+def _offered(effect: Arm) -> Offered:
+    return Offered(effect.run, effect.first, effect.cause)
 
 
 def _error(run: Run) -> ErrorInfo | None:

@@ -33,7 +33,13 @@ class Level(StrEnum):
 
 
 NUMBERS = {Level.DEBUG: 10, Level.INFO: 20, Level.WARNING: 30, Level.ERROR: 40, Level.CRITICAL: 50}
-SHOWN = {10: ("DEBUG", Style.DIM), 20: ("INFO", None), 30: ("WARN", Style.WARN), 40: ("ERROR", Style.BAD), 50: ("CRIT", Style.BAD)}
+SHOWN = {
+    10: ("DEBUG", Style.DIM),
+    20: ("INFO", None),
+    30: ("WARN", Style.WARN),
+    40: ("ERROR", Style.BAD),
+    50: ("CRIT", Style.BAD),
+}
 
 
 @connected(app)

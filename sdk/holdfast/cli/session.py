@@ -7,13 +7,14 @@ takes `--json`, `--project`, `--config` and `--url`. The connection is closed wh
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeAlias
 
 import anyio
 import typer
 
-from holdfast.cli.app import Config, Place, Project, Url
+from holdfast.cli.app import Config, Place, Project, Url, Usage
 from holdfast.cli.output import Output
 from holdfast.client import Client
 from holdfast.core import ids
@@ -77,3 +78,18 @@ async def resolve(client: Client, name: str) -> str:
     if ids.is_run_id(name.upper()):
         return name.upper()
     return (await client.get(name)).row.id
+
+
+async def ask(question: str) -> str:
+    """What the person types on a line; Ctrl-C ends the command.
+
+    Raises:
+        Usage: there is no person: stdin is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise Usage(f"expected a terminal to ask on ({question.partition('?')[0]}?), found none: add --yes")
+    print(question, end="", file=sys.stderr, flush=True)
+    await anyio.wait_readable(sys.stdin)  # or a blocking read would keep Ctrl-C waiting
+    if not (line := sys.stdin.readline()):
+        raise typer.Abort
+    return line.strip()

@@ -33,6 +33,7 @@ class Arm(msgspec.Struct, frozen=True):
     priority: int
     first: int
     due: Instant
+    cause: int
 
 
 class Withdraw(msgspec.Struct, frozen=True):
@@ -83,16 +84,16 @@ def effects(run: Run) -> tuple[Effect, ...]:
             return (*_letter_gone(run), _offer(run))
         case State.WAITING if run.resumable and not run.offered:
             return (_offer(run),)
-        case State.RETRYING if not run.armed and run.due is not None:
-            return (Arm(run.id, run.queue, run.priority, run.first, run.due),)
+        case State.RETRYING | State.DELAYED if not run.armed and run.due is not None:
+            return (Arm(run.id, run.queue, run.priority, run.first, run.due, run.last),)
         case State.DEAD:
             return (*_told(run), PutLetter(run.id, run.queue))
         case State.FAILED:
-            return (*_told(run), DropLetter(run.id, run.queue))
+            return (*_told(run), *_letter_gone(run))
         case State.CANCELLED:
-            return (Withdraw(run.id, run.first if run.attempt == 0 else None), *_told(run))
+            return (Withdraw(run.id, run.item or None), *_told(run), *_letter_gone(run))
         case State.COMPLETED | State.EXPIRED | State.TIMED_OUT:
-            return _told(run)
+            return (*_told(run), *_letter_gone(run))
         case _:
             return ()
 
@@ -102,8 +103,8 @@ def _offer(run: Run) -> Offer:
 
 
 def _letter_gone(run: Run) -> tuple[DropLetter, ...]:
-    """A run that is queued without a work item was retried by an operator: its letter, if any, is answered."""
-    return (DropLetter(run.id, run.queue),)
+    """The letter of a run that is dead no more: retried by an operator, dropped, or ended otherwise since."""
+    return (DropLetter(run.id, run.queue),) if run.lettered else ()
 
 
 def _told(run: Run) -> tuple[Tell, ...]:

@@ -40,6 +40,8 @@ class Offered(msgspec.Struct, frozen=True, array_like=True, tag=2):
     run: str
     first: int
     """The run's first sequence, so that whoever takes it can read it."""
+    cause: int = 0
+    """Last sequence of the run's log when it was offered: one that is older than the run's last move is stale."""
 
 
 class AttemptStarted(msgspec.Struct, frozen=True, array_like=True, tag=3):

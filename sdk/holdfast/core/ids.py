@@ -16,13 +16,14 @@ def make(at: float, entropy: bytes) -> str:
     """A ULID of an instant (seconds since the epoch) and 10 bytes of randomness."""
     if len(entropy) != 10:
         raise ValueError(f"a ULID takes 10 bytes of randomness, found {len(entropy)}")
-    number = (int(at * 1000) & (1 << 48) - 1) << 80 | int.from_bytes(entropy)
+    number = (round(at * 1000) & (1 << 48) - 1) << 80 | int.from_bytes(entropy)
     return "".join(ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
 
 
 def derive(at: float, *parts: str) -> str:
     """The ULID of an instant and a cause: the same parts at the same instant give the same id."""
-    return make(at, blake2b("\0".join(parts).encode(), digest_size=10).digest())
+    told_apart = "".join(f"{len(part)}:{part}" for part in parts)
+    return make(at, blake2b(told_apart.encode(), digest_size=10).digest())
 
 
 def instant(run: str) -> float:
@@ -35,4 +36,4 @@ def instant(run: str) -> float:
 
 def is_run_id(text: str) -> bool:
     """Whether the text has the form of a run's id."""
-    return len(text) == LENGTH and all(letter in _VALUES for letter in text)
+    return len(text) == LENGTH and text[0] <= "7" and all(letter in _VALUES for letter in text)

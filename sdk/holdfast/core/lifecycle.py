@@ -14,6 +14,7 @@ from typing import NamedTuple, assert_never
 from msgspec.structs import replace
 
 from holdfast.core.entries import (
+    ENTRIES,
     HOLDERS_OWN,
     AttemptFailed,
     AttemptInterrupted,
@@ -113,7 +114,7 @@ def _moved(run: Run, entry: Entry) -> Run:
         case StepStarted() | StepRetried() | ChildTriggered():
             return run
         case Offered():
-            return _offered(run)
+            return _offered(run, entry)
         case AttemptStarted():
             if not run.fresh or entry.attempt != run.attempt + 1:
                 raise _wrong_attempt(run, entry.attempt)
@@ -127,6 +128,8 @@ def _moved(run: Run, entry: Entry) -> Run:
                 raise _wrong_attempt(run, entry.attempt)
             return _held(run, entry)
         case Suspended():
+            if not entry.waits:
+                raise IllegalEntry(f"run {run.id}: expected something to wait for, found nothing")
             return replace(
                 run, state=State.WAITING, holder=None, offered=False, waits=frozenset(entry.waits), interruptions=0
             )
@@ -150,7 +153,9 @@ def _moved(run: Run, entry: Entry) -> Run:
                 return _ended(run, State.CANCELLED, entry.at, reason="cancelled during its last step")
             return _ended(run, State.COMPLETED, entry.at, result=entry.result)
         case RunDead():
-            return replace(_ended(run, State.DEAD, entry.at, reason=entry.reason), error=entry.error)
+            if run.cancel_requested:
+                return replace(_ended(run, State.CANCELLED, entry.at, reason="cancelled"), error=entry.error)
+            return replace(_ended(run, State.DEAD, entry.at, reason=entry.reason), error=entry.error, lettered=True)
         case RunCancelled():
             return _ended(run, State.CANCELLED, entry.at, reason=entry.reason)
         case RunRetried():
@@ -179,7 +184,7 @@ def _moved(run: Run, entry: Entry) -> Run:
         case CancelRequested():
             return run if run.final else replace(run, cancel_requested=True)
         case ChildEnded():
-            return run if run.final else replace(run, arrived=run.arrived | {entry.key})
+            return replace(run, arrived=run.arrived | {entry.key})  # an ended run may be retried and ask for it
         case RunCreated():
             raise IllegalEntry(f"RunCreated: run {run.id} exists")
         case _:
@@ -191,8 +196,8 @@ def _wrong_attempt(run: Run, found: int) -> IllegalEntry:
     return IllegalEntry(f"run {run.id}: expected {expected}, found attempt {found}")
 
 
-def _offered(run: Run) -> Run:
-    if run.final:
+def _offered(run: Run, entry: Offered) -> Run:
+    if run.final or 0 < entry.cause < run.last:
         return run
     if run.state in (State.DELAYED, State.RETRYING):
         return replace(run, state=State.QUEUED, offered=True, armed=False, due=None)
@@ -208,7 +213,8 @@ def _held(run: Run, claim: AttemptStarted | AttemptResumed) -> Run:
         attempt=claim.attempt,
         fresh=False,
         holder=Holder(worker=claim.worker, nonce=claim.nonce, item=claim.item),
-        offered=run.offered or bool(claim.item),
+        offered=bool(claim.item),
+        item=0,
         due=None,
         armed=False,
         waits=frozenset(),
@@ -259,19 +265,39 @@ class Record(NamedTuple):
     entries: tuple[Entry, ...]
 
 
+MAY_CARRY: dict[Kind, tuple[type[Entry], ...]] = {
+    Kind.READY: (RunCreated, Offered),
+    Kind.LOG: tuple(entry for entry in ENTRIES if entry is not Offered),
+    Kind.IN: (CancelRequested, ChildEnded),
+    Kind.TIMER: (RunCreated,),
+}
+"""Which entries count on which subject. What a timer carries besides counts when it fires, not when it is set."""
+
+
 def apply(run: Run | None, record: Record) -> Run | None:
     """The run after one stored message; what is illegal in it is skipped."""
+    before = run
     for entry in record.entries:
-        run = _try(run, entry, record)
+        if isinstance(entry, MAY_CARRY[record.kind]):
+            run = _try(run, entry, record)
     if run is None:
         return None
-    if record.kind is Kind.LOG:
-        return replace(run, last=record.seq)
-    if record.kind is Kind.READY:
-        return _try(run, Offered(run=run.id, first=run.first), record)
-    if record.kind is Kind.TIMER and run.state in (State.DELAYED, State.RETRYING):
-        return replace(run, armed=True)
+    match record.kind:
+        case Kind.LOG:
+            return replace(run, last=record.seq)
+        case Kind.READY:
+            return _readied(run, record, created=before is None)
+        case Kind.TIMER if run.state in (State.DELAYED, State.RETRYING):
+            return replace(run, armed=True)
     return run
+
+
+def _readied(run: Run, record: Record, *, created: bool) -> Run:
+    """A work item stands in the stream; a RunCreated that is one makes a delayed run ready too."""
+    if any(isinstance(entry, RunCreated) for entry in record.entries):
+        run = _offered(run, Offered(run.id, run.first))
+    fresh = run.state is State.QUEUED and run.attempt == 0 and (created or run.offered)
+    return replace(run, item=record.seq) if fresh else run
 
 
 def _try(run: Run | None, entry: Entry, record: Record) -> Run | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -75,8 +76,8 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not 1 <= self.max_attempts <= 250:
             raise ValueError(f"Retry: max_attempts is from 1 (no retry) to 250, found {self.max_attempts}")
-        if self.factor <= 0:
-            raise ValueError(f"Retry: factor is above 0, found {self.factor}")
+        if not (self.factor > 0 and math.isfinite(self.factor)):
+            raise ValueError(f"Retry: factor is a number above 0, found {self.factor}")
         if not 0 <= self.min_timeout <= self.max_timeout:
             raise ValueError(
                 f"Retry: 0 <= min_timeout <= max_timeout expected, found {self.min_timeout} and {self.max_timeout}"
@@ -138,6 +139,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """When a delayed or retrying run becomes ready."""
     offered: bool = False
     """Whether a live work item stands for it."""
+    item: int = 0
+    """Stream sequence of the work item of a run that has not started; 0: it is not known to stand in the stream."""
     armed: bool = False
     """Whether the timer for `due` stands in the stream."""
     attempt: int = 0
@@ -160,6 +163,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The last error; kept while retrying, cleared by success."""
     reason: str = ""
     """Why it is dead or cancelled, in plain words."""
+    lettered: bool = False
+    """Whether a dead letter may stand for it, or have stood."""
     cancel_requested: bool = False
     steps: int = 0
     """Recorded outcomes."""

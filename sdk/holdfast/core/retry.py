@@ -16,6 +16,8 @@ def delay(policy: Retry, failed: int, seed: str) -> Seconds:
     id, for a step with its key.
     """
     spread = 1.0 + _fraction(f"{seed}:{failed}") if policy.jitter else 1.0
+    if policy.min_timeout == 0:
+        return 0.0
     try:
         raw = spread * policy.min_timeout * policy.factor ** (failed - 1)
     except OverflowError:
@@ -57,10 +59,10 @@ def decide(
             return Stop("aborted")
         case PayloadError():
             return Stop("payload")
-        case Snooze():
-            return Again(error.seconds, spent=False)
     if policy.retry_if is not None and not policy.retry_if(error):
         return Stop("not retried")
+    if isinstance(error, Snooze):
+        return Again(error.seconds, spent=False)
     if isinstance(error, RetryAfter) and failed < policy.max_attempts:
         return Again(error.seconds)
     if failed >= policy.max_attempts:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 
-from holdfast.core.entries import Batch, Entry
+from holdfast.core.entries import Batch, Entry, Offered, RunCreated
 from holdfast.core.lifecycle import Kind, Record
 from holdfast.wire.subjects import Subjects
+
+T = TypeVar("T")
 
 _encoder = msgspec.msgpack.Encoder()
 _batch = msgspec.msgpack.Decoder(Batch)
@@ -18,12 +22,19 @@ encode = _encoder.encode
 
 def decode_batch(data: bytes) -> Batch:
     """Raises: msgspec.DecodeError: not a batch of entries."""
-    return _batch.decode(data)
+    return _decoded(_batch, data)
 
 
 def decode_entry(data: bytes) -> Entry:
     """Raises: msgspec.DecodeError: not an entry."""
-    return _entry.decode(data)
+    return _decoded(_entry, data)
+
+
+def _decoded(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
+    try:
+        return decoder.decode(data)
+    except (RecursionError, UnicodeDecodeError) as error:
+        raise msgspec.DecodeError(f"not an entry: {error}") from None
 
 
 def record(subjects: Subjects, subject: str, seq: int, data: bytes) -> tuple[str, Record]:
@@ -34,6 +45,11 @@ def record(subjects: Subjects, subject: str, seq: int, data: bytes) -> tuple[str
     """
     parsed = subjects.parse(subject)
     if parsed.kind is Kind.LOG:
-        batch = _batch.decode(data)
-        return parsed.run, Record(seq, parsed.kind, batch.writer, batch.entries)
-    return parsed.run, Record(seq, parsed.kind, "", (decode_entry(data),))
+        batch = decode_batch(data)
+        writer, entries = batch.writer, batch.entries
+    else:
+        writer, entries = "", (decode_entry(data),)
+    for entry in entries:
+        if isinstance(entry, RunCreated | Offered) and entry.run != parsed.run:
+            raise ValueError(f"{subject} holds an entry of another run, {entry.run!r:.60}")
+    return parsed.run, Record(seq, parsed.kind, writer, entries)

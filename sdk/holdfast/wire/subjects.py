@@ -24,6 +24,9 @@ TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 """What may stand between two dots: ids of tasks, queues, projects, workers."""
 
 
+_PRIORITIES = frozenset("0123456789")
+
+
 class Stream(StrEnum):
     """A project's streams; the value is the suffix of `HF_<project>`."""
 
@@ -108,11 +111,13 @@ class Subjects:
             raise ValueError(f"expected a subject under {self._j[:-1]}, found {subject}")
         tokens = subject[self._skip :].split(".")
         match tokens:
+            case [run, *_] if not TOKEN.match(run):
+                pass
             case [run, "log"]:
                 return Parsed(run, Kind.LOG)
             case [run, "in"]:
                 return Parsed(run, Kind.IN)
-            case [run, "ready", queue, priority]:
+            case [run, "ready", queue, priority] if TOKEN.match(queue) and priority in _PRIORITIES:
                 return Parsed(run, Kind.READY, queue, int(priority))
             case [run, "timer", _]:
                 return Parsed(run, Kind.TIMER)

@@ -90,7 +90,7 @@ class Page(Screen[None], inherit_bindings=False):
         """Ask for what is shown. Raises: Lost; HoldfastError."""
         raise NotImplementedError
 
-    def arrange(self) -> None:
+    def arrange_rows(self) -> None:
         """Bring the window in line with the rows and the filter."""
         raise NotImplementedError
 
@@ -111,7 +111,7 @@ class Page(Screen[None], inherit_bindings=False):
 
     def narrowed(self) -> None:
         """The filter changed."""
-        self.arrange()
+        self.arrange_rows()
 
     # --- frame --------------------------------------------------------------------------------------------------------
 
@@ -126,7 +126,7 @@ class Page(Screen[None], inherit_bindings=False):
         yield self.hints
 
     def on_mount(self) -> None:
-        self.arrange()
+        self.arrange_rows()
         self.refresh_data()
 
     def on_screen_resume(self) -> None:
@@ -155,7 +155,7 @@ class Page(Screen[None], inherit_bindings=False):
             self.note = (clean(str(error)), "fail")
         finally:
             self._reading = False
-        self.arrange()
+        self.arrange_rows()
         self.paint()
         if self._pending:
             self._pending = False

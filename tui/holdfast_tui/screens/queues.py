@@ -42,7 +42,7 @@ class Queues(Page):
         self.answered = True
         self.listing.take(answer.queues, hold=self.held)
 
-    def arrange(self) -> None:
+    def arrange_rows(self) -> None:
         given = filter.read(self.filter)
         shown = [
             name for name, row in self.listing.rows.items() if given.matches(name, standing(row, self.now)[0])

@@ -11,7 +11,6 @@ from holdfast.core.model import FINAL, State
 from holdfast.wire import api
 from holdfast_tui import filter, keys
 from holdfast_tui.format import STATES, Cell, age, clean, clock, date, lines, plural, short, took
-from holdfast_tui.gateway import Lost
 from holdfast_tui.model.run import RETRIABLE
 from holdfast_tui.model.window import Follow, Listing
 from holdfast_tui.plan import Plan, Verb
@@ -49,7 +48,7 @@ class Runs(Page):
         self.filter = filter
         self.window.follow = Follow.FIRST
 
-    def query(self) -> api.RunsQuery:
+    def asking(self) -> api.RunsQuery:
         given = filter.read(self.filter)
         return api.RunsQuery(
             states=given.states,
@@ -64,7 +63,7 @@ class Runs(Page):
     async def read(self) -> None:
         """The newest, and again those in view; where the cursor nears the end, the next older ones."""
         generation = self._generation
-        query = self.query()
+        query = self.asking()
         head = await self.desk.gateway.runs(query)
         if generation != self._generation:
             return
@@ -108,7 +107,7 @@ class Runs(Page):
             self.listing.take(page.runs, gone=())
             self.more = page.more
 
-    def arrange(self) -> None:
+    def arrange_rows(self) -> None:
         self.window.sync(list(self.listing.rows))
 
     def narrowed(self) -> None:
@@ -263,4 +262,3 @@ def about(row: api.RunRow, now: float) -> list[Cell]:
     return [*cells, ("", ""), (row.id, "dim")]
 
 
-__all__ = ["Lost", "Runs", "about", "doing", "lasted"]

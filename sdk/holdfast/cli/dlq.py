@@ -1,0 +1,277 @@
+"""`holdfast dlq`: dead letters listed, shown, retried, drained, purged.
+
+A selection is taken once, when the command begins: letters that come later are not touched.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Annotated, NamedTuple
+
+import msgspec.structs
+import typer
+
+from holdfast.cli import given, text
+from holdfast.cli.app import FAILED, Usage
+from holdfast.cli.bulk import Answers, answer
+from holdfast.cli.output import Cell, Column, Output, Style, json_value, plain, state
+from holdfast.cli.session import RunName, ask, connected, group, resolve
+from holdfast.client import Client
+from holdfast.core.model import State
+from holdfast.errors import RunStateError
+from holdfast.wire.api import Letter, LettersQuery, RunView
+
+app = group("Dead letters: list, show, retry, drain, purge.")
+
+PAGE = 500
+
+Runs = Annotated[list[str] | None, typer.Argument(metavar="[RUN...]", help="Ids, or parts that no other run has.")]
+Tasks = Annotated[list[str] | None, typer.Option("--task", "-t", help="Of this task; may be repeated.")]
+Queue = Annotated[str, typer.Option("--queue", "-q", help="Of this queue.")]
+Error = Annotated[str, typer.Option("--error", "-e", metavar="TEXT", help="Part of the error's type or message.")]
+All = Annotated[bool, typer.Option("--all", help="All of them.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+FromStart = Annotated[bool, typer.Option("--from-start", help="Forget what was recorded.")]
+Payload = Annotated[str | None, typer.Option("--payload", metavar="JSON", help="Another payload; also @FILE, -.")]
+
+COLUMNS = (
+    Column("RUN"),
+    Column("TASK", cut=True),
+    Column("QUEUE", cut=True),
+    Column("TRY", right=True),
+    Column("AGE", right=True),
+    Column("CHECKPOINT", cut=True),
+    Column("ERROR", cut=True),
+)
+
+
+@connected(app, "list")
+async def list_(
+    client: Client,
+    out: Output,
+    task: Tasks = None,
+    queue: Queue = "",
+    error: Error = "",
+    since: given.Since = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 50,
+) -> None:
+    """Dead letters, newest first."""
+    letters, total = await pages(client, _query(task, queue, error, since), limit)
+    if out.json:
+        out.records(letters)
+    elif letters:
+        now = time.time()
+        out.table(COLUMNS, [_row(letter, now, out) for letter in letters])
+    if not letters:
+        out.note("no dead letter matches")
+    elif total > len(letters) and out.tty:
+        out.note(f"{len(letters):,} of {text.count(total, 'letter')}; --limit shows more")
+
+
+def _query(task: list[str] | None, queue: str, error: str, since: float | None) -> LettersQuery:
+    return LettersQuery(tasks=tuple(task or ()), queue=queue, error=error, since=given.since(since))
+
+
+async def pages(client: Client, query: LettersQuery, limit: int | None = None) -> tuple[list[Letter], int]:
+    """The newest `limit` letters that match (None: all), page by page, and how many match in all."""
+    found: list[Letter] = []
+    while True:
+        before = (found[-1].last_at, found[-1].run) if found else None
+        most = PAGE if limit is None else min(limit - len(found), PAGE)
+        page = await client.letters(msgspec.structs.replace(query, before=before, limit=most))
+        found += page.letters
+        if not page.more or not page.letters or len(found) == limit:
+            return found, max(page.total, len(found))
+
+
+def _row(letter: Letter, now: float, out: Output) -> list[Cell | str]:
+    return [
+        out.run(letter.run),
+        letter.task,
+        letter.queue,
+        str(letter.attempts),
+        text.age(now - letter.last_at),
+        letter.last_key or "-",
+        Cell(_error(letter), Style.BAD),
+    ]
+
+
+def _error(letter: Letter) -> str:
+    kind, first = letter.error.type.rpartition(".")[2], letter.error.message.split("\n", 1)[0]
+    return f"{kind}: {first}" if kind and first else kind or first
+
+
+@connected(app)
+async def show(client: Client, out: Output, run: RunName) -> None:
+    """A dead letter: payload, error, traceback, and where a retry goes on."""
+    view = await client.get(run)
+    if view.row.state is not State.DEAD:
+        raise RunStateError(f"run {view.row.id} is {view.row.state}: expected a dead one, so it has no dead letter")
+    if out.json:
+        out.record(_record(view))
+        return
+    row, error = view.row, view.error
+    out.fields(
+        [
+            ("run", Cell(row.id, Style.BOLD)),
+            ("task", row.task),
+            ("queue", row.queue),
+            ("state", state(row.state)),
+            ("reason", row.reason),
+            ("attempts", str(row.attempt)),
+            ("first", text.stamp(row.created_at)),
+            ("last", text.stamp(row.finished_at) if row.finished_at else ""),
+            ("checkpoint", row.last_key),
+            ("retry", f"keeps {text.count(row.steps, 'step')}; --from-start repeats all"),
+        ]
+    )
+    out.block("payload", view.payload)
+    if error is not None:
+        out.block("error", f"{error.type}: {error.message}\n{error.traceback}", Style.BAD)
+
+
+def _record(view: RunView) -> dict[str, object]:
+    """The letter for JSON, with the fields of `wire.api.Letter`."""
+    row = view.row
+    return {
+        "run": row.id,
+        "task": row.task,
+        "queue": row.queue,
+        "payload": json_value(view.payload),
+        "error": plain(view.error),
+        "reason": row.reason,
+        "attempts": row.attempt,
+        "last_key": row.last_key,
+        "first_at": plain(row.created_at, "first_at"),
+        "last_at": plain(row.finished_at, "last_at"),
+    }
+
+
+class Chosen(NamedTuple):
+    """The runs that a command answers."""
+
+    runs: list[str]
+    named: bool
+    """Whether each was named, so that one refused is a failure."""
+    letters: list[Letter]
+    """Empty where they were named."""
+
+
+async def choose(client: Client, runs: list[str] | None, query: LettersQuery, *, all: bool, verb: str) -> Chosen:
+    """The runs that are named, or those whose letters match. Raises: Usage: none, or both, are given."""
+    filtered = query != LettersQuery()
+    if runs and (filtered or all):
+        raise Usage(f"expected runs to {verb} or a selection, found both: leave out one of them")
+    if not runs and not filtered and not all:
+        raise Usage(
+            f"expected what to {verb}, found nothing: name runs, or select with --task --error --since, or --all"
+        )
+    if runs:
+        return Chosen([await resolve(client, name) for name in dict.fromkeys(runs)], True, [])
+    letters, _ = await pages(client, query)
+    return Chosen([letter.run for letter in letters], False, letters)
+
+
+@connected(app)
+async def retry(
+    client: Client,
+    out: Output,
+    run: Runs = None,
+    task: Tasks = None,
+    queue: Queue = "",
+    error: Error = "",
+    since: given.Since = None,
+    all: All = False,
+    from_start: FromStart = False,
+    payload: Payload = None,
+    yes: Yes = False,
+) -> None:
+    """Retry dead letters behind their last checkpoint: those named, or a selection."""
+    changed = None if payload is None else given.payload_of(payload, "--payload")
+    chosen = await choose(client, run, _query(task, queue, error, since), all=all, verb="retry")
+    if not chosen.named and chosen.runs and not yes:
+        question = f"retry {text.count(len(chosen.runs), 'dead letter')}? [y/N] "
+        if (await ask(question)).lower() not in ("y", "yes"):
+            raise Usage("nothing was retried: the answer was not y")
+    await _retry(client, out, chosen, from_start=from_start, payload=changed)
+
+
+async def _retry(
+    client: Client, out: Output, chosen: Chosen, *, from_start: bool = False,
+    payload: dict[str, object] | None = None, per_second: float | None = None,
+) -> None:  # fmt: skip
+    if not chosen.runs:
+        out.note("no dead letter matches")
+        return
+    answers = Answers(len(chosen.runs), "retried", out)
+    await answer(
+        chosen.runs,
+        lambda id: client.run(id).retry(from_start=from_start, payload=payload),
+        answers,
+        per_second=per_second,
+    )
+    if chosen.named and answers.refused:
+        raise typer.Exit(FAILED)
+
+
+@connected(app)
+async def drain(
+    client: Client,
+    out: Output,
+    task: Tasks = None,
+    queue: Queue = "",
+    error: Error = "",
+    since: given.Since = None,
+    from_start: FromStart = False,
+    rate: Annotated[
+        float, typer.Option("--rate", parser=given.rate, metavar="RATE", help="At most, e.g. 10/s, 600/m.")
+    ] = 10.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be retried.")] = False,
+) -> None:
+    """Retry all dead letters that match, at a bounded rate; Ctrl-C stops it, the same command goes on."""
+    chosen = await choose(client, None, _query(task, queue, error, since), all=True, verb="drain")
+    if dry_run:
+        _preview(chosen.letters, rate, out)
+    else:
+        await _retry(client, out, chosen, from_start=from_start, per_second=rate)
+
+
+def _preview(letters: list[Letter], per_second: float, out: Output) -> None:
+    if out.json:
+        out.records({"run": letter.run, "task": letter.task, "error_type": letter.error.type} for letter in letters)
+        return
+    lasts = text.took(max(len(letters) - 1, 0) / per_second)
+    out.line(f"{text.count(len(letters), 'letter')} would be retried, at {per_second:g}/s in {lasts}")
+    counted = Counter((letter.task, letter.error.type) for letter in letters)
+    if counted:
+        columns = (Column("LETTERS", right=True), Column("TASK"), Column("ERROR", cut=True))
+        out.table(columns, [(f"{number:,}", task, kind) for (task, kind), number in counted.most_common()])
+
+
+@connected(app)
+async def purge(
+    client: Client,
+    out: Output,
+    run: Runs = None,
+    task: Tasks = None,
+    queue: Queue = "",
+    error: Error = "",
+    since: given.Since = None,
+    all: All = False,
+    yes: Yes = False,
+) -> None:
+    """Drop dead letters for good; asks for their number first."""
+    chosen = await choose(client, run, _query(task, queue, error, since), all=all, verb="purge")
+    total = len(chosen.runs)
+    if not total:
+        out.note("no dead letter matches")
+        return
+    if not yes:
+        typed = await ask(f"drop {text.count(total, 'dead letter')} for good? type {total} to do it: ")
+        if typed.replace(",", "") != str(total):
+            raise Usage(f"nothing was dropped: expected {total}, found {typed!r}")
+    answers = Answers(total, "dropped", out)
+    await answer(chosen.runs, client.drop_letter, answers)
+    if chosen.named and answers.refused:
+        raise typer.Exit(FAILED)

@@ -1,0 +1,172 @@
+"""The app: it owns the gateway, the screens and the one tick; what is shown and what keys do is the screens' business."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+from textual.app import App
+
+from holdfast.client import Client
+from holdfast.core.model import Instant
+from holdfast_tui import command, keys
+from holdfast_tui.gateway import Gateway
+from holdfast_tui.plan import Verb
+from holdfast_tui.screens.dead import Dead
+from holdfast_tui.screens.help import HelpScreen
+from holdfast_tui.screens.logs import Logs
+from holdfast_tui.screens.page import Page
+from holdfast_tui.screens.queues import Queues
+from holdfast_tui.screens.run import RunTree
+from holdfast_tui.screens.runs import Runs
+
+TICK = 1.0
+"""Seconds between looks."""
+
+
+class Desk(App[int], inherit_bindings=False):
+    """The operator's desk."""
+
+    TITLE = "holdfast"
+    ENABLE_COMMAND_PALETTE = False
+    ALLOW_SELECT = False
+    AUTO_FOCUS = ""
+
+    CSS = """
+    Screen { layout: vertical; background: $background; color: $foreground; }
+    #body { height: 1fr; width: 1fr; layout: vertical; }
+    Page.-wide #body { layout: horizontal; }
+    Page Pane { display: none; }
+    Page.-wide Pane { display: block; width: 39; height: 1fr; }
+    RunTree Pane { display: block; height: 6; width: 1fr; }
+    RunTree.-wide Pane { width: 44; height: 1fr; }
+    Page.-zoom Table { display: none; }
+    Page.-zoom Pane { display: block; width: 1fr; height: 1fr; }
+    Page.-short .less, Page.-tiny .less { display: none; }
+    #keys { height: 1fr; }
+    """
+
+    def __init__(self, gateway: Gateway, *, clock: Callable[[], Instant] = time.time) -> None:
+        super().__init__()
+        self.gateway = gateway
+        self.clock = clock
+        self.commands: list[str] = []
+        """Commands given, oldest first."""
+        self.animation_level = "none"
+        self.theme = "ansi-dark"
+        self._sections: dict[str, Page] = {}
+
+    def on_mount(self) -> None:
+        self.section(keys.QUEUES)
+        self.set_interval(TICK, self.tick)
+
+    def tick(self) -> None:
+        screen = self.screen
+        if isinstance(screen, Page):
+            screen.tick()
+
+    @property
+    def at_root(self) -> bool:
+        """Whether no screen is below the one that is shown."""
+        return len(self.screen_stack) <= 2
+
+    # --- where to go --------------------------------------------------------------------------------------------------
+
+    def section(self, name: str, filter: str | None = None) -> None:
+        """Show one of the screens that stand by themselves; each keeps its cursor, marks and filter."""
+        page = self._sections.get(name)
+        if page is None:
+            made: dict[str, Callable[[], Page]] = {keys.QUEUES: Queues, keys.RUNS: Runs, keys.LOGS: Logs, keys.DEAD: Dead}
+            page = self._sections[name] = made[name]()
+            self.install_screen(page, name)
+        while len(self.screen_stack) > 1 and self.screen is not page:
+            self.pop_screen()
+        if self.screen is not page:
+            self.push_screen(page)
+        if filter is not None:
+            page.filter = filter
+            page.call_later(page.narrowed)
+
+    def back(self) -> None:
+        if not self.at_root:
+            self.pop_screen()
+
+    def open_runs(self, *, queue: str) -> None:
+        self.push_screen(Runs(filter=f"queue:{queue}"))
+
+    def open_run(self, run: str) -> None:
+        self.push_screen(RunTree(run))
+
+    def open_logs(self, run: str) -> None:
+        self.push_screen(Logs(run))
+
+    def help(self, page: Page) -> None:
+        self.push_screen(HelpScreen(page.kind, read_only=self.gateway.read_only))
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    def command(self, text: str) -> None:
+        """Carry out what was typed behind `:`."""
+        self.commands.append(text)
+        page = self.screen
+        assert isinstance(page, Page)
+        match command.read(text):
+            case command.Go(screen, filter):
+                self.section(screen, filter or None)
+            case command.OpenRun(run):
+                self.open_run(run)
+            case command.Help():
+                self.help(page)
+            case command.Quit():
+                self.exit()
+            case command.Wrong(why):
+                page.say(why, "warn")
+            case command.Hold(queue, paused):
+                self._hold(page, queue, paused)
+            case command.Drain(filter):
+                self._drain(page, filter)
+
+    def _refused(self, page: Page) -> bool:
+        why = keys.READ_ONLY if self.gateway.read_only else self.gateway.link.refusal(self.clock())
+        if why:
+            page.say(why, "warn")
+        return bool(why)
+
+    def _hold(self, page: Page, queue: str, paused: bool) -> None:
+        if self._refused(page):
+            return
+        if isinstance(page, Queues):
+            page.hold([queue] if queue else page.window.chosen(), paused)
+        elif queue:
+            from holdfast_tui.plan import Plan
+
+            page.propose(Plan(verb=Verb.PAUSE if paused else Verb.RESUME, targets=(queue,), what="queue"))
+        else:
+            page.say(f":{'pause' if paused else 'resume'} QUEUE: which queue?", "warn")
+
+    def _drain(self, page: Page, filter: str) -> None:
+        if self._refused(page):
+            return
+        if isinstance(page, Dead) and not filter:
+            page.do_drain()
+        else:
+            self.section(keys.DEAD, filter)
+            self._sections[keys.DEAD].say("Z drains what is shown here")
+
+
+def operate(client_factory: Callable[[], Awaitable[Client]], *, project: str, read_only: bool) -> int:
+    """Run the desk in this terminal until the operator quits."""
+    return asyncio.run(_operate(client_factory, project=project, read_only=read_only))
+
+
+async def _operate(client_factory: Callable[[], Awaitable[Client]], **options: Any) -> int:
+    gateway = Gateway(client_factory, **options)
+    desk = Desk(gateway)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(gateway.run)
+        await desk.run_async()
+        tasks.cancel_scope.cancel()
+    return desk.return_code or 0

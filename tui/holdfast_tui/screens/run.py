@@ -1,0 +1,280 @@
+"""One run: its tree of checkpoints, growing while the run is open, and what is known of the one under the cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from holdfast.core.lifecycle import Kind
+from holdfast.core.model import ErrorInfo, Instant
+from holdfast.errors import Refused
+from holdfast.wire import api
+from holdfast_tui import keys
+from holdfast_tui.format import NODES, STATES, Cell, bar, clean, clock, date, lines, offset, short, took, value
+from holdfast_tui.gateway import Lost
+from holdfast_tui.model.run import RETRIABLE, ROOT, NodeRow, Story
+from holdfast_tui.plan import Plan, Verb
+from holdfast_tui.screens.page import Page
+from holdfast_tui.widgets.table import Column
+
+PAGES = ("error", "value", "attempts", "input", "about")
+"""What tab turns to in the pane."""
+REPAINT = 0.1
+"""Seconds between repaints while live entries come in."""
+CHECK: float = 3.0
+"""Seconds between looks at what the daemon has counted, while the run is open."""
+
+
+class RunTree(Page):
+    kind = keys.RUN
+    columns = (
+        Column("STEP", 20, flex=True),
+        Column("STATE", 6),
+        Column("TRY", 3, right=True),
+        Column("AT", 7, right=True),
+        Column("TOOK", 6, right=True),
+        Column("", 14, least=60),
+    )
+
+    def __init__(self, run: str) -> None:
+        self.story = Story(run)
+        self.view: api.RunView | None = None
+        self.page = 0
+        self.turned = False
+        """Whether the operator has chosen a page; until then it is the error, where there is one."""
+        self.missing = ""
+        """Why there is nothing to show."""
+        self._rows: dict[str, NodeRow] = {}
+        self._stop: Callable[[], Awaitable[None]] | None = None
+        self._checked_at: Instant = 0
+        self._stirred = False
+        super().__init__()
+
+    @property
+    def crumbs(self) -> str:
+        return f"Runs > {short(self.story.id)}"
+
+    def on_mount(self) -> None:
+        self.set_interval(REPAINT, self._grow)
+
+    async def read(self) -> None:
+        """Listen before reading, so that nothing falls between; read the history again where something was missed."""
+        gateway = self.desk.gateway
+        try:
+            if self.view is None or self.now - self._checked_at >= CHECK and not self._settled:
+                self.view = await gateway.get(self.story.id)
+                self.story.id = self.view.row.id
+                self._checked_at = self.now
+            if self._stop is None:
+                self._stop = await gateway.watch(self.story.id, self._heard, self.story.missed)
+                self.story.stale = True
+            self.story.compare(self.view.row)
+            if self.story.stale:
+                self.story.load(await gateway.history(self.story.id))
+        except Refused as error:
+            self.missing = str(error)
+            raise
+
+    @property
+    def _settled(self) -> bool:
+        """Whether nothing is expected to change: it has ended, and the daemon knows."""
+        return self.story.final and self.view is not None and self.view.row.finished_at is not None
+
+    def _heard(self, kind: Kind, data: bytes) -> None:
+        if self.story.hear(kind, data):
+            self._stirred = True
+            if self.story.final:
+                self._checked_at = 0
+
+    def _grow(self) -> None:
+        """What came in live, at most ten times a second."""
+        if self._stirred and self.is_current:
+            self._stirred = False
+            self.arrange_rows()
+            self.paint()
+
+    async def on_unmount(self) -> None:
+        if self._stop is not None:
+            stop, self._stop = self._stop, None
+            try:
+                await stop()
+            except Lost:
+                return
+
+    def arrange_rows(self) -> None:
+        rows = self.story.rows(self.now)
+        self._rows = {row.id: row for row in rows}
+        self.window.sync(list(self._rows))
+
+    def tick(self) -> None:
+        self.arrange_rows()
+        super().tick()
+
+    def cells(self, key: str, widths: Sequence[int]) -> Sequence[Cell]:
+        row, now = self._rows[key], self.now
+        start, total = self.story.span(now)
+        ran = row.took if row.took is not None or row.start is None else now - row.start
+        stretch = "" if row.start is None else bar(row.start - start, row.start - start + (ran or 0), total, widths[5])
+        child = f"  → {short(row.node.child)}" if row.node is not None and row.node.child and "!" not in row.id else ""
+        more = f"  ({row.folded} folded)" if row.folded else ""
+        return (
+            (row.guide + row.name + child + more, "title" if row.id == ROOT else ""),
+            row.state,
+            (str(row.tries or ""), ""),
+            ("0" if row.id == ROOT else offset(None if row.start is None else row.start - start), ""),
+            (took(ran) + ("" if row.took is not None or row.start is None else "."), ""),
+            (stretch, "dim" if row.state[0] in ("wait", "cancel") else row.state[1].replace("dead", "fail")),
+        )
+
+    def empty(self) -> Sequence[str]:
+        if self.missing:
+            return ["", f"  {clean(self.missing)}", "", "  q goes back; 2 shows all runs"]
+        return ["", f"  Reading run {clean(self.story.id)} ..."]
+
+    def scope(self) -> tuple[list[Cell], list[Cell]]:
+        run = self.story.run
+        if run is None:
+            return [], []
+        word, role = STATES[run.state]
+        _, total = self.story.span(self.now)
+        most = f"/{run.retry.max_attempts}" if run.retry is not None else ""
+        asked = "  cancel asked" if run.cancel_requested and not run.final else ""
+        left: list[Cell] = [
+            (clean(run.task) + "  ", "title"),
+            (word, role),
+            (f"  {clean(run.queue)}  try {run.attempt}{most}  started {clock(run.started_at, millis=True)}", ""),
+            (f"  took {took(total)}" if run.final else f"  for {took(total)}", ""),
+            (asked, "warn"),
+        ]
+        return left, []
+
+    # --- pane ---------------------------------------------------------------------------------------------------------
+
+    def detail(self) -> tuple[str, list[Cell]]:
+        row = self._rows.get(self.window.cursor or "")
+        if row is None:
+            return "", []
+        page = PAGES[self.page] if self.turned else "error" if row.error is not None else "value"
+        names = " | ".join(f"[{name}]" if name == page else name for name in PAGES)
+        title = f"{clean(row.name)} ─ {names} (tab)"
+        return title, getattr(self, f"_{page}")(row) or [(f"no {page}", "dim")]
+
+    def _error(self, row: NodeRow) -> list[Cell]:
+        return told_error(row.error)
+
+    def _value(self, row: NodeRow) -> list[Cell]:
+        if row.id == ROOT:
+            run = self.story.run
+            text = self.view.result if self.view is not None and self.view.result else ""
+            text = text or value(run.result if run is not None else None)
+        elif "!" in row.id or row.node is None:
+            text = ""
+        else:
+            text = value(row.node.value) or row.node.note
+        return [(line, "") for line in lines(text)] if text else []
+
+    def _attempts(self, row: NodeRow) -> list[Cell]:
+        if row.node is not None:
+            return [
+                (f"{each.number}  {clock(each.at, millis=True)}  {took(each.took)}  {each.error.type}: {each.error.message}", "")
+                for each in row.node.tries
+            ]
+        return [
+            (
+                f"{span.attempt}{' again' if span.resumed else ''}  {clock(span.started_at, millis=True)}  "
+                f"{span.worker}  {span.outcome or 'under way'} "
+                f"{clean(span.error.type if span.error is not None else span.reason)}",
+                "fail" if span.error is not None else "",
+            )
+            for span in self.story.tree.attempts
+        ]
+
+    def _input(self, row: NodeRow) -> list[Cell]:
+        run = self.story.run
+        text = self.view.payload if self.view is not None else value(run.payload if run is not None else None)
+        return [(line, "") for line in lines(text)]
+
+    def _about(self, row: NodeRow) -> list[Cell]:
+        run = self.story.run
+        if run is None:
+            return []
+        cells: list[Cell] = []
+        if row.node is not None:
+            cells.append((f"{row.node.key}  {NODES[row.node.state][0]}  {row.node.note}  recorded in try {row.node.attempt}", ""))
+        cells.append((f"run {run.id}   created {date(run.created_at)}   from {run.source}", ""))
+        held = "nobody" if run.holder is None else run.holder.worker
+        cells.append((f"held by {held}   priority {run.priority}   last checkpoint {run.last_key or '-'}", ""))
+        if run.tags:
+            cells.append(("tags " + " ".join(run.tags), ""))
+        if run.parent is not None:
+            cells.append((f"child of {run.parent.run}", ""))
+        if run.reason:
+            cells.append((f"because: {run.reason}", ""))
+        for child in self.view.children if self.view is not None else ():
+            cells.append((f"child {short(child.id)}  {child.task}  {STATES[child.state][0]}", ""))
+        return cells
+
+    # --- what keys do -------------------------------------------------------------------------------------------------
+
+    def do_pane(self) -> None:
+        if not self.turned:
+            row = self._rows.get(self.window.cursor or "")
+            self.page = 0 if row is not None and row.error is not None else 1
+        self.turned = True
+        self.page = (self.page + 1) % len(PAGES)
+
+    def do_zoom(self) -> None:
+        row = self._rows.get(self.window.cursor or "")
+        if row is not None and row.node is not None and row.node.child and "!" not in row.id:
+            self.desk.open_run(row.node.child)
+        else:
+            self.zoom(not self.has_class("-zoom"))
+
+    def do_fold(self) -> None:
+        """Fold the branch; on a line without one go up to its parent."""
+        row = self._rows.get(self.window.cursor or "")
+        if row is None:
+            return
+        below = row.id == ROOT or (row.node is not None and "!" not in row.id and (row.node.children or row.node.tries))
+        if below and row.id not in self.story.folded:
+            self.story.fold(row)
+        else:
+            self.window.go(self.story.parent(row.id))
+        self.arrange_rows()
+
+    def do_unfold(self) -> None:
+        row = self._rows.get(self.window.cursor or "")
+        if row is not None:
+            self.story.unfold(row)
+            self.arrange_rows()
+
+    def narrowed(self) -> None:
+        """Go to the first line that has the text."""
+        text = self.filter.lower()
+        found = next((row.id for row in self._rows.values() if text and text in row.name.lower()), None)
+        if found is not None:
+            self.window.go(found)
+
+    def do_output(self) -> None:
+        self.desk.open_logs(self.story.id)
+
+    def do_retry(self) -> None:
+        fit = self.story.run is not None and self.story.run.state in RETRIABLE
+        self._propose(Verb.RETRY, fit, "only a dead, failed or cancelled run can be retried")
+
+    def do_cancel(self) -> None:
+        self._propose(Verb.CANCEL, not self.story.final, "only a run that has not ended can be cancelled")
+
+    def _propose(self, verb: Verb, fit: bool, why: str) -> None:
+        run = self.story.run
+        if run is None or not fit:
+            self.say(f"the run is {STATES[run.state][0] if run is not None else 'not read yet'}: {why}", "warn")
+            return
+        self.propose(Plan(verb=verb, targets=(self.story.id,)))
+
+
+def told_error(error: ErrorInfo | None) -> list[Cell]:
+    """An error with its traceback, for a pane."""
+    if error is None:
+        return []
+    head: list[Cell] = [(line, "fail") for line in lines(f"{error.type}: {error.message}".removesuffix(": "))]
+    return head + [(line, "") for line in lines(error.traceback.rstrip()) if error.traceback]
