@@ -32,8 +32,8 @@ from holdfast.core.entries import (
     StepVolatile,
     Suspended,
 )
-from holdfast.core.lifecycle import Record, advance, apply
 from holdfast.core.lifecycle import IllegalEntry as Illegal
+from holdfast.core.lifecycle import Record, advance, apply
 from holdfast.core.model import ErrorInfo, Run
 from holdfast.wire import codec
 from holdfast.wire.subjects import Subjects
@@ -119,7 +119,7 @@ def _next(tell: Teller, run: Run, chance: random.Random, at: float, key: str) ->
     candidates: list[Entry] = [
         AttemptStarted(at, run.attempt + 1, f"w{chance.randrange(3)}", nonce),
         AttemptResumed(at, run.attempt, f"w{chance.randrange(3)}", nonce),
-        *[StepCompleted(f"/step#{key}", at, 0.5, b"\x01")] * 6,
+        *[StepCompleted(f"/step#{key}", at, 0.5, b"\x01")] * 12,
         StepStarted(f"/step#{key}", at),
         StepFailed(f"/step#{key}", at, 0.5, ERROR),
         StepRetried(f"/step#{key}", at, 0.5, ERROR, 1, at + 1),
@@ -131,7 +131,7 @@ def _next(tell: Teller, run: Run, chance: random.Random, at: float, key: str) ->
         RunCompleted(at, b"\x2a"),
         RunDead(at, ERROR, "attempts used up"),
         RunCancelled(at, "no longer wanted"),
-        *[RunRetried(at, from_start=chance.random() < 0.5, payload=chance.choice([None, b"\x81\xa1a\x02"]))] * 4,
+        RunRetried(at, from_start=chance.random() < 0.3, payload=chance.choice([None, b"\x81\xa1a\x02"])),
         LetterDropped(at),
     ]
     legal = [entry for entry in candidates if _legal(run, entry)]

@@ -20,6 +20,13 @@ ACK_WAIT = 1.0
 """Of the consumers in these tests, in seconds."""
 
 
+async def eventually(holds: Callable[[], bool], patience: float = 5.0) -> None:
+    """Wait in real time for what must come; fails after so many seconds."""
+    async with asyncio.timeout(patience):
+        while not holds():  # noqa: ASYNC110  # what is waited for knows no events
+            await asyncio.sleep(0.002)
+
+
 class World(Protocol):
     """Where a bus lives."""
 
@@ -88,9 +95,7 @@ class JetStreamWorld:
         await asyncio.sleep(seconds + 0.3)  # the server's timers are up to a quarter of a second late
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
-            while not holds():  # noqa: ASYNC110  # what is waited for knows no events
-                await asyncio.sleep(0.002)
+        await eventually(holds)
 
     async def quiet(self) -> None:
         await asyncio.sleep(0.1)

@@ -29,6 +29,8 @@ from holdfast.errors import (
 )
 from holdfast.task import Step, Task, step, task
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Abort",
     "ChildFailed",

@@ -153,8 +153,10 @@ async def test_who_stopped_serving_is_not_asked_any_more(bus: Bus) -> None:
 
 
 async def test_an_answer_that_takes_too_long_is_not_waited_for(world: World, bus: Bus) -> None:
+    at_last = asyncio.Event()
+
     async def never(data: bytes) -> bytes:
-        await asyncio.Event().wait()
+        await at_last.wait()
         return b""
 
     await bus.serve(bus.subjects.api("x"), never)
@@ -162,6 +164,7 @@ async def test_an_answer_that_takes_too_long_is_not_waited_for(world: World, bus
     await world.elapse(0.2)
     with pytest.raises(Unanswered):
         await asked
+    at_last.set()
 
 
 async def test_requests_under_way_are_finished_before_the_serving_stops(world: World, bus: Bus) -> None:

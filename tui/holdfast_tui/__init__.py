@@ -1,4 +1,4 @@
-"""The operator's desk: queues, runs, checkpoints, logs and dead letters in a terminal. `run` is all that others import."""
+"""The operator's desk: queues, runs, checkpoints, logs and dead letters in a terminal. Others import `run`, only."""
 
 from __future__ import annotations
 

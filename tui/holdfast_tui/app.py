@@ -79,7 +79,12 @@ class Desk(App[int], inherit_bindings=False):
         """Show one of the screens that stand by themselves; each keeps its cursor, marks and filter."""
         page = self._sections.get(name)
         if page is None:
-            made: dict[str, Callable[[], Page]] = {keys.QUEUES: Queues, keys.RUNS: Runs, keys.LOGS: Logs, keys.DEAD: Dead}
+            made: dict[str, Callable[[], Page]] = {
+                keys.QUEUES: Queues,
+                keys.RUNS: Runs,
+                keys.LOGS: Logs,
+                keys.DEAD: Dead,
+            }
             page = self._sections[name] = made[name]()
             self.install_screen(page, name)
         while len(self.screen_stack) > 1 and self.screen is not page:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import msgspec
 from rich.cells import cell_len, set_cell_size
 
 from holdfast.core.model import Instant, Seconds, State
 from holdfast.core.tree import NodeState
+from holdfast.wire.render import render_json
 
 Cell: TypeAlias = tuple[str, str]
 """A text and its role (`theme`); the empty role is plain."""
@@ -120,6 +119,11 @@ def short(run: str) -> str:
     return clean(run[-SHORT:])
 
 
+def error_name(type: str) -> str:
+    """The class of an error without its module."""
+    return type.rpartition(".")[2]
+
+
 def count(number: float) -> str:
     """In at most five columns: 904, 2.4k, 18.2k, 640k, 1.2M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -213,22 +217,5 @@ def bar(start: float, end: float, total: float, width: int) -> str:
 
 
 def value(data: bytes | None) -> str:
-    """A value of the journal for reading: indented JSON; what has no JSON form is named by what it is."""
-    if data is None:
-        return ""
-    try:
-        plain = msgspec.msgpack.decode(data, ext_hook=_extension)
-        return json.dumps(plain, indent=1, ensure_ascii=False, default=_other)
-    except (ValueError, TypeError, RecursionError):  # DecodeError is a ValueError
-        return f"{len(data)} bytes that this version can't show"
-
-
-def _extension(code: int, data: memoryview) -> Any:
-    try:
-        return {f"$ext{code}": msgspec.msgpack.decode(data, ext_hook=_extension)}
-    except ValueError:
-        return {f"$ext{code}": f"{len(data)} bytes"}
-
-
-def _other(found: object) -> str:
-    return f"<{len(found)} bytes>" if isinstance(found, bytes) else str(found)
+    """A value of the journal for reading; empty where there is none."""
+    return "" if data is None else render_json(data)

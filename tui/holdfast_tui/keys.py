@@ -70,7 +70,9 @@ ACTIONS: tuple[Action, ...] = (
     Action(id="fold", keys=("h", "left"), show="h l", label="fold, unfold", hint="h/l fold", rank=12, on=(RUN,)),
     Action(id="unfold", keys=("l", "right"), show="l", label="unfold", on=(RUN,)),
     Action(id="open", keys=("enter",), label="open", hint="enter open", rank=10, on=(QUEUES, RUNS, DEAD, LOGS)),
-    Action(id="zoom", keys=("enter",), label="read the pane in full; a child opens", hint="enter read", rank=11, on=(RUN,)),
+    Action(
+        id="zoom", keys=("enter",), label="read the pane in full; a child opens", hint="enter read", rank=11, on=(RUN,)
+    ),
     Action(id="back", keys=("escape", "q"), show="esc q", label="close, clear the filter, the marks, go back"),
     Action(id="quit", keys=("ctrl+c",), label="quit"),
     *(Action(id=name, keys=(key,), label=name) for key, name in SECTIONS.items()),
@@ -81,7 +83,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(id="mark_all", keys=("a",), label="mark all that are shown", on=_LISTS),
     Action(id="follow", keys=("f",), label="follow, freeze", hint="f follow", rank=15, on=(RUNS, LOGS)),
     Action(id="output", keys=("o",), label="output (logs)", hint="o output", rank=45, on=(RUNS, RUN, DEAD)),
-    Action(id="pane", keys=("tab",), label="next page of the pane", hint="tab page", rank=11, on=(RUN, RUNS, DEAD)),
+    Action(id="pane", keys=("tab",), label="next page of the pane", hint="tab details", rank=36, on=(RUN, RUNS, DEAD)),
     Action(id="pane_up", keys=("(",), show="( )", label="scroll the pane", on=(RUN, RUNS, DEAD, QUEUES)),
     Action(id="pane_down", keys=(")",), show=")", label="scroll the pane down", on=(RUN, RUNS, DEAD, QUEUES)),
     Action(id="again", keys=("ctrl+r",), label="read again, connect now"),
@@ -171,9 +173,7 @@ def hints(screen: str, width: int, *, read_only: bool = False, off: bool = False
         off: what changes is off just now (the link is down), so it is not offered.
     """
     shown = [
-        action
-        for action in on(screen)
-        if action.hint and action.rank and not (action.changes and (read_only or off))
+        action for action in on(screen) if action.hint and action.rank and not (action.changes and (read_only or off))
     ]
     tail, line = "? help", ""
     for action in sorted(shown, key=lambda action: action.rank):

@@ -64,6 +64,8 @@ class Scene(NamedTuple):
     moves: frozenset[str] = frozenset()
     """Ids of actions that only move."""
     filter: str = ""
+    home: str = ""
+    """The filter that the screen was opened with: esc goes no further."""
     marked: int = 0
     zoomed: bool = False
     """Whether something is open over the list that esc closes first."""
@@ -199,8 +201,8 @@ def _normal(state: State, key: str, scene: Scene) -> Step:
 def _back(scene: Scene) -> Intent:
     if scene.zoomed:
         return Do.UNZOOM
-    if scene.filter:
-        return Narrow("")
+    if scene.filter != scene.home:
+        return Narrow(scene.home)
     if scene.marked:
         return Do.UNMARK
     return Say(ROOT) if scene.root else Do.BACK

@@ -21,7 +21,7 @@ from holdfast.errors import ServerError
 from holdfast_daemon.server import lock as locks
 from holdfast_daemon.server.accounts import Accounts, issue, listed, user_of
 from holdfast_daemon.server.binary import Binary, find, refusal
-from holdfast_daemon.server.child import Child, spawn
+from holdfast_daemon.child import Child, spawn
 from holdfast_daemon.server.lock import DataDirLock
 from holdfast_daemon.server.log import ServerLog, redacted
 from holdfast_daemon.server.readiness import answers

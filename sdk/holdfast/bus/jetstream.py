@@ -36,6 +36,7 @@ from holdfast.bus.ports import (
     Publication,
     Puller,
     Responder,
+    check_limit,
     check_subject,
     consumer_name,
 )
@@ -170,6 +171,7 @@ class JetStreamBus:
         return self._follower.follow(self._name(stream), filter, first=first, idle=idle, most=most)
 
     async def ensure_consumer(self, queue: str, priority: int, *, limit: int | None = None) -> str:
+        check_limit(limit)
         name = consumer_name(queue, priority)
         found = await self._api.consumer(self._name(Stream.JOURNAL), name)
         paused = await self._is_paused(queue)
@@ -285,8 +287,16 @@ class JetStreamBus:
         )
 
     async def _pause_consumer(self, name: str, *, paused: bool) -> None:
-        body = {"pause_until": _FOREVER} if paused else {}
-        await self._api.call(f"CONSUMER.PAUSE.{self._name(Stream.JOURNAL)}.{name}", body)
+        """Pause or resume one consumer.
+
+        The server looks at its waiting requests again with the next message or heartbeat, not when it is resumed: a
+        request that expires at once, to an inbox that nobody hears, makes it look and takes nothing.
+        """
+        stream = self._name(Stream.JOURNAL)
+        await self._api.call(f"CONSUMER.PAUSE.{stream}.{name}", {"pause_until": _FOREVER} if paused else {})
+        if not paused:
+            nudge = b'{"batch":1,"expires":1}'
+            self._link.emit(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", nudge, reply=self._asker.fresh())
 
     async def _work_consumers(self) -> list[ConsumerInfo]:
         found = await self._api.consumers(self._name(Stream.JOURNAL))

@@ -17,6 +17,7 @@ import logging
 import re
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -49,6 +50,7 @@ class Link(Client):
         """Called with a subject that this user may not publish to."""
         self._ears: dict[int, Ear] = {}
         self._spilling = False
+        self._settling: set[asyncio.Future[bool]] = set()
         self._waiting: set[asyncio.Future[None]] = set()
         self._ending = False
         self._trouble = ""
@@ -78,6 +80,8 @@ class Link(Client):
         Raises:
             ConnectError: nobody answers there, or not to these credentials.
         """
+        if creds is not None and not Path(creds).is_file():
+            raise ConnectError(f"expected a NATS credentials file at {creds}, found none: correct nats.creds")
         try:
             await self.connect(
                 servers,
@@ -98,6 +102,8 @@ class Link(Client):
         except (OSError, TimeoutError, errors.Error, ValueError) as error:
             await self.close()
             raise ConnectError(self._why(error)) from error
+        except ImportError as error:
+            raise ConnectError(f"a credentials file needs {error.name}: pip install {error.name}") from error
         self.options["allow_reconnect"] = True
         self.options["max_reconnect_attempts"] = -1
 
@@ -166,12 +172,18 @@ class Link(Client):
 
     async def settled(self, patience: float = 1.0) -> None:
         """Return when the server has read all that was emitted so far, or there is no connection."""
-        if self.up:
-            self._spill()
-            try:
-                await self.flush(timeout=patience)  # type: ignore[arg-type]  # annotated as int, used as seconds
-            except (OSError, errors.Error):
-                return
+        if not self.up:
+            return
+        pong: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._pongs.append(pong)
+        self._settling.add(pong)
+        self._write(b"PING\r\n")
+        try:
+            await asyncio.wait_for(pong, patience)
+        except TimeoutError:
+            return
+        finally:
+            self._settling.discard(pong)
 
     async def end(self) -> None:
         """Send what was emitted and disconnect. Idempotent."""
@@ -200,6 +212,9 @@ class Link(Client):
 
     def _lost(self) -> None:
         self._pending, self._pending_data_size = [], 0
+        for pong in self._settling:
+            if not pong.done():
+                pong.set_result(False)
         for call in list(self.downs):
             call()
 
@@ -211,6 +226,19 @@ class Link(Client):
             ear(subject, reply, data, headers)
         except Exception:  # an ear that raises must not end the client's reading
             _log.exception("bus.ear_failed subject=%s", subject.decode(errors="replace"))
+
+    async def _process_pong(self) -> None:
+        # The client's own raises, and thereby stops reading, when whoever waited for this pong has given up.
+        self._pings_outstanding = 0
+        if self._pongs:
+            pong = self._pongs.pop(0)
+            if not pong.done():
+                pong.set_result(True)
+
+    async def _read_loop(self) -> None:
+        await super()._read_loop()
+        if self.up and self._reading_task is asyncio.current_task():  # it ended by a bug: the client would sit there
+            await self._process_op_err(errors.Error("nats: reading ended"))
 
     async def _process_op_err(self, e: Exception) -> None:
         if self.is_closed or self.is_reconnecting:

@@ -32,6 +32,7 @@ from holdfast.bus.ports import (
     Puller,
     Responder,
     check_dedupe,
+    check_limit,
     check_subject,
     consumer_name,
 )
@@ -159,6 +160,7 @@ class MemoryBus:
 
     async def ensure_consumer(self, queue: str, priority: int, *, limit: int | None = None) -> str:
         await self._turn()
+        check_limit(limit)
         name = consumer_name(queue, priority)
         consumers = self._project.consumers
         if name not in consumers:

@@ -92,7 +92,7 @@ class Desk:
         try:
             found = await self._responder(data)
         except Refused as refused:
-            found = Refused(str(refused), code=refused.code)
+            found = Refused(" ".join(str(refused).split()), code=refused.code)
         except Exception as error:
             _log.exception("bus.responder_failed subject=%s", self.subject)
             found = Refused(" ".join(f"{type(error).__name__}: {error}".split()), code="internal")

@@ -212,6 +212,12 @@ def check_subject(subject: str) -> None:
         raise BusError(f"expected a subject without wildcards, spaces and empty tokens, found {subject!r}")
 
 
+def check_limit(limit: int | None) -> None:
+    """Raises: BusError: a consumer can't be limited to this."""
+    if limit is not None and limit < 1:
+        raise BusError(f"expected a limit of at least 1 item (to deliver none, pause the queue), found {limit}")
+
+
 def check_dedupe(dedupe: str) -> None:
     """Raises: BusError: messages can't be deduplicated by this."""
     if not dedupe.isprintable() or dedupe != dedupe.strip() or not dedupe:

@@ -1,10 +1,10 @@
 """The table of commands, and what is common to all: where they act, what an error prints, and exit codes.
 
 To add a command, add a row to `COMMANDS`: its module is imported when the command is called, never for the help of the
-others, so it may import what it likes at its top. `app` in the module is a `typer.Typer` (`session.group` makes one):
-with several commands it is a group, with one it is that command. A command that needs the project's client is declared
-with `session.connected`; any other takes `ctx: typer.Context` and finds the options given before it in `ctx.obj`, a
-`Place`.
+others, so it may import typer, the client and such at its top (holdfast_daemon and holdfast_tui inside functions, as the
+dependency rule says). `app` in the module is a `typer.Typer` (`session.group` makes one): with several commands it is a
+group, with one it is that command. A command that needs the project's client is declared with `session.connected`; any
+other takes `ctx: typer.Context` and finds the options given before it in `ctx.obj`, a `Place`.
 
 Exit codes: 0 done, 1 what was asked for failed, 2 wrong usage or configuration, 3 no connection, 130 Ctrl-C, 141 nobody
 reads what is printed.
@@ -43,6 +43,10 @@ class Row(NamedTuple):
 
 
 COMMANDS: tuple[Row, ...] = (
+    Row("demo", "holdfast.cli.demo:app", "A real run of everything, in a temporary directory."),
+    Row("up", "holdfast.cli.serving:up_app", "Run the server, the daemon and the workers."),
+    Row("worker", "holdfast.cli.serving:worker_app", "Run a worker alone, against any server."),
+    Row("tui", "holdfast.cli.serving:tui_app", "The operator's desk."),
     Row("trigger", "holdfast.cli.trigger:trigger_app", "Start a run of a task."),
     Row("emit", "holdfast.cli.trigger:emit_app", "Publish an event."),
     Row("runs", "holdfast.cli.runs:app", "List, show, watch, cancel and retry runs."),
@@ -51,6 +55,7 @@ COMMANDS: tuple[Row, ...] = (
     Row("dlq", "holdfast.cli.dlq:app", "Dead letters: list, show, retry, drain, purge."),
     Row("workers", "holdfast.cli.workers:workers_app", "List the workers that are alive."),
     Row("tasks", "holdfast.cli.workers:tasks_app", "List the tasks that workers have declared."),
+    Row("bench", "holdfast.cli.bench:app", "Measure latency, steps and throughput."),
     Row("doctor", "holdfast.cli.doctor:app", "Check versions, configuration, server, daemon and workers."),
 )
 

@@ -78,7 +78,7 @@ async def answer(
     Raises:
         HoldfastError: what stops all of them, like a lost connection; those that were done stay done.
     """
-    fatal: list[HoldfastError] = []
+    fatal: list[Exception] = []
     slots = anyio.Semaphore(AT_ONCE)
 
     async def one(run: str) -> None:
@@ -87,7 +87,7 @@ async def answer(
             answers.took(run)
         except (RunStateError, UnknownRun) as error:
             answers.refuse(run, str(error))
-        except HoldfastError as error:
+        except (HoldfastError, BrokenPipeError) as error:
             fatal.append(error)
             tasks.cancel_scope.cancel()
         finally:

@@ -26,7 +26,7 @@ app = group("Dead letters: list, show, retry, drain, purge.")
 
 PAGE = 500
 
-Runs = Annotated[list[str] | None, typer.Argument(metavar="[RUN...]", help="Ids, or parts that no other run has.")]
+Runs = Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Ids, or parts that no other run has.")]
 Tasks = Annotated[list[str] | None, typer.Option("--task", "-t", help="Of this task; may be repeated.")]
 Queue = Annotated[str, typer.Option("--queue", "-q", help="Of this queue.")]
 Error = Annotated[str, typer.Option("--error", "-e", metavar="TEXT", help="Part of the error's type or message.")]

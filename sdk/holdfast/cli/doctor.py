@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import anyio
 import typer

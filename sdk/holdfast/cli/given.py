@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import sys
@@ -9,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from holdfast.cli.app import Usage
@@ -49,8 +49,8 @@ def json_of(source: str, what: str) -> Any:
     """
     data, where = _read(source, what)
     try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return json.loads(data, parse_constant=_constant)
+    except ValueError as error:  # bytes that are no UTF-8 too
         found = data[:40].decode(errors="replace") or "nothing"
         raise Usage(f"{what}: expected JSON{where}, found {found!r}: {error}") from None
 
@@ -72,6 +72,10 @@ def _read(source: str, what: str) -> tuple[bytes, str]:
         return Path(source[1:]).expanduser().read_bytes(), f" in {source[1:]}"
     except OSError as error:
         raise Usage(f"{what}: expected a readable file {source[1:]}, found: {error.strerror}") from None
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _is_number(value: str) -> bool:

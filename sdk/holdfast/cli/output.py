@@ -6,6 +6,7 @@ from users passes `text.visible` before it is printed. A table on a terminal is 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -17,6 +18,7 @@ import msgspec
 
 from holdfast.cli import text
 from holdfast.core.model import ErrorInfo, State
+from holdfast.wire.render import render
 
 TIMES = frozenset(
     {"at", "created_at", "started_at", "finished_at", "ended_at", "due", "first_at", "last_at", "oldest", "time"}
@@ -111,7 +113,7 @@ class Output:
 
     def record(self, value: object) -> None:
         """Print a value as one line of JSON."""
-        self.line(text.json_safe(msgspec.json.encode(plain(value)).decode()))
+        self.line(text.json_safe(_json(plain(value))))
 
     def records(self, values: Iterable[object]) -> None:
         for value in values:
@@ -209,19 +211,21 @@ def plain(value: Any, name: str = "") -> Any:
 
 def stored(data: bytes) -> Any:
     """A value of the value codec (payload, result, checkpoint) as JSON has it."""
-    from holdfast.wire.render import render
-
-    return json_value(render(data)) if data else None
+    return render(data) if data else None
 
 
 def json_value(written: str) -> Any:
     """What a JSON text says; empty is None, and what is no JSON is the text itself."""
     try:
-        return msgspec.json.decode(written.encode(errors="replace")) if written else None
-    except msgspec.DecodeError:
+        return json.loads(written) if written else None
+    except ValueError:
         return written
 
 
 def short(data: bytes | None) -> str:
     """A stored value on one line."""
-    return msgspec.json.encode(stored(data)).decode() if data else ""
+    return _json(stored(data)) if data else ""
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

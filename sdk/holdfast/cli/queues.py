@@ -14,7 +14,7 @@ from holdfast.wire.api import QueueRow
 
 app = group("List, pause and resume queues.")
 
-Names = Annotated[list[str], typer.Argument(metavar="QUEUE...", help="Names of queues.")]
+Names = Annotated[list[str], typer.Argument(metavar="QUEUE", help="Names of queues.")]
 
 COLUMNS = (
     Column("QUEUE", cut=True),

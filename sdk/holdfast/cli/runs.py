@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
+import msgspec.structs
 import typer
 
 from holdfast.cli import entries, given, text
@@ -68,8 +69,6 @@ async def list_(
 
 async def pages(client: Client, query: RunsQuery, limit: int) -> tuple[list[RunRow], int]:
     """The newest `limit` runs that match, page by page, and how many match in all."""
-    import msgspec.structs
-
     rows: list[RunRow] = []
     while True:
         before = (rows[-1].created_at, rows[-1].id) if rows else None

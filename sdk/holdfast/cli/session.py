@@ -24,7 +24,7 @@ Work: TypeAlias = Callable[Concatenate[Client, Output, P], Awaitable[None]]
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Its id, or a part of it that no other run has.")]
-RunNames = Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids, or parts that no other run has.")]
+RunNames = Annotated[list[str], typer.Argument(metavar="RUN", help="Ids, or parts that no other run has.")]
 
 SHARED = [
     inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

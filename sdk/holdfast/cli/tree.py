@@ -160,7 +160,7 @@ def _attempts(
         why = _said(span.error) if span.error else text.visible(span.reason)
         started = _moment(span.started_at, spans[0].started_at)
         head = f"{label.ljust(first)}  {text.pad(worker, ends)}  {started}  {lasted:>7}"
-        why = text.clip(why, max(width - text.cells(head) - 15, 8), glyphs.cut)
+        why = text.clip(why, max(width - text.cells(head) - 15, 1), glyphs.cut)
         yield f"{head}  {paint(outcome.ljust(11), OUTCOMES.get(outcome, Style.BUSY))}  {why}".rstrip()
 
 

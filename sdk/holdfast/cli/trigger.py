@@ -10,10 +10,12 @@ import typer
 from holdfast.cli import given
 from holdfast.cli.output import Output, stored
 from holdfast.cli.session import connected, group
+from holdfast.cli.text import visible
 from holdfast.client import Client, RunHandle, failure
 from holdfast.core.model import FIRST_PRIORITY, LAST_PRIORITY, Run, State
 from holdfast.decoding import nearest
 from holdfast.errors import HoldfastError
+from holdfast.wire.render import render_json
 
 trigger_app = group()
 emit_app = group()
@@ -25,7 +27,7 @@ async def trigger(
     out: Output,
     task: Annotated[str, typer.Argument(metavar="TASK", help="Its id.")],
     payload: Annotated[
-        str, typer.Argument(metavar="[JSON | @FILE | -]", help="Arguments by name; @FILE reads a file, - stdin.")
+        str, typer.Argument(metavar="JSON|@FILE|-", help="Arguments by name; @FILE reads a file, - stdin.")
     ] = "{}",
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the end and print the result.")] = False,
     timeout: Annotated[
@@ -83,10 +85,8 @@ async def _ended(handle: RunHandle, timeout: float | None) -> Run:
 
 
 def _result(run: Run, out: Output) -> None:
-    from holdfast.wire.render import render
-
     if run.result:
-        out.lines(render(run.result).splitlines())
+        out.lines(visible(line) for line in render_json(run.result).splitlines())
 
 
 @connected(emit_app)
@@ -95,7 +95,7 @@ async def emit(
     out: Output,
     subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="Its name, e.g. orders.created.")],
     data: Annotated[
-        str, typer.Argument(metavar="[JSON | @FILE | -]", help="What it says; @FILE reads a file, - stdin.")
+        str, typer.Argument(metavar="JSON|@FILE|-", help="What it says; @FILE reads a file, - stdin.")
     ] = "null",
 ) -> None:
     """Publish an event; tasks that listen for its subject start."""

@@ -11,10 +11,9 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from typing import Any
 
-from holdfast import context
+from holdfast import __version__, context
 from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Bus, Item, Puller
 from holdfast.client import Client
@@ -201,7 +200,7 @@ class Worker:
             running=len(runs),
             runs=tuple(runs[:100]),
             draining=self._draining,
-            version=version("holdfast"),
+            version=__version__,
         )
 
     async def _stop_politely(self, lanes: list[_Lane]) -> None:

@@ -15,7 +15,7 @@ from holdfast.core.lifecycle import IllegalEntry, Kind, Record, advance, apply
 from holdfast.core.model import FINAL, ErrorInfo, Instant, Run, Seconds, State
 from holdfast.core.tree import Node, NodeState, Tree
 from holdfast.wire import api, codec
-from holdfast_tui.format import NODES, STATES, Cell
+from holdfast_tui.format import NODES, STATES, Cell, error_name
 
 ROOT = "/"
 """Id of the row that stands for the task itself; keys of awaits are longer."""
@@ -154,7 +154,7 @@ class Story:
                 NodeRow(
                     f"{node.key}!{attempt.number}",
                     lead + ("└ " if end else "├ "),
-                    f"try {attempt.number}  {attempt.error.type.rpartition('.')[2]}",
+                    f"try {attempt.number}  {error_name(attempt.error.type)}",
                     ("fail", "fail"),
                     0,
                     attempt.at - attempt.took,
@@ -191,22 +191,23 @@ RETRIABLE = frozenset({State.DEAD, State.FAILED, State.CANCELLED})
 
 
 def _start(node: Node) -> Instant | None:
-    if node.started_at is not None:
-        return node.started_at
-    starts = [at for child in node.children if (at := _start(child)) is not None]
-    return min(starts, default=None)
+    """When a node was first under way: its first failed try counts, and so do its children where it has no entry."""
+    starts = [node.started_at, *(attempt.at - attempt.took for attempt in node.tries[:1])]
+    if node.started_at is None:
+        starts += [_start(child) for child in node.children]
+    return min((at for at in starts if at is not None), default=None)
 
 
 def _took(node: Node) -> Seconds | None:
     """How long a node was under way; None while it is. A node without entries of its own spans its children."""
-    if node.started_at is None and node.children:
-        start = _start(node)
-        if start is None or any(child.state in (NodeState.RUNNING, NodeState.WAITING) for child in node.children):
-            return None
-        return max((child.ended_at or start for child in node.children), default=start) - start
-    if node.took is None and node.state is NodeState.LOST:
+    start = _start(node)
+    if node.state is NodeState.LOST:
         return 0.0
-    return node.took
+    if start is None or node.ended_at is not None or not node.children or node.started_at is not None:
+        return None if start is None or node.ended_at is None else node.ended_at - start
+    if any(child.state in (NodeState.RUNNING, NodeState.RETRYING, NodeState.WAITING) for child in node.children):
+        return None
+    return max((child.ended_at or start for child in node.children), default=start) - start
 
 
 def _bytes(kind: Kind, writer: str, entries: tuple[Entry, ...]) -> bytes:

@@ -8,7 +8,7 @@ import msgspec
 
 from holdfast.wire import api
 from holdfast_tui import filter, keys
-from holdfast_tui.format import Cell, age, clean, date, lines, plural, short, value
+from holdfast_tui.format import Cell, age, clean, date, error_name, lines, plural, short, value
 from holdfast_tui.model.window import Listing
 from holdfast_tui.plan import Plan, Verb
 from holdfast_tui.screens.page import Page, marked, told
@@ -39,8 +39,7 @@ class Dead(Page):
         self.answered = False
         self.page = 0
         self._generation = 0
-        super().__init__()
-        self.filter = filter
+        super().__init__(filter=filter)
 
     def asking(self) -> api.LettersQuery:
         """What of the filter the daemon can decide; words are matched here."""
@@ -85,7 +84,12 @@ class Dead(Page):
             (letter.task, ""),
             (letter.queue, ""),
             (str(letter.attempts), ""),
-            (f"{error.type}: {lines(error.message)[0]}".removesuffix(": ") if error.type else letter.reason, "fail"),
+            (
+                f"{error_name(error.type)}: {lines(error.message)[0]}".removesuffix(": ")
+                if error.type
+                else letter.reason,
+                "fail",
+            ),
         )
 
     def empty(self) -> Sequence[str]:
@@ -93,7 +97,12 @@ class Dead(Page):
             return ["", "  Waiting for the first answer ..."]
         if self.filter:
             return ["", f"  0 of {len(self.listing.rows):,} loaded letters match; esc clears the filter"]
-        return ["", "  No dead letters.", "", "  A run whose attempts are used up comes here, to be retried or dropped."]
+        return [
+            "",
+            "  No dead letters.",
+            "",
+            "  A run whose attempts are used up comes here, to be retried or dropped.",
+        ]
 
     def scope(self) -> tuple[list[Cell], list[Cell]]:
         loaded, shown = len(self.listing.rows), len(self.window)
@@ -112,7 +121,7 @@ class Dead(Page):
         if letter is None:
             return "", []
         page = PAGES[self.page]
-        title = f"{short(letter.run)} ─ " + " ".join(f"[{name}]" if name == page else name for name in PAGES)
+        title = " ".join(f"[{name}]" if name == page else name for name in PAGES) + f" ─ {short(letter.run)}"
         match page:
             case "error":
                 return title, told_error(letter.error)
@@ -132,7 +141,7 @@ class Dead(Page):
 
     # --- what keys do -------------------------------------------------------------------------------------------------
 
-    def do_pane(self) -> None:
+    def turn(self) -> None:
         self.page = (self.page + 1) % len(PAGES)
 
     def do_open(self) -> None:

@@ -52,10 +52,12 @@ class Page(Screen[None], inherit_bindings=False):
     paned: ClassVar[bool] = True
     """Whether a pane stands beside the list where there is room."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, filter: str = "") -> None:
         super().__init__()
         self.window: Window[Any] = Window()
-        self.filter = ""
+        self.filter = filter
+        self.home = filter
+        """The filter that it was opened with."""
         self.state = router.NORMAL
         self.plan: Plan | None = None
         """What is asked about."""
@@ -68,7 +70,12 @@ class Page(Screen[None], inherit_bindings=False):
         self._reading = False
         self._pending = False
         self._sender: Worker[None] | None = None
-        self.context, self.scope_line, self.prompt, self.hints = Line(), Line(classes="less"), Line(), Line(classes="less")
+        self.context, self.scope_line, self.prompt, self.hints = (
+            Line(),
+            Line(classes="less"),
+            Line(),
+            Line(classes="less"),
+        )
         self.table = Table(self.window, self.columns, self.cells, self.empty)
         self.pane = Pane()
 
@@ -186,9 +193,7 @@ class Page(Screen[None], inherit_bindings=False):
         gateway, now = self.desk.gateway, self.now
         live = gateway.link.live(now)
         mode = ("READ-ONLY", "title") if gateway.read_only else ("RW", "")
-        self.context.show(
-            [(clean(gateway.project) + " ", "title"), mode, (" │ " + self.crumbs, "")], self._link(now)
-        )
+        self.context.show([(clean(gateway.project) + " ", "title"), mode, (" │ " + self.crumbs, "")], self._link(now))
         left, right = self.scope()
         if not live and gateway.link.answered_at is not None:
             left = [("old data: the last that is known; changes are refused", "warn")]
@@ -226,7 +231,9 @@ class Page(Screen[None], inherit_bindings=False):
                 tail = [("enter when it matches   esc cancels ", "")]
             case _:
                 row = [(" ", ""), self.said if self.said[0] else self.note]
-                foot = " " + keys.hints(self.kind, self.size.width - 2, read_only=self.desk.gateway.read_only, off=not live)
+                foot = " " + keys.hints(
+                    self.kind, self.size.width - 2, read_only=self.desk.gateway.read_only, off=not live
+                )
         self.prompt.show(row)
         self.hints.show([(foot, "")], tail)
 
@@ -241,6 +248,7 @@ class Page(Screen[None], inherit_bindings=False):
             off=self._off(read_only),
             moves=frozenset(action.id for action in keymap.values() if action.moves),
             filter=self.filter,
+            home=self.home,
             marked=len(self.window.marks),
             zoomed=self.has_class("-zoom"),
             root=self.desk.at_root,
@@ -362,7 +370,15 @@ class Page(Screen[None], inherit_bindings=False):
         self.window.marks |= dict.fromkeys(self.window.keys)
         self.say(f"{len(self.window.marks):,} marked: all that are shown")
 
-    def do_pane(self) -> None: ...
+    def do_pane(self) -> None:
+        """Turn to the next page; where there was no room for the pane, open it first."""
+        if self.pane.size.width:
+            self.turn()
+        else:
+            self.zoom(True)
+
+    def turn(self) -> None:
+        """Show the pane's next page."""
 
     def do_pane_up(self) -> None:
         self.pane.scroll_lines(-3)
@@ -387,7 +403,9 @@ class Page(Screen[None], inherit_bindings=False):
     def propose(self, plan: Plan) -> None:
         """Ask about a plan; what it says is what will be sent, whatever moves meanwhile."""
         if not plan.size:
-            self.say("nothing is chosen" if not plan.passed else "none of what is chosen can be " + plan.verb + "ed", "warn")
+            self.say(
+                "nothing is chosen" if not plan.passed else "none of what is chosen can be " + plan.verb + "ed", "warn"
+            )
             return
         self.plan, self.state = plan, router.ask(plan.question())
 

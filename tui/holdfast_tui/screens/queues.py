@@ -44,9 +44,7 @@ class Queues(Page):
 
     def arrange_rows(self) -> None:
         given = filter.read(self.filter)
-        shown = [
-            name for name, row in self.listing.rows.items() if given.matches(name, standing(row, self.now)[0])
-        ]
+        shown = [name for name, row in self.listing.rows.items() if given.matches(name, standing(row, self.now)[0])]
         self.window.sync(shown, alive=self.listing.rows)
 
     def cells(self, key: str, widths: Sequence[int]) -> Sequence[Cell]:

@@ -9,7 +9,21 @@ from holdfast.core.model import ErrorInfo, Instant
 from holdfast.errors import Refused
 from holdfast.wire import api
 from holdfast_tui import keys
-from holdfast_tui.format import NODES, STATES, Cell, bar, clean, clock, date, lines, offset, short, took, value
+from holdfast_tui.format import (
+    NODES,
+    STATES,
+    Cell,
+    bar,
+    clean,
+    clock,
+    date,
+    error_name,
+    lines,
+    offset,
+    short,
+    took,
+    value,
+)
 from holdfast_tui.gateway import Lost
 from holdfast_tui.model.run import RETRIABLE, ROOT, NodeRow, Story
 from holdfast_tui.plan import Plan, Verb
@@ -60,7 +74,7 @@ class RunTree(Page):
         """Listen before reading, so that nothing falls between; read the history again where something was missed."""
         gateway = self.desk.gateway
         try:
-            if self.view is None or self.now - self._checked_at >= CHECK and not self._settled:
+            if self.view is None or (self.now - self._checked_at >= CHECK and not self._settled):
                 self.view = await gateway.get(self.story.id)
                 self.story.id = self.view.row.id
                 self._checked_at = self.now
@@ -154,8 +168,8 @@ class RunTree(Page):
         if row is None:
             return "", []
         page = PAGES[self.page] if self.turned else "error" if row.error is not None else "value"
-        names = " | ".join(f"[{name}]" if name == page else name for name in PAGES)
-        title = f"{clean(row.name)} ─ {names} (tab)"
+        names = " ".join(f"[{name}]" if name == page else name for name in PAGES)
+        title = f"{names} ─ {clean(row.name)}"
         return title, getattr(self, f"_{page}")(row) or [(f"no {page}", "dim")]
 
     def _error(self, row: NodeRow) -> list[Cell]:
@@ -175,14 +189,17 @@ class RunTree(Page):
     def _attempts(self, row: NodeRow) -> list[Cell]:
         if row.node is not None:
             return [
-                (f"{each.number}  {clock(each.at, millis=True)}  {took(each.took)}  {each.error.type}: {each.error.message}", "")
+                (
+                    f"{each.number}  {clock(each.at, millis=True)}  {took(each.took)}  {error_name(each.error.type)}: {each.error.message}",
+                    "",
+                )
                 for each in row.node.tries
             ]
         return [
             (
                 f"{span.attempt}{' again' if span.resumed else ''}  {clock(span.started_at, millis=True)}  "
                 f"{span.worker}  {span.outcome or 'under way'} "
-                f"{clean(span.error.type if span.error is not None else span.reason)}",
+                f"{clean(error_name(span.error.type) if span.error is not None else span.reason)}",
                 "fail" if span.error is not None else "",
             )
             for span in self.story.tree.attempts
@@ -199,7 +216,9 @@ class RunTree(Page):
             return []
         cells: list[Cell] = []
         if row.node is not None:
-            cells.append((f"{row.node.key}  {NODES[row.node.state][0]}  {row.node.note}  recorded in try {row.node.attempt}", ""))
+            cells.append(
+                (f"{row.node.key}  {NODES[row.node.state][0]}  {row.node.note}  recorded in try {row.node.attempt}", "")
+            )
         cells.append((f"run {run.id}   created {date(run.created_at)}   from {run.source}", ""))
         held = "nobody" if run.holder is None else run.holder.worker
         cells.append((f"held by {held}   priority {run.priority}   last checkpoint {run.last_key or '-'}", ""))
@@ -215,7 +234,7 @@ class RunTree(Page):
 
     # --- what keys do -------------------------------------------------------------------------------------------------
 
-    def do_pane(self) -> None:
+    def turn(self) -> None:
         if not self.turned:
             row = self._rows.get(self.window.cursor or "")
             self.page = 0 if row is not None and row.error is not None else 1

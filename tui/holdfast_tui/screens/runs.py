@@ -10,7 +10,7 @@ from textual.timer import Timer
 from holdfast.core.model import FINAL, State
 from holdfast.wire import api
 from holdfast_tui import filter, keys
-from holdfast_tui.format import STATES, Cell, age, clean, clock, date, lines, plural, short, took
+from holdfast_tui.format import STATES, Cell, age, clean, clock, date, error_name, lines, plural, short, took
 from holdfast_tui.model.run import RETRIABLE
 from holdfast_tui.model.window import Follow, Listing
 from holdfast_tui.plan import Plan, Verb
@@ -44,8 +44,7 @@ class Runs(Page):
         self.answered = False
         self._generation = 0
         self._debounce: Timer | None = None
-        super().__init__()
-        self.filter = filter
+        super().__init__(filter=filter)
         self.window.follow = Follow.FIRST
 
     def asking(self) -> api.RunsQuery:
@@ -126,7 +125,9 @@ class Runs(Page):
     def moved(self, move: object) -> None:
         assert callable(move)
         move()
-        self.window.follow = Follow.FIRST if self.window.follow is Follow.FIRST and not self.window.position else Follow.OFF
+        self.window.follow = (
+            Follow.FIRST if self.window.follow is Follow.FIRST and not self.window.position else Follow.OFF
+        )
         if self.more and self.window.position > len(self.window) - 2 * self.window.height:
             self.refresh_data()
 
@@ -162,7 +163,8 @@ class Runs(Page):
         if not self.answered:
             return ["", "  Waiting for the first answer ..."]
         if self.filter:
-            return ["", f"  No run matches {clean(self.filter)}; esc clears the filter"]
+            esc = "clears the filter" if self.filter != self.home else "goes back"
+            return ["", f"  No run matches {clean(self.filter)}; esc {esc}"]
         return [
             "",
             "  No runs yet.",
@@ -227,9 +229,9 @@ def doing(row: api.RunRow, now: float) -> str:
     """What a run does just now, or how it ended."""
     if row.state is State.RETRYING:
         due = "" if row.due is None else f"in {age(row.due - now)} "
-        return f"{due}{row.error_type}: {row.error}"
+        return f"{due}{error_name(row.error_type)}: {row.error}"
     if row.error_type and row.state is not State.RUNNING:
-        return f"{row.error_type}: {row.error}"
+        return f"{error_name(row.error_type)}: {row.error}"
     if row.reason:
         return row.reason
     if row.state is State.DELAYED and row.due is not None:
@@ -260,5 +262,3 @@ def about(row: api.RunRow, now: float) -> list[Cell]:
     if row.reason:
         cells += [("", ""), (f"because: {row.reason}", "")]
     return [*cells, ("", ""), (row.id, "dim")]
-
-

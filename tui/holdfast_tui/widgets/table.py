@@ -141,7 +141,7 @@ class Table(ScrollView, can_focus=False, inherit_bindings=False):
             base += style("cursor")
         parts: list[tuple[str, Style]] = [
             (">" if cursor else " ", base),
-            ("*" if marked else " ", base if cursor else base + style("mark")),
+            ("*" if marked else " ", base + style("mark") if marked and not cursor else base),
         ]
         shown = [item for item in zip(cells, self.columns, widths, strict=True) if item[2]]  # type: ignore[call-overload]
         for index, ((text, role), column, room) in enumerate(shown):

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -62,7 +62,14 @@ class Child:
         return code
 
 
-def spawn(command: Sequence[str | Path], *, output: Path, inherit: Sequence[int] = ()) -> Child:
+def spawn(
+    command: Sequence[str | Path],
+    *,
+    output: Path,
+    inherit: Sequence[int] = (),
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Child:
     """Start a child that dies with the calling thread; its stdout and stderr are appended to `output`.
 
     `inherit` are descriptors that it keeps open, such as locks. It has a session of its own, so that Ctrl-C reaches us
@@ -72,7 +79,7 @@ def spawn(command: Sequence[str | Path], *, output: Path, inherit: Sequence[int]
     try:
         log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            process = _popen(command, log, (held, *inherit))
+            process = _popen(command, log, (held, *inherit), env, cwd)
         finally:
             os.close(log)
     except BaseException:
@@ -83,7 +90,9 @@ def spawn(command: Sequence[str | Path], *, output: Path, inherit: Sequence[int]
     return Child(process, end)
 
 
-def _popen(command: Sequence[str | Path], log: int, inherit: Sequence[int]) -> subprocess.Popen[bytes]:
+def _popen(
+    command: Sequence[str | Path], log: int, inherit: Sequence[int], env: Mapping[str, str] | None, cwd: Path | None
+) -> subprocess.Popen[bytes]:
     with warnings.catch_warnings():
         # Since 3.12 a fork in a process with threads warns. `_die_with` takes no lock, so it can't meet a held one.
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
@@ -93,6 +102,8 @@ def _popen(command: Sequence[str | Path], log: int, inherit: Sequence[int]) -> s
             stdout=log,
             stderr=log,
             pass_fds=inherit,
+            env=env,
+            cwd=cwd,
             start_new_session=True,
             preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,
         )

@@ -1,0 +1,165 @@
+"""`holdfast up`, `holdfast worker` and `holdfast tui`: what runs until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from msgspec.structs import replace
+
+from holdfast.cli.app import Config, Project, Url, Usage
+from holdfast.cli.session import group
+
+if TYPE_CHECKING:
+    from holdfast.config import Config as Settings
+
+up_app = group()
+worker_app = group()
+tui_app = group()
+
+Modules = Annotated[list[str] | None, typer.Argument(metavar="MODULE", help="Modules that declare tasks.")]
+
+
+@up_app.command()
+def up(
+    ctx: typer.Context,
+    modules: Modules = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=0, help="Worker processes of each project.")] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Of the embedded nats-server.")] = None,
+    http: Annotated[str | None, typer.Option("--http", metavar="HOST:PORT", help="Of the HTTP interface.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what the services do.")] = False,
+    project: Project = None,
+    config: Config = None,
+) -> None:
+    """Run the server, the daemon and the workers. Ctrl-C drains and stops them all."""
+    _log_to_stderr(logging.INFO if verbose else logging.WARNING)
+    place = ctx.obj.at(project=project, config=config, url=None)
+    settings = _settings(place.config, place.project)
+    if port is not None:
+        settings = replace(settings, nats=replace(settings.nats, port=port))
+    if http is not None:
+        settings = replace(settings, daemon=replace(settings.daemon, http=_address(http)))
+    loop_run()(_up(settings, tuple(modules or ()), workers))
+
+
+async def _up(settings: Settings, modules: tuple[str, ...], workers: int | None) -> None:
+    import anyio
+
+    from holdfast_daemon.app import daemon
+
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        try:
+            async with daemon(settings, modules=modules, workers=workers, tell=_say) as state:
+                served = [name for name in state.projects if modules or settings.project(name).modules]
+                _say(f"server {state.nats}   http {state.http}   data {state.data_dir}")
+                _say(
+                    f"{len(state.worker_pids())} worker processes; Ctrl-C stops; look in with `holdfast tui`"
+                    if served
+                    else "no workers: name modules, as in `holdfast up tasks`, or run `holdfast worker tasks` elsewhere"
+                )
+                async for number in signals:
+                    name = signal.Signals(number).name
+                    _say(f"{name}: draining; runs that don't end in time go on at the next start")
+                    break
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error that matters of a group: what a service could not begin with."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+@worker_app.command()
+def worker(
+    ctx: typer.Context,
+    modules: Modules = None,
+    concurrency: Annotated[int | None, typer.Option("--concurrency", "-c", min=1, help="Runs at a time.")] = None,
+    project: Project = None,
+    config: Config = None,
+    url: Url = None,
+) -> None:
+    """Run a worker alone, against any server. SIGTERM or Ctrl-C drains it."""
+    from holdfast.worker.process import serve
+
+    _log_to_stderr(logging.INFO)
+    place = ctx.obj.at(project=project, config=config, url=url)
+    settings = _settings(place.config, place.project)
+    if not modules and not settings.project(place.project).modules:
+        raise Usage("expected modules that declare tasks, as in `holdfast worker tasks`, or projects.NAME.modules set")
+    serve(
+        settings,
+        modules or (),
+        project=place.project,
+        url=place.url,
+        name=os.environ.get("HOLDFAST_WORKER_ID"),
+        concurrency=concurrency,
+        ready=lambda name: _say(f"worker {name} serves"),
+    )
+
+
+@tui_app.command()
+def tui(
+    ctx: typer.Context,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Keys that change things do nothing.")] = False,
+    project: Project = None,
+    config: Config = None,
+    url: Url = None,
+) -> None:
+    """The operator's desk."""
+    from holdfast.client import connect
+    from holdfast_tui import run
+
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise Usage("expected a terminal, found none: `holdfast runs list` and its like print the same")
+    place = ctx.obj.at(project=project, config=config, url=url)
+    settings = _settings(place.config, place.project)
+
+    async def client() -> Any:
+        return await connect(place.url, project=place.project, config=place.config, name="tui").open()
+
+    raise typer.Exit(run(client, project=place.project or settings.default_project, read_only=read_only))
+
+
+def _settings(path: str | None, project: str | None) -> Settings:
+    from holdfast.config import load, project_name
+
+    settings = load(Path(path) if path is not None else None, env=os.environ)
+    if project is None:
+        return settings
+    return replace(settings, default_project=project_name(project, what="--project"))
+
+
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise Usage(f"--http: expected HOST:PORT such as 127.0.0.1:8377, found {text!r}")
+    return text
+
+
+def loop_run() -> Callable[..., Any]:
+    """How to run the daemon's event loop: with uvloop where there is one."""
+    import asyncio
+
+    with suppress(ImportError):
+        import uvloop
+
+        return uvloop.run
+    return asyncio.run
+
+
+def _say(text: str) -> None:
+    print(f"holdfast: {text}", file=sys.stderr, flush=True)
+
+
+def _log_to_stderr(level: int) -> None:
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)

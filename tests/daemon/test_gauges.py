@@ -1,0 +1,161 @@
+"""The counters of the queues; time is a parameter."""
+
+import pytest
+
+from histories import ERROR, T0, run_id
+from holdfast.bus.ports import ConsumerState
+from holdfast.core.entries import AttemptFailed, AttemptStarted, Entry, RunCompleted, RunCreated, RunDead, RunRetried
+from holdfast.core.lifecycle import Kind, Record, apply
+from holdfast.core.model import Run, State
+from holdfast.wire.api import Presence, QueueRow
+from holdfast_daemon.gauges import Gauges
+from holdfast_daemon.ledger import Change
+from holdfast_daemon.projection.rows import Ready, Standing
+
+
+class Journal:
+    """Tells gauges what happens, at given times."""
+
+    def __init__(self) -> None:
+        self.gauges = Gauges()
+        self.runs: dict[str, Run] = {}
+        self.seq = 0
+
+    def say(self, run: str, at: float, *entries: Entry, kind: Kind = Kind.LOG, writer: str = "n1") -> None:
+        self.seq += 1
+        record = Record(self.seq, kind, writer, entries)
+        before = self.runs.get(run)
+        after = apply(before, record)
+        assert after is not None
+        self.runs[run] = after
+        self.gauges.take([Change(run, record, at, before, after)])
+
+    def create(self, run: str, at: float, queue: str = "default") -> None:
+        self.say(run, at, RunCreated(run, at, "ship", b"", queue), kind=Kind.READY, writer="")
+
+    def start(self, run: str, at: float) -> None:
+        self.say(run, at, AttemptStarted(at, self.runs[run].attempt + 1, "w1", "n1"))
+
+    def row(self, now: float, name: str = "default") -> QueueRow:
+        return next(row for row in self.gauges.queues(now).queues if row.name == name)
+
+
+def test_a_run_is_counted_in_the_state_it_is_in() -> None:
+    journal = Journal()
+    for number in range(4):
+        journal.create(run_id(number), T0)
+    for number in range(3):
+        journal.start(run_id(number), T0 + 1)
+    journal.say(run_id(0), T0 + 2, RunCompleted(T0 + 2, b""))
+    journal.say(run_id(1), T0 + 2, RunDead(T0 + 2, ERROR, "aborted"))
+    journal.say(run_id(2), T0 + 2, AttemptFailed(T0 + 2, ERROR, T0 + 5))
+    row = journal.row(T0 + 3)
+    assert (row.depth, row.running, row.retrying, row.dead, row.waiting, row.delayed) == (1, 0, 1, 1, 0, 0)
+
+
+def test_a_dead_run_that_is_retried_is_dead_no_longer() -> None:
+    journal = Journal()
+    journal.create(run_id(1), T0)
+    journal.start(run_id(1), T0)
+    journal.say(run_id(1), T0, RunDead(T0, ERROR, "aborted"))
+    journal.say(run_id(1), T0, RunRetried(T0), writer="")
+    assert (journal.row(T0).dead, journal.row(T0).depth) == (0, 1)
+
+
+def test_the_oldest_ready_run_is_the_one_that_became_ready_first() -> None:
+    journal = Journal()
+    for number in range(3):
+        journal.create(run_id(number), T0 + number)
+    journal.start(run_id(0), T0 + 5)
+    assert journal.row(T0 + 6).oldest == T0 + 1
+    for number in (1, 2):
+        journal.start(run_id(number), T0 + 5)
+    assert journal.row(T0 + 6).oldest is None
+
+
+def test_rates_go_over_the_last_ten_full_seconds() -> None:
+    journal = Journal()
+    for number in range(30):
+        journal.create(run_id(number), T0 + 0.5)
+    assert journal.row(T0 + 1).in_rate == 3.0
+    assert journal.row(T0 + 10).in_rate == 3.0
+    assert journal.row(T0 + 11).in_rate == 0.0
+    assert journal.gauges.queues(T0 + 5).events == 3.0
+
+
+def test_ends_are_counted_in_steps_of_five_seconds_oldest_first() -> None:
+    journal = Journal()
+    for number, end in enumerate((1.0, 2.0, 6.0, 58.0)):
+        journal.create(run_id(number), T0)
+        journal.start(run_id(number), T0)
+        journal.say(run_id(number), T0 + end, RunCompleted(T0 + end, b""))
+    assert journal.row(T0 + 60).ended == (2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1)
+    assert journal.row(T0 + 120).ended == (0,) * 12
+    assert journal.row(T0 + 10_000).ended == (0,) * 12
+
+
+def test_the_95th_percentile_is_of_the_last_five_minutes() -> None:
+    journal = Journal()
+    for number in range(100):
+        journal.create(run_id(number), T0)
+        journal.start(run_id(number), T0)
+        journal.say(run_id(number), T0 + 1 + number, RunCompleted(T0 + 1 + number, b""))
+    assert journal.row(T0 + 100).p95 == 95.0
+    assert journal.row(T0 + 300 + 91).p95 == 100.0
+    assert journal.row(T0 + 1000).p95 is None
+
+
+def test_catching_up_does_not_look_like_a_rush() -> None:
+    journal = Journal()
+    for number in range(100):
+        journal.create(run_id(number), T0 - 1000 + number)
+    assert journal.row(T0).in_rate == 0.0
+
+
+def test_what_the_history_held_is_where_counting_begins() -> None:
+    journal = Journal()
+    journal.create(run_id(9), T0)
+    journal.gauges.restart(
+        [Standing("default", State.QUEUED, 2), Standing("default", State.DEAD, 5), Standing("mail", State.RUNNING, 1)],
+        [Ready(run_id(1), "default", T0 - 9), Ready(run_id(2), "default", T0 - 8)],
+    )
+    row = journal.row(T0)
+    assert (row.depth, row.dead, row.oldest, row.in_rate) == (2, 5, T0 - 9, 0.0)
+    assert journal.row(T0, "mail").running == 1
+
+
+def test_consumers_say_depth_and_pause_over_all_priorities() -> None:
+    journal = Journal()
+    journal.create(run_id(1), T0, "bulk-mail")
+    consumers = [
+        ConsumerState("ready-bulk-mail-5", 7, 1, False),
+        ConsumerState("ready-bulk-mail-0", 2, 0, True),
+        ConsumerState("ready-other-5", 0, 0, False),
+    ]
+    bulk, other = journal.gauges.queues(T0, consumers).queues
+    assert (bulk.name, bulk.depth, bulk.paused) == ("bulk-mail", 9, True)
+    assert (other.name, other.depth, other.paused) == ("other", 0, False)
+
+
+def test_workers_and_limits_make_a_queue_known() -> None:
+    worker = Presence(
+        worker="w1",
+        host="h",
+        pid=1,
+        started_at=T0,
+        at=T0,
+        tasks=(),
+        queues=("default", "mail"),
+        concurrency=1,
+        running=0,
+    )
+    default, mail, slow = Gauges().queues(T0, workers=[worker, worker], limits={"slow": 3}).queues
+    assert (default.workers, mail.workers, slow.workers, slow.limit) == (2, 2, 0, 3)
+
+
+@pytest.mark.parametrize("at", [T0, T0 + 3600])
+def test_late_messages_of_long_ago_do_not_disturb_what_is_counted_now(at: float) -> None:
+    journal = Journal()
+    journal.create(run_id(1), at)
+    journal.create(run_id(2), at - 64)
+    assert journal.row(at + 1).in_rate == 0.1

@@ -1,0 +1,407 @@
+"""A project that is not there: a client with the calls that the desk makes, over a fixed little world."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
+
+import msgspec
+
+from holdfast.client import Client
+from holdfast.core.entries import (
+    AttemptFailed,
+    AttemptStarted,
+    Batch,
+    Entry,
+    Offered,
+    RunCreated,
+    RunDead,
+    StepCompleted,
+    StepFailed,
+    StepRetried,
+    StepStarted,
+)
+from holdfast.core.lifecycle import Kind
+from holdfast.core.model import ErrorInfo, Retry, State
+from holdfast.errors import DaemonUnavailable, Refused, RunStateError
+from holdfast.wire import api, codec
+from holdfast.wire.subjects import Subjects
+from holdfast.wire.values import encode_value
+
+NOW = 1_700_000_624.0
+"""2023-11-14 22:23:44 UTC: every test's present."""
+
+EVIL = "evil\x1b[2J\x1b]0;owned\x07\u202egnp"
+
+
+def run_id(number: int) -> str:
+    return f"01HF8Q{number:020d}"
+
+
+class Trace:
+    """Entries of one run, with the bookkeeping of sequences."""
+
+    def __init__(self, run: str, *, task: str = "charge-card", queue: str = "billing", at: float = NOW - 60) -> None:
+        self.run, self.at, self.seq = run, at, 0
+        self.messages: list[api.Stored] = []
+        created = RunCreated(
+            run,
+            at,
+            task,
+            encode_value({"user": 8812, "amount": 1999, "currency": "XX"}),
+            queue,
+            retry=Retry(max_attempts=5),
+        )
+        self.put("ready", "", created)
+
+    def put(self, kind: str, writer: str, *entries: Entry) -> bytes:
+        self.seq += 1
+        self.messages.append(api.Stored(self.seq, self.at, kind, writer, entries))
+        return codec.encode(Batch(writer, entries))
+
+    def log(self, *entries: Entry) -> bytes:
+        return self.put("log", "n1", *entries)
+
+    def history(self) -> api.History:
+        return api.History(self.run, tuple(self.messages))
+
+
+BAD = ErrorInfo(
+    "payments.CurrencyError",
+    "bad currency 'XX'",
+    'Traceback (most recent call last):\n  File "payments.py", line 212, in capture\n'
+    "    raise CurrencyError(f\"bad currency {currency!r}\")\npayments.CurrencyError: bad currency 'XX'\n",
+)
+
+
+def failing(run: str, *, dead: bool = True) -> Trace:
+    """A run with parallel steps, a step that was tried again and one that failed."""
+    trace, at = Trace(run), NOW - 58
+    trace.log(AttemptStarted(at, 1, "w-07", "n1", "item"))
+    trace.log(StepCompleted("/validate#1", at + 0.004, 0.004, encode_value(True)))
+    trace.log(StepCompleted("/reserve#1", at + 0.05, 0.041, encode_value({"hold": "h_81"})))
+    trace.log(
+        StepCompleted("/gather#1/quote#1", at + 0.09, 0.031, encode_value(19.99)),
+        StepRetried("/gather#1/quote#2", at + 0.1, 0.05, ErrorInfo("TimeoutError", "amex"), 1, at + 0.14),
+    )
+    trace.log(StepCompleted("/gather#1/quote#2", at + 0.2, 0.036, encode_value(20.5)))
+    trace.log(StepStarted("/capture#1", at + 1.15))
+    if dead:
+        trace.log(StepFailed("/capture#1", at + 3.2, 2.05, BAD))
+        trace.log(RunDead(at + 3.21, BAD, "attempts used up"))
+    return trace
+
+
+class FakeBus:
+    """What the gateway uses of a bus."""
+
+    def __init__(self) -> None:
+        self.subjects = Subjects("demo")
+        self.connected = True
+        self.listeners: dict[str, list[Callable[[str, bytes], None]]] = {}
+        self.returned: list[Callable[[], None]] = []
+
+    def on_reconnect(self, call: Callable[[], None]) -> None:
+        self.returned.append(call)
+
+    async def listen(self, subject: str, listener: Callable[[str, bytes], None]) -> Callable[[], Awaitable[None]]:
+        self.listeners.setdefault(subject, []).append(listener)
+
+        async def stop() -> None:
+            self.listeners[subject].remove(listener)
+
+        return stop
+
+    def tell(self, run: str, data: bytes, kind: Kind = Kind.LOG) -> None:
+        subject = self.subjects.live(run, kind)
+        for listener in list(self.listeners.get(subject, ())):
+            listener(subject, data)
+
+
+class FakeHandle:
+    def __init__(self, client: FakeClient, run: str) -> None:
+        self.client, self.run = client, run
+
+    async def retry(self, *, from_start: bool = False) -> None:
+        self.client.change("retry", self.run, from_start)
+
+    async def cancel(self, reason: str = "") -> None:
+        self.client.change("cancel", self.run)
+
+
+class FakeClient:
+    """A client whose answers are plain attributes, and which notes what it was asked to change."""
+
+    def __init__(self, *, full: bool = True) -> None:
+        self.bus = FakeBus()
+        self.changed: list[tuple[Any, ...]] = []
+        self.refuse: dict[str, str] = {}
+        """Runs that refuse a change, with the reason."""
+        self.down = False
+        """The daemon does not answer."""
+        self.closed = False
+        self.queue_rows = queues() if full else []
+        self.run_rows = runs() if full else []
+        self.letter_rows = letters() if full else []
+        self.log_rows = logs() if full else []
+        self.traces = {run_id(2895): failing(run_id(2895))} if full else {}
+        self.lines: asyncio.Queue[api.LogRow] = asyncio.Queue()
+        self.asked: list[Any] = []
+
+    def change(self, verb: str, target: str, *more: Any) -> None:
+        if target in self.refuse:
+            raise RunStateError(self.refuse[target])
+        self.changed.append((verb, target, *more))
+        self.letter_rows = [letter for letter in self.letter_rows if letter.run != target]
+
+    def up(self) -> None:
+        if self.down:
+            raise DaemonUnavailable("nobody answers on hf.demo.api: start the daemon with `holdfast up`")
+
+    def run(self, id: str) -> FakeHandle:
+        return FakeHandle(self, id)
+
+    async def close(self) -> None:
+        self.closed = True
+
+    async def queues(self) -> api.Queues:
+        self.up()
+        return api.Queues(tuple(self.queue_rows), NOW, 5100.0 if self.queue_rows else 0.0)
+
+    async def runs(self, query: api.RunsQuery | None = None) -> api.RunsPage:
+        self.up()
+        query = query or api.RunsQuery()
+        self.asked.append(query)
+        found = [
+            row
+            for row in sorted(self.run_rows, key=lambda row: (-row.created_at, row.id))
+            if (not query.states or row.state in query.states)
+            and (not query.queue or row.queue == query.queue)
+            and query.text in f"{row.id} {row.task} {row.error}".lower()
+        ]
+        behind = [
+            row
+            for row in found
+            if query.before is None or (-row.created_at, row.id) > (-query.before[0], query.before[1])
+        ]
+        return api.RunsPage(tuple(behind[: query.limit]), len(found), len(behind) > query.limit)
+
+    async def get(self, run: str) -> api.RunView:
+        self.up()
+        for row in self.run_rows:
+            if run in row.id:
+                return api.RunView(row=row, payload='{\n "user": 8812,\n "amount": 1999\n}')
+        raise Refused(f"no run {run}: check the id with `holdfast runs list`", code="not_found")
+
+    async def history(self, run: str) -> api.History:
+        self.up()
+        trace = self.traces.get(run)
+        return trace.history() if trace is not None else Trace(run).history()
+
+    async def letters(self, query: api.LettersQuery | None = None) -> api.LettersPage:
+        self.up()
+        query = query or api.LettersQuery()
+        found = [letter for letter in self.letter_rows if not query.queue or letter.queue == query.queue]
+        found.sort(key=lambda letter: (-letter.last_at, letter.run))
+        behind = [
+            each
+            for each in found
+            if query.before is None or (-each.last_at, each.run) > (-query.before[0], query.before[1])
+        ]
+        return api.LettersPage(tuple(behind[: query.limit]), len(found), len(behind) > query.limit)
+
+    async def logs(self, query: api.LogsQuery | None = None) -> api.LogsPage:
+        self.up()
+        run = query.run if query is not None else ""
+        return api.LogsPage(tuple(row for row in self.log_rows if not run or row.run == run), 100)
+
+    async def follow_logs(
+        self, *, task: str = "*", run: str = "*", after: int | None = None
+    ) -> AsyncIterator[api.LogRow]:
+        while True:
+            yield await self.lines.get()
+
+    async def pause(self, queue: str, *, paused: bool = True) -> None:
+        self.change("pause" if paused else "resume", queue)
+        self.queue_rows = [
+            msgspec.structs.replace(row, paused=paused) if row.name == queue else row for row in self.queue_rows
+        ]
+
+    async def drop_letter(self, run: str) -> None:
+        self.change("drop", run)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"the desk asked its client for {name!r}, which the fake does not have")
+
+    @property
+    def real(self) -> Client:
+        """As the type that the desk expects."""
+        return cast(Client, self)
+
+
+def queues() -> list[api.QueueRow]:
+    flat = (3, 3, 4, 2, 3, 5, 3, 3, 4, 6, 3, 3)
+    return [
+        api.QueueRow(
+            name="audit-export",
+            in_rate=0.2,
+            out_rate=0.2,
+            p95=1.2,
+            ended=(1, 0, 1, 3, 1, 0, 1, 2, 1, 1, 1, 1),
+            workers=2,
+        ),
+        api.QueueRow(
+            name="billing",
+            depth=212,
+            running=16,
+            oldest=NOW - 3,
+            in_rate=41,
+            out_rate=42,
+            p95=0.12,
+            ended=flat,
+            workers=4,
+        ),
+        api.QueueRow(
+            name="emails",
+            paused=True,
+            depth=18_200,
+            oldest=NOW - 41 * 60,
+            in_rate=310,
+            ended=(0,) * 12,
+            dead=12,
+            workers=6,
+        ),
+        api.QueueRow(
+            name="etl-nightly",
+            limit=4,
+            depth=640,
+            running=4,
+            oldest=NOW - 540,
+            in_rate=1,
+            out_rate=1,
+            p95=41,
+            ended=flat,
+            dead=3,
+            workers=1,
+        ),
+        api.QueueRow(
+            name="images",
+            depth=904,
+            running=24,
+            oldest=NOW - 124,
+            in_rate=30,
+            out_rate=21,
+            p95=2.8,
+            ended=flat,
+            dead=7,
+            workers=6,
+        ),
+        api.QueueRow(
+            name="sms",
+            depth=2,
+            running=1,
+            oldest=NOW - 0.2,
+            in_rate=3,
+            out_rate=3,
+            p95=0.19,
+            ended=flat,
+            dead=1,
+            workers=1,
+        ),
+        api.QueueRow(name="thumbs", depth=5, oldest=NOW - 20, in_rate=1),
+        api.QueueRow(
+            name="webhooks", depth=2412, oldest=NOW - 18 * 60, in_rate=12, ended=(0,) * 12, dead=1200, workers=2
+        ),
+    ]
+
+
+def runs(count: int = 60) -> list[api.RunRow]:
+    kinds = (
+        ("send-welcome", "emails", State.RUNNING),
+        ("notify-slack", "push", State.QUEUED),
+        ("nightly-etl", "etl", State.RETRYING),
+        ("index-doc", "search", State.COMPLETED),
+        ("resize-image", "images", State.COMPLETED),
+        ("charge-card", "billing", State.DEAD),
+        ("send-welcome", "emails", State.COMPLETED),
+        ("await-approval", "billing", State.WAITING),
+        ("index-doc", "search", State.CANCELLED),
+    )
+    rows = []
+    for at in range(count):
+        task, queue, state = kinds[at % len(kinds)]
+        created = NOW - 1 - at
+        ended = state in (State.COMPLETED, State.DEAD, State.CANCELLED)
+        failed = state in (State.DEAD, State.RETRYING)
+        rows.append(
+            api.RunRow(
+                id=run_id(2900 - at),
+                task=task,
+                queue=queue,
+                priority=5,
+                state=state,
+                created_at=created,
+                started_at=None if state is State.QUEUED else created,
+                finished_at=created + 0.12 * (at % 7 + 1) if ended else None,
+                due=NOW + 12 if state is State.RETRYING else None,
+                attempt=0 if state is State.QUEUED else 3 if failed else 1,
+                steps=4 if state in (State.RUNNING, State.DEAD) else 0,
+                worker="w-07" if state is State.RUNNING else "",
+                source="sdk",
+                error_type="CurrencyError" if state is State.DEAD else "TimeoutError" if failed else "",
+                error="bad currency 'XX'" if state is State.DEAD else "smtp.example:25" if failed else "",
+                reason="by ana" if state is State.CANCELLED else "",
+                last_key="/fetch#1" if state is State.RUNNING else "",
+            )
+        )
+    return rows
+
+
+def letters(count: int = 40) -> list[api.Letter]:
+    kinds = (
+        ("send-email", "emails", ErrorInfo("TimeoutError", "smtp.example:25")),
+        ("post-webhook", "webhooks", ErrorInfo("hooks.Gone", f"HTTP 410 from {EVIL}")),
+        ("charge-card", "billing", BAD),
+    )
+    rows = []
+    for at in range(count):
+        task, queue, error = kinds[at % 3]
+        rows.append(
+            api.Letter(
+                run=run_id(2895 - at * 3),
+                task=task,
+                queue=queue,
+                payload=encode_value({"hook": 881 + at, "url": "https://x.example/cb"}),
+                error=error,
+                reason="attempts used up",
+                attempts=5,
+                last_key="/reserve#1" if at % 3 == 2 else "",
+                first_at=NOW - 7200 - at * 420,
+                last_at=NOW - 120 - at * 420,
+            )
+        )
+    return rows
+
+
+def log_line(number: int) -> api.LogRow:
+    levels = (
+        (20, "sent template=welcome in 34ms"),
+        (30, "smtp slow 2.1s, retry budget 3"),
+        (40, "Timeout: smtp.example:25\nTraceback"),
+    )
+    level, text = levels[0 if number % 4 else number // 4 % 3]
+    return api.LogRow(
+        number,
+        run_id(2800 + number % 5),
+        "send-email",
+        1,
+        api.LogLine(NOW - 60 + number, level, "stdout", text, "/send#1"),
+    )
+
+
+def logs() -> list[api.LogRow]:
+    return [log_line(number) for number in range(1, 41)]
+
+
+__all__ = ["AttemptFailed", "Offered"]
