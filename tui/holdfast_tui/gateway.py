@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -161,7 +162,7 @@ class Gateway:
         async def listen(client: Client) -> list[Callable[[], Awaitable[None]]]:
             subjects = client.bus.subjects
             return [
-                await client.bus.listen(subjects.live(run, kind), lambda _subject, data, kind=kind: heard(kind, data))
+                await client.bus.listen(subjects.live(run, kind), partial(_tell, heard, kind))
                 for kind in (Kind.LOG, Kind.IN)
             ]
 
@@ -194,3 +195,7 @@ class Gateway:
         if self.read_only:
             raise ReadOnly(READ_ONLY)
         await self._asked(change)
+
+
+def _tell(heard: Callable[[Kind, bytes], None], kind: Kind, subject: str, data: bytes) -> None:
+    heard(kind, data)

@@ -38,7 +38,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...]
     """A printable key is itself, any other has Textual's name."""
     label: str
-    """What it does, in the help."""
+    """What it does, in the help; empty: said with the action before it."""
     show: str = ""
     """How the keys are written; empty: the first one."""
     hint: str = ""
@@ -60,22 +60,20 @@ _LISTS = (QUEUES, RUNS, DEAD)
 
 ACTIONS: tuple[Action, ...] = (
     Action(id="down", keys=("j", "down"), show="j k", label="down, up", moves=True),
-    Action(id="up", keys=("k", "up"), show="k", label="up", moves=True),
+    Action(id="up", keys=("k", "up"), label="", moves=True),
     Action(id="first", keys=("g", "home"), show="g G", label="first, last (the newest: follows)", moves=True),
-    Action(id="last", keys=("G", "end"), show="G", label="last", moves=True),
+    Action(id="last", keys=("G", "end"), label="", moves=True),
     Action(id="half_down", keys=("ctrl+d",), show="ctrl+d ctrl+u", label="half a page", moves=True),
-    Action(id="half_up", keys=("ctrl+u",), label="half a page up", moves=True),
+    Action(id="half_up", keys=("ctrl+u",), label="", moves=True),
     Action(id="page_down", keys=("pagedown", "ctrl+f"), show="pgdn pgup", label="a page", moves=True),
-    Action(id="page_up", keys=("pageup",), show="pgup", label="a page up", moves=True),
+    Action(id="page_up", keys=("pageup",), label="", moves=True),
     Action(id="fold", keys=("h", "left"), show="h l", label="fold, unfold", hint="h/l fold", rank=12, on=(RUN,)),
-    Action(id="unfold", keys=("l", "right"), show="l", label="unfold", on=(RUN,)),
+    Action(id="unfold", keys=("l", "right"), label="", on=(RUN,)),
     Action(id="open", keys=("enter",), label="open", hint="enter open", rank=10, on=(QUEUES, RUNS, DEAD, LOGS)),
-    Action(
-        id="zoom", keys=("enter",), label="read the pane in full; a child opens", hint="enter read", rank=11, on=(RUN,)
-    ),
+    Action(id="zoom", keys=("enter",), label="read in full; open a child", hint="enter read", rank=11, on=(RUN,)),
     Action(id="back", keys=("escape", "q"), show="esc q", label="close, clear the filter, the marks, go back"),
     Action(id="quit", keys=("ctrl+c",), label="quit"),
-    *(Action(id=name, keys=(key,), label=name) for key, name in SECTIONS.items()),
+    *(Action(id=name, keys=(key,), label=f"the {name}") for key, name in SECTIONS.items()),
     Action(id="command", keys=(":",), label="command", hint=": command", rank=60),
     Action(id="filter", keys=("/",), label="filter as you type", hint="/ filter", rank=20),
     Action(id="help", keys=("?",), label="this help", hint="? help", rank=0),
@@ -85,7 +83,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(id="output", keys=("o",), label="output (logs)", hint="o output", rank=45, on=(RUNS, RUN, DEAD)),
     Action(id="pane", keys=("tab",), label="next page of the pane", hint="tab details", rank=36, on=(RUN, RUNS, DEAD)),
     Action(id="pane_up", keys=("(",), show="( )", label="scroll the pane", on=(RUN, RUNS, DEAD, QUEUES)),
-    Action(id="pane_down", keys=(")",), show=")", label="scroll the pane down", on=(RUN, RUNS, DEAD, QUEUES)),
+    Action(id="pane_down", keys=(")",), label="", on=(RUN, RUNS, DEAD, QUEUES)),
     Action(id="again", keys=("ctrl+r",), label="read again, connect now"),
     Action(id="redraw", keys=("ctrl+l",), label="redraw"),
     Action(
@@ -202,6 +200,8 @@ def help_rows(screen: str, *, read_only: bool = False, search: str = "") -> list
     for action in on(screen):
         group = "CHANGE" if action.changes else "MOVE" if action.moves else "LOOK"
         off = READ_ONLY if action.changes and read_only else ""
+        if not action.label:
+            continue
         if search in action.written or search.lower() in action.label.lower():
             rows.append(Help(action.written, action.label, group, off))
     return rows

@@ -130,6 +130,8 @@ NORMAL = State()
 
 def key_name(key: str, character: str | None) -> str:
     """A key as the table names it: a printable one is itself, but `space`."""
+    if key.startswith("alt+"):
+        return key
     if character is not None and character.isprintable() and len(character) == 1:
         return "space" if character == " " else character
     return key

@@ -110,15 +110,19 @@ class Later(TyperCommand):
         return found.make_context(*args, **kwargs)
 
 
-class Root(TyperGroup):
-    """The commands of the table. Called without any, it prints its help."""
+class Group(TyperGroup):
+    """A group that prints its help where no command is given."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or ["--help"])
+
+
+class Root(Group):
+    """The commands of the table."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = {row.name: Later(row) for row in COMMANDS}
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, args or ["--help"])
 
     def invoke(self, ctx: Any) -> Any:
         try:

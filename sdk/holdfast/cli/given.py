@@ -16,8 +16,10 @@ from holdfast.cli.app import Usage
 from holdfast.quantities import SECONDS, duration
 
 
-def seconds(value: str) -> float:
-    """A duration like `90s`, `15m`, `2h`, `7d`; a bare number is seconds."""
+def seconds(value: str | float) -> float:
+    """A duration like `90s`, `15m`, `2h`, `7d`; a bare number, such as an option's default, is seconds."""
+    if not isinstance(value, str):
+        return value
     try:
         return duration(float(value) if _is_number(value) else value)
     except ValueError:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec, TypeAlias
 import anyio
 import typer
 
-from holdfast.cli.app import Config, Place, Project, Url, Usage
+from holdfast.cli.app import Config, Group, Place, Project, Url, Usage
 from holdfast.cli.output import Output
 from holdfast.client import Client
 from holdfast.core import ids
@@ -40,7 +40,7 @@ SHARED = [
 def group(help: str | None = None) -> typer.Typer:
     """An empty group of commands."""
     return typer.Typer(
-        help=help, no_args_is_help=False, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+        cls=Group, help=help, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
     )
 
 

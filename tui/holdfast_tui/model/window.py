@@ -46,7 +46,7 @@ class Window(Generic[K]):
 
     def _place(self, key: K) -> int | None:
         if isinstance(self.keys, range):
-            return self.keys.index(key) if key in self.keys else None
+            return self.keys.index(key) if key in self.keys else None  # type: ignore[arg-type]
         return self._places.get(key)
 
     def sync(self, keys: Sequence[K], alive: Collection[K] | None = None) -> None:

@@ -84,12 +84,7 @@ class Dead(Page):
             (letter.task, ""),
             (letter.queue, ""),
             (str(letter.attempts), ""),
-            (
-                f"{error_name(error.type)}: {lines(error.message)[0]}".removesuffix(": ")
-                if error.type
-                else letter.reason,
-                "fail",
-            ),
+            (f"{error_name(error.type)}: {lines(error.message)[0]}" if error.type else letter.reason, "fail"),
         )
 
     def empty(self) -> Sequence[str]:

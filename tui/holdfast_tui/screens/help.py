@@ -53,8 +53,7 @@ class HelpScreen(Screen[None], inherit_bindings=False):
             across = 2 if self.size.width >= 70 else 1
             told = [f"  {row.keys:<16}{row.label}" for row in rows]
             down = -(-len(told) // across)
-            for at in range(down):
-                texts.append(("".join(f"{text:<{half}}" for text in told[at::down]).rstrip(), ""))
+            texts += [("".join(f"{text:<{half}}" for text in told[at::down]).rstrip(), "") for at in range(down)]
         if any(row.off for row in found):
             texts += [("", ""), (f"off: {keys.READ_ONLY}", "warn")]
         return texts or [(f"no key does {self.search!r}", "dim")]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import anyio
+import msgspec
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
@@ -403,9 +404,8 @@ class Page(Screen[None], inherit_bindings=False):
     def propose(self, plan: Plan) -> None:
         """Ask about a plan; what it says is what will be sent, whatever moves meanwhile."""
         if not plan.size:
-            self.say(
-                "nothing is chosen" if not plan.passed else "none of what is chosen can be " + plan.verb + "ed", "warn"
-            )
+            why = f"what is chosen is in no state to {plan.verb}" if plan.passed else "nothing is chosen"
+            self.say(why, "warn")
             return
         self.plan, self.state = plan, router.ask(plan.question())
 
@@ -484,8 +484,6 @@ def matches(plan: Plan, letter: api.Letter) -> bool:
 
 def with_before(query: api.LettersQuery, last: api.Letter) -> api.LettersQuery:
     """The query for the page behind a letter."""
-    import msgspec
-
     return msgspec.structs.replace(query, before=(last.last_at, last.run))
 
 

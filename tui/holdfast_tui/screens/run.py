@@ -189,10 +189,7 @@ class RunTree(Page):
     def _attempts(self, row: NodeRow) -> list[Cell]:
         if row.node is not None:
             return [
-                (
-                    f"{each.number}  {clock(each.at, millis=True)}  {took(each.took)}  {error_name(each.error.type)}: {each.error.message}",
-                    "",
-                )
+                (f"{each.number}  {clock(each.at, millis=True)}  {took(each.took)}  {told_short(each.error)}", "")
                 for each in row.node.tries
             ]
         return [
@@ -228,9 +225,8 @@ class RunTree(Page):
             cells.append((f"child of {run.parent.run}", ""))
         if run.reason:
             cells.append((f"because: {run.reason}", ""))
-        for child in self.view.children if self.view is not None else ():
-            cells.append((f"child {short(child.id)}  {child.task}  {STATES[child.state][0]}", ""))
-        return cells
+        children = self.view.children if self.view is not None else ()
+        return cells + [(f"child {short(child.id)}  {child.task}  {STATES[child.state][0]}", "") for child in children]
 
     # --- what keys do -------------------------------------------------------------------------------------------------
 
@@ -297,3 +293,8 @@ def told_error(error: ErrorInfo | None) -> list[Cell]:
         return []
     head: list[Cell] = [(line, "fail") for line in lines(f"{error.type}: {error.message}".removesuffix(": "))]
     return head + [(line, "") for line in lines(error.traceback.rstrip()) if error.traceback]
+
+
+def told_short(error: ErrorInfo) -> str:
+    """An error on one line."""
+    return clean(f"{error_name(error.type)}: {error.message}")

@@ -125,9 +125,8 @@ class Runs(Page):
     def moved(self, move: object) -> None:
         assert callable(move)
         move()
-        self.window.follow = (
-            Follow.FIRST if self.window.follow is Follow.FIRST and not self.window.position else Follow.OFF
-        )
+        if self.window.position:
+            self.window.follow = Follow.OFF
         if self.more and self.window.position > len(self.window) - 2 * self.window.height:
             self.refresh_data()
 

@@ -1,0 +1,277 @@
+"""Questions over the bus, answered from history, journal and gauges."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import anyio
+import pytest
+
+from histories import ERROR, T0, Stored, Teller, run_id, store
+from holdfast.bus import jetstream
+from holdfast.bus.memory import MemoryBus
+from holdfast.bus.ports import Bus
+from holdfast.core.entries import AttemptStarted, RunCompleted, RunDead, RunRetried, StepCompleted
+from holdfast.core.model import ErrorInfo, Parent, State
+from holdfast.errors import Refused
+from holdfast.wire import api, codec
+from holdfast.wire.values import encode_value
+from holdfast_daemon.gauges import Gauges
+from holdfast_daemon.projection.projector import Projector
+from holdfast_daemon.projection.store import Store
+from holdfast_daemon.query.service import QueryService
+from servers import NatsServer
+
+TELL = Teller()
+A, B, C = run_id(1), run_id(2), run_id(3)
+_T = TypeVar("_T")
+
+
+class Desk(NamedTuple):
+    """Everything that answers."""
+
+    bus: Bus
+    queries: QueryService
+    projector: Projector
+
+    async def ask(self, name: str, query: object, type: type[_T]) -> _T:
+        return api.decode(await self.bus.request(self.bus.subjects.api(name), codec.encode(query)), type)
+
+
+@asynccontextmanager
+async def answering(bus: Bus, path: Path) -> AsyncIterator[Desk]:
+    opened = Store.open(path)
+    gauges = Gauges()
+    projector = Projector(bus, opened, [gauges])
+    queries = QueryService(bus, opened, projector, gauges, version="1.2", limits={"slow": 3}, clock=lambda: T0)
+    try:
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(projector.run)
+            await tasks.start(queries.run)
+            yield Desk(bus, queries, projector)
+            tasks.cancel_scope.cancel()
+    finally:
+        opened.close()
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    async with answering(MemoryBus("shop"), tmp_path / "h.duckdb") as found:
+        yield found
+
+
+def started(run: str, worker: str = "w1") -> Stored:
+    return TELL.log(run, "n1", AttemptStarted(T0 + 5, 1, worker, "n1"))
+
+
+def dead(run: str, at: float = T0 + 9, error: ErrorInfo = ERROR) -> Stored:
+    return TELL.log(run, "n1", RunDead(at, error, "attempts used up"))
+
+
+async def test_pages_follow_each_other_without_gap_or_overlap(desk: Desk) -> None:
+    runs = [run_id(number) for number in range(25)]
+    same = [TELL.created(run, at=T0 + number // 4) for number, run in enumerate(runs)]
+    await store(desk.bus, *same)
+    seen: list[str] = []
+    query = api.RunsQuery(limit=7)
+    while True:
+        page = await desk.ask(api.RUNS_LIST, query, api.RunsPage)
+        seen += [row.id for row in page.runs]
+        assert page.total == 25
+        if not page.more:
+            break
+        query = api.RunsQuery(limit=7, before=(page.runs[-1].created_at, page.runs[-1].id))
+    assert seen == runs[::-1]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (api.RunsQuery(states=(State.DEAD,)), [B]),
+        (api.RunsQuery(states=(State.DEAD, State.RUNNING)), [B, A]),
+        (api.RunsQuery(tasks=("pack",)), [C]),
+        (api.RunsQuery(queue="mail"), [C]),
+        (api.RunsQuery(tag="eu"), [A]),
+        (api.RunsQuery(worker="w2"), [B]),
+        (api.RunsQuery(text="NO MORE"), [B]),
+        (api.RunsQuery(text=A[-3:].lower()), [A]),
+        (api.RunsQuery(text="PaC"), [C]),
+        (api.RunsQuery(since=T0 + 2, until=T0 + 3), [B]),
+        (api.RunsQuery(), [C, B, A]),
+    ],
+)
+async def test_a_query_finds_what_it_means(desk: Desk, query: api.RunsQuery, expected: list[str]) -> None:
+    await store(desk.bus, TELL.created(A, tags=("eu",)), TELL.created(B), TELL.created(C, task="pack", queue="mail"))
+    await store(desk.bus, started(A), started(B, "w2"), dead(B))
+    page = await desk.queries.runs(query)
+    assert [row.id for row in page.runs] == expected
+    assert page.total == len(expected)
+
+
+async def test_an_answer_holds_what_the_asker_has_just_done(desk: Desk) -> None:
+    for number in range(20):
+        await store(desk.bus, TELL.created(run_id(number)))
+        assert (await desk.ask(api.RUNS_LIST, api.RunsQuery(limit=1), api.RunsPage)).total == number + 1
+
+
+async def test_a_run_is_shown_with_everything(desk: Desk) -> None:
+    payload, result = encode_value({"order": "Ä1"}), encode_value((1, 2))
+    child = TELL.created(B, parent=Parent(A, "/ship#1"), at=T0 + 6)
+    await store(desk.bus, TELL.created(A, payload=payload, source="http"), started(A), child)
+    await store(desk.bus, TELL.log(A, "n1", StepCompleted("/pay#1", T0 + 6, 1.0, b""), RunCompleted(T0 + 7, result)))
+    view = await desk.ask(api.RUNS_GET, api.RunRef(A), api.RunView)
+    assert view.payload == '{\n  "order": "Ä1"\n}'
+    assert view.result == "[\n  1,\n  2\n]"
+    assert (view.row.state, view.row.steps, view.row.last_key, view.row.source) == (
+        State.COMPLETED,
+        1,
+        "/pay#1",
+        "http",
+    )
+    assert [row.id for row in view.children] == [B]
+    assert view.error is None
+
+
+async def test_a_run_is_found_by_the_only_beginning_or_end_that_is_its(desk: Desk) -> None:
+    await store(desk.bus, TELL.created(A), TELL.created(B), dead(A))
+    assert (await desk.ask(api.RUNS_GET, api.RunRef(A[-2:]), api.RunView)).row.id == A
+    assert (await desk.ask(api.RUNS_GET, api.RunRef(B[:12].lower()), api.RunView)).row.id == B
+
+
+@pytest.mark.parametrize(
+    ("ref", "code"),
+    [("01HF", "ambiguous"), ("ZZZZ", "not_found"), (C, "not_found"), ("", "bad_request"), ("%' OR 1", "bad_request")],
+)
+@pytest.mark.parametrize("service", [api.RUNS_GET, api.RUNS_HISTORY])
+async def test_a_name_that_means_no_run_is_refused_with_its_reason(
+    desk: Desk, service: str, ref: str, code: str
+) -> None:
+    await store(desk.bus, TELL.created(A), TELL.created(B))
+    with pytest.raises(Refused) as refused:
+        await desk.bus.request(desk.bus.subjects.api(service), codec.encode(api.RunRef(ref)))
+    assert refused.value.code == code
+
+
+async def test_where_the_history_lags_a_run_is_shown_from_the_journal(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store(desk.bus, TELL.created(A), started(A), dead(A))
+    fresh = await desk.queries.view(api.RunRef(A))
+
+    async def never(*_: object, **__: object) -> bool:
+        return False
+
+    monkeypatch.setattr(desk.projector, "reach", never)
+    assert await desk.queries.view(api.RunRef(A)) == fresh
+
+
+async def test_a_history_is_the_runs_messages_as_they_are_stored(desk: Desk) -> None:
+    await store(desk.bus, TELL.created(B), TELL.created(A), started(A), dead(A))
+    history = await desk.ask(api.RUNS_HISTORY, api.RunRef(A), api.History)
+    assert [(stored.seq, stored.kind, stored.writer) for stored in history.messages] == [
+        (2, "ready", ""),
+        (3, "log", "n1"),
+        (4, "log", "n1"),
+    ]
+    assert history.messages[2].entries == (RunDead(T0 + 9, ERROR, "attempts used up"),)
+
+
+async def test_a_history_too_large_for_a_reply_comes_without_its_largest_values(desk: Desk) -> None:
+    await store(desk.bus, TELL.created(A), started(A))
+    for number, size in enumerate((400_000, 10, 500_000, 300_000)):
+        await store(desk.bus, TELL.log(A, "n1", StepCompleted(f"/s#{number}", T0, 1.0, bytes(size))))
+    history = await desk.ask(api.RUNS_HISTORY, api.RunRef(A), api.History)
+    values = [
+        entry.value for stored in history.messages for entry in stored.entries if isinstance(entry, StepCompleted)
+    ]
+    assert [len(value) for value in values] == [400_000, 10, 0, 300_000]
+
+
+async def test_letters_are_the_dead_runs_newest_first(desk: Desk) -> None:
+    other = ErrorInfo("shop.Declined", "card")
+    await store(desk.bus, TELL.created(A), TELL.created(B, queue="mail"), TELL.created(C))
+    await store(desk.bus, *map(started, (A, B, C)), dead(A, T0 + 20), dead(B, T0 + 10, other), dead(C, T0 + 30))
+    await store(desk.bus, TELL.log(C, "op", RunRetried(T0 + 40)))
+    page = await desk.ask(api.LETTERS_LIST, api.LettersQuery(), api.LettersPage)
+    assert [letter.run for letter in page.letters] == [A, B]
+    first = page.letters[0]
+    assert (first.error, first.attempts, first.payload) == (ERROR, 1, b"\x81\xa1a\x01")
+    assert (first.first_at, first.last_at, first.reason) == (T0 + 1, T0 + 20, "attempts used up")
+    rest = await desk.queries.letters(api.LettersQuery(limit=1, before=(first.last_at, first.run)))
+    assert [letter.run for letter in rest.letters] == [B]
+    assert [one.run for one in (await desk.queries.letters(api.LettersQuery(error="declined"))).letters] == [B]
+    assert (await desk.queries.letters(api.LettersQuery(queue="mail", tasks=("pack",)))).total == 0
+
+
+async def test_lines_are_the_newest_and_come_oldest_first(desk: Desk) -> None:
+    await store(desk.bus, TELL.created(A), TELL.created(B))
+    for run, texts in ((A, ("one", "two")), (B, ("three",)), (A, ("four",))):
+        lines = tuple(api.LogLine(T0 + len(text), 10 * len(text), "stdout", text) for text in texts)
+        batch = api.LogBatch(run, "ship", 1, "w1", lines)
+        await bus_output(desk.bus, run, batch)
+    page = await desk.ask(api.LOGS_LIST, api.LogsQuery(), api.LogsPage)
+    assert [row.line.text for row in page.rows] == ["one", "two", "four", "three"]
+    assert page.last_seq == 3
+    assert [row.line.text for row in (await desk.queries.lines(api.LogsQuery(limit=2))).rows] == ["four", "three"]
+    assert [row.seq for row in (await desk.queries.lines(api.LogsQuery(run=A[-3:]))).rows] == [1, 1, 3]
+    assert [row.run for row in (await desk.queries.lines(api.LogsQuery(level=50))).rows] == [B]
+    assert [row.line.text for row in (await desk.queries.lines(api.LogsQuery(text="OU"))).rows] == ["four"]
+
+
+async def bus_output(bus: Bus, run: str, batch: api.LogBatch) -> None:
+    await bus.publish(bus.subjects.output("ship", run), codec.encode(batch))
+
+
+async def test_queues_hold_counters_workers_and_limits(desk: Desk) -> None:
+    await desk.bus.ensure_consumer("default", 5)
+    await store(desk.bus, TELL.created(A), TELL.created(B), started(A))
+    await desk.bus.put("worker", "broken", b"\xc1")
+    beat = api.Presence(
+        worker="w1", host="h", pid=1, started_at=T0, at=T0, tasks=(), queues=("default",), concurrency=1, running=1
+    )
+    await desk.bus.put("worker", "w1", codec.encode(beat))
+    default, slow = (await desk.ask(api.QUEUES_LIST, api.Nothing(), api.Queues)).queues
+    assert (default.name, default.running, default.workers, default.depth) == ("default", 1, 1, 2)
+    assert (slow.name, slow.limit) == ("slow", 3)
+
+
+async def test_health_says_how_far_the_history_is(desk: Desk) -> None:
+    last = await store(desk.bus, TELL.created(A), Stored("hf.shop.j.x.log", b"\xc1"))
+    await desk.queries.runs(api.RunsQuery())
+    health = await desk.ask(api.HEALTH, api.Nothing(), api.Health)
+    assert health == api.Health(
+        version="1.2", pid=os.getpid(), started_at=T0, projected=last, journal=last, repairs=0, unreadable=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("service", "query"),
+    [
+        (api.RUNS_LIST, b"\xc1"),
+        (api.RUNS_LIST, codec.encode({"limit": "x"})),
+        (api.RUNS_LIST, codec.encode(api.RunsQuery(limit=5000))),
+        (api.RUNS_LIST, codec.encode(api.RunsQuery(since=float("inf")))),
+        (api.LETTERS_LIST, codec.encode(api.LettersQuery(limit=0))),
+        (api.LOGS_LIST, codec.encode(api.LogsQuery(limit=10_001))),
+        (api.RUNS_GET, b""),
+    ],
+)
+async def test_a_request_that_makes_no_sense_is_refused_in_words(desk: Desk, service: str, query: bytes) -> None:
+    with pytest.raises(Refused, match=service.replace(".", r"\.")) as refused:
+        await desk.bus.request(desk.bus.subjects.api(service), query)
+    assert refused.value.code == "bad_request"
+
+
+async def test_it_all_holds_over_a_real_server(tmp_path: Path) -> None:
+    with NatsServer(tmp_path / "nats") as nats:
+        async with await jetstream.connect(nats.url, project="shop") as bus:
+            await bus.ensure_streams()
+            async with answering(bus, tmp_path / "h.duckdb") as desk:
+                await store(bus, TELL.created(A), started(A), dead(A))
+                assert (await desk.ask(api.RUNS_LIST, api.RunsQuery(), api.RunsPage)).runs[0].state is State.DEAD
+                with pytest.raises(Refused) as refused:
+                    await desk.ask(api.RUNS_GET, api.RunRef(B), api.RunView)
+                assert refused.value.code == "not_found"
+                assert len((await desk.ask(api.LETTERS_LIST, api.LettersQuery(), api.LettersPage)).letters) == 1

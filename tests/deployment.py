@@ -1,0 +1,149 @@
+"""holdfast as a user runs it: `holdfast up` in a directory of its own, to be killed in parts and started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from servers import free_port
+
+HOLDFAST = [sys.executable, "-c", "from holdfast.cli import main; main()"]
+
+
+class Deployment:
+    """A data directory, a tasks module, and the daemon that serves them."""
+
+    def __init__(self, home: Path, tasks: str, *, workers: int = 1, durability: str = "interval") -> None:
+        self.home = home
+        self.effects = home / "effects.txt"
+        self._workers = workers
+        self._daemon: subprocess.Popen[bytes] | None = None
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "tasks.py").write_text(tasks)
+        (home / "holdfast.toml").write_text(
+            f'[nats]\nport = {free_port()}\ndurability = "{durability}"\n'
+            f'[daemon]\nhttp = "127.0.0.1:{free_port()}"\n'
+            f'[projects.default]\nmodules = ["tasks"]\ndrain = 2\n'
+        )
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def env(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
+        return {**kept, "HOLDFAST_CONFIG": str(self.home / "holdfast.toml"), "EFFECTS": str(self.effects)}
+
+    @property
+    def pid(self) -> int:
+        """Of the daemon."""
+        assert self._daemon is not None
+        return self._daemon.pid
+
+    def start(self) -> None:
+        """Start the daemon; returns when a worker serves."""
+        with (self.home / "up.log").open("ab") as log:
+            self._daemon = subprocess.Popen(
+                [*HOLDFAST, "up", "--workers", str(self._workers)], cwd=self.home, env=self.env, stdout=log, stderr=log
+            )
+        until(lambda: len(self.workers()) >= self._workers, self.log)
+
+    def stop(self) -> None:
+        """Stop it politely."""
+        if self._daemon is not None and self._daemon.poll() is None:
+            self._daemon.send_signal(signal.SIGTERM)
+            self._daemon.wait(timeout=30)
+
+    def kill(self) -> None:
+        """Kill the daemon."""
+        assert self._daemon is not None
+        self._daemon.kill()
+        self._daemon.wait()
+
+    def log(self) -> str:
+        """What went wrong, for a failing test to show."""
+        texts = [self.home / "up.log", self.home / ".holdfast" / "workers.log"]
+        return "\n".join(f"{path.name}: {path.read_text()[-2000:]}" for path in texts if path.exists())
+
+    def run(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """A command line."""
+        done = subprocess.run(
+            [*HOLDFAST, *args], cwd=self.home, env=self.env, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert not check or done.returncode == 0, f"{args}: {done.stdout}{done.stderr}\n{self.log()}"
+        return done
+
+    def json(self, *args: str) -> list[Any]:
+        """What a command prints with --json."""
+        return [json.loads(line) for line in self.run(*args, "--json").stdout.splitlines()]
+
+    def trigger(self, task: str, payload: dict[str, Any] | None = None) -> str:
+        """Start a run; its id."""
+        return str(self.json("trigger", task, json.dumps(payload or {}))[0]["run"])
+
+    def workers(self) -> dict[str, int]:
+        """Pids of the workers that have said they live, by name."""
+        done = self.run("workers", "list", "--json", check=False)
+        rows = [json.loads(line) for line in done.stdout.splitlines()] if done.returncode == 0 else []
+        return {row["worker"]: row["pid"] for row in rows if alive(row["pid"])}
+
+    def lines(self) -> list[str]:
+        """The side effects so far, in order."""
+        return self.effects.read_text().splitlines() if self.effects.exists() else []
+
+    def children(self) -> set[int]:
+        """Processes of this deployment, the daemon's own included, found by their environment and files."""
+        return {pid for pid in processes() if str(self.home) in environment(pid)}
+
+
+def processes() -> Iterator[int]:
+    yield from (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def environment(pid: int) -> str:
+    """Command line and environment of a process; empty where it is gone."""
+    with suppress(OSError):
+        base = Path(f"/proc/{pid}")
+        return (base / "cmdline").read_text(errors="replace") + (base / "environ").read_text(errors="replace")
+    return ""
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def until(true: Callable[[], Any], why: Callable[[], str] = lambda: "", *, within: float = 30.0) -> None:
+    """Poll until something holds; what does not come in time is a failure, not a slow pass."""
+    end = time.monotonic() + within
+    while not true():
+        assert time.monotonic() < end, f"not within {within:g} s\n{why()}"
+        time.sleep(0.02)
+
+
+@contextmanager
+def taken(port: int) -> Iterator[None]:
+    """A port that somebody else listens on."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        yield

@@ -1,0 +1,127 @@
+"""A desk over the fake world, without a terminal, and its screen as text."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+from rich.style import Style
+from textual.pilot import Pilot
+
+from holdfast.client import Client
+from holdfast.errors import ConnectError
+from holdfast_tui.app import Desk
+from holdfast_tui.gateway import Gateway
+from holdfast_tui.screens.page import Page
+from holdfast_tui.theme import ANSI
+from tui.world import NOW, FakeClient
+
+LETTERS = {
+    "dim": "d",
+    "run": "r",
+    "warn": "w",
+    "fail": "f",
+    "dead": "D",
+    "mark": "m",
+    "match": "u",
+    "title": "t",
+    "head": "h",
+    "cursor": ">",
+}
+"""How a role is written in a frame; plain is `.`."""
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Bench:
+    """A running desk and what surrounds it."""
+
+    def __init__(self, pilot: Pilot[int], app: Desk, client: FakeClient, clock: Clock) -> None:
+        self.pilot, self.app, self.client, self.clock = pilot, app, client, clock
+
+    @property
+    def page(self) -> Page:
+        assert isinstance(self.app.screen, Page)
+        return self.app.screen
+
+    async def settle(self) -> None:
+        """Until what was asked is on the screen."""
+        for _ in range(50):
+            await self.pilot.pause()
+            screen = self.app.screen
+            if not isinstance(screen, Page) or not (screen._reading or screen._pending):
+                break
+        await self.pilot.pause()
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await self.settle()
+
+    async def later(self, seconds: float) -> None:
+        """Move the clock and tick."""
+        self.clock.now += seconds
+        self.app.tick()
+        await self.settle()
+
+    @property
+    def text(self) -> str:
+        return frame(self.app).partition("\n-- roles")[0]
+
+
+@asynccontextmanager
+async def bench(
+    client: FakeClient | None = None,
+    *,
+    size: tuple[int, int] = (80, 24),
+    read_only: bool = False,
+    reachable: bool = True,
+) -> AsyncIterator[Bench]:
+    client, clock = client or FakeClient(), Clock()
+
+    async def factory() -> Client:
+        if not reachable:
+            raise ConnectError("nats://10.0.0.4:4222: connection refused")
+        return client.real
+
+    gateway = Gateway(factory, project="demo", read_only=read_only, clock=clock)
+    app = Desk(gateway, clock=clock)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(gateway.run)
+        async with app.run_test(size=size) as pilot:
+            found = Bench(pilot, app, client, clock)
+            await found.settle()
+            app.tick()
+            await found.settle()
+            yield found
+        tasks.cancel_scope.cancel()
+
+
+def frame(app: Desk) -> str:
+    """The screen: its text, and below it the roles of every line that is not all plain."""
+    texts, roles = [], []
+    for number, strip in enumerate(app.screen._compositor.render_strips(), 1):
+        texts.append(strip.text.rstrip())
+        letters = "".join(letter(segment.style) * len(segment.text) for segment in strip)
+        if letters.strip("."):
+            roles.append(f"{number:>2} {letters.rstrip('.')}")
+    return "\n".join([*texts, "-- roles", *roles]) + "\n"
+
+
+def letter(found: Style | None) -> str:
+    if found is None:
+        return "."
+    look = _look(found)
+    exact = [name for name, role in ANSI.items() if _look(role) == look]
+    return next((LETTERS[name] for name in exact if name in LETTERS), "." if "" in exact else "?")
+
+
+def _look(style: Style) -> tuple[object, ...]:
+    color = None if style.color is None or style.color.is_default else style.color.name
+    return color, bool(style.bold), bool(style.dim), bool(style.reverse), bool(style.underline), bool(style.italic)

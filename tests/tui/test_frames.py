@@ -1,0 +1,84 @@
+"""Every screen as text at both sizes: full, empty, with the link lost. HOLDFAST_FRAMES=write stores what is shown."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tui.desks import Bench, bench, frame
+from tui.world import FakeClient, run_id
+
+FRAMES = Path(__file__).parent / "frames"
+SIZES = {"80x24": (80, 24), "120x36": (120, 36)}
+GO = {
+    "queues": "1",
+    "runs": "2",
+    "logs": "3",
+    "dead": "4",
+}
+
+
+async def show(bench: Bench, screen: str) -> None:
+    if screen == "run":
+        bench.app.open_run(run_id(2895))
+        await bench.settle()
+    elif screen != "queues":
+        await bench.press(GO[screen])
+
+
+def check(bench: Bench, name: str) -> None:
+    shown, file = frame(bench.app), FRAMES / f"{name}.txt"
+    if os.environ.get("HOLDFAST_FRAMES") == "write":
+        file.write_text(shown)
+    assert shown == file.read_text(), f"{name}: look at the difference; HOLDFAST_FRAMES=write takes it as it is"
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("screen", [*GO, "run"])
+async def test_a_full_screen_then_a_lost_link(screen: str, size: str) -> None:
+    async with bench(size=SIZES[size]) as desk:
+        await show(desk, screen)
+        check(desk, f"{screen}-full-{size}")
+        desk.client.down = True
+        await desk.later(14)
+        check(desk, f"{screen}-lost-{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("screen", [*GO, "run"])
+async def test_an_empty_screen_says_what_to_do(screen: str, size: str) -> None:
+    async with bench(FakeClient(full=False), size=SIZES[size]) as desk:
+        await show(desk, screen)
+        check(desk, f"{screen}-empty-{size}")
+
+
+async def test_a_server_that_never_answered() -> None:
+    async with bench(reachable=False) as desk:
+        check(desk, "queues-down-80x24")
+
+
+async def test_read_only_offers_no_change() -> None:
+    async with bench(read_only=True) as desk:
+        await desk.press("4", "R")
+        check(desk, "dead-read-only-80x24")
+
+
+async def test_a_question_stands_on_the_last_two_lines() -> None:
+    async with bench() as desk:
+        await desk.press("4", "space", "space", "R")
+        check(desk, "dead-question-80x24")
+        await desk.press("n", "D", "1")
+        check(desk, "dead-typed-80x24")
+
+
+async def test_help_lists_the_keys_of_the_screen() -> None:
+    async with bench() as desk:
+        await desk.press("4", "?")
+        check(desk, "help-80x24")
+
+
+async def test_a_small_terminal_keeps_the_list() -> None:
+    async with bench(size=(60, 14)) as desk:
+        check(desk, "queues-60x14")
