@@ -15,7 +15,7 @@ from holdfast.wire.subjects import Stream
 from servers import NatsServer
 from worlds import eventually
 
-CRASHES = 3
+CRASHES = 2
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ async def bus(own_server: NatsServer) -> AsyncIterator[JetStreamBus]:
 
 async def crash_again_and_again(server: NatsServer) -> None:
     for _ in range(CRASHES):
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.3)
         await server.crash(away=0.1)
     await asyncio.sleep(0.2)
 
@@ -183,6 +183,23 @@ async def test_a_stream_that_went_backwards_is_reported(bus: JetStreamBus) -> No
             pass
 
 
+async def test_logs_that_went_backwards_are_followed_on(bus: JetStreamBus) -> None:
+    subject = bus.subjects.output("t", "r")
+    await bus.publish_many([Publication(subject, b"old") for _ in range(5)])
+    following = bus.follow(Stream.LOGS, bus.subjects.output("*", "*"), first=1, idle=0.1)
+    assert len(await anext(following)) == 5
+    await bus.remove_streams()
+    await bus.ensure_streams()
+    while await anext(following):
+        pass
+    await bus.publish(subject, b"new")
+    async with asyncio.timeout(5):
+        while not (batch := await anext(following)):
+            pass
+    assert [m.data for m in batch] == [b"new"]
+    await following.aclose()
+
+
 async def test_listeners_and_servers_are_restored_before_it_is_told(bus: JetStreamBus, own_server: NatsServer) -> None:
     heard: list[bytes] = []
     again = asyncio.Event()
@@ -278,3 +295,17 @@ async def test_a_request_under_way_when_the_server_dies_is_unanswered(
     await own_server.crash()
     with pytest.raises(Unanswered):
         await asked
+
+
+async def test_many_that_find_no_server_are_given_up_together(bus: JetStreamBus, own_server: NatsServer) -> None:
+    async with await connect(own_server.url, project="shop", answer_within=0.2) as hasty:
+        batch = [Publication(hasty.subjects.log(f"r{n}"), b"x", 0) for n in range(1000)]
+        under_way = asyncio.ensure_future(hasty.publish_many(batch))
+        await asyncio.sleep(0)
+        own_server.kill()
+        async with asyncio.timeout(15):
+            outcomes = await under_way
+            given_up = await hasty.publish_many(batch)
+        assert len(outcomes) == 1000
+        assert {type(outcome) for outcome in outcomes} <= {int, Unanswered, ConnectError}
+        assert {type(outcome) for outcome in given_up} == {ConnectError}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import pytest
 
@@ -15,7 +15,7 @@ from worlds import World
 FOR_EVER = 1000.0
 
 
-async def caught_up(following: AsyncIterator[list[Message]]) -> list[Message]:
+async def caught_up(following: AsyncGenerator[list[Message], None]) -> list[Message]:
     """All that comes until the follower says that it has caught up."""
     found: list[Message] = []
     async with asyncio.timeout(20):

@@ -130,7 +130,7 @@ async def test_an_extended_item_does_not_come_again(world: World, bus: Bus) -> N
     pull.want(5)
     await offer(bus, 1)
     await world.until(lambda: len(items) == 1)
-    for _ in range(3):
+    for _ in range(2):
         await world.elapse(ACK_WAIT * 0.4)
         bus.extend(items[0].token)
     assert len(items) == 1
@@ -347,3 +347,8 @@ async def test_thousands_of_items_come_once_each(world: World, bus: Bus) -> None
 
 async def test_no_consumers_are_none(bus: Bus) -> None:
     assert await bus.consumers() == []
+
+
+async def test_a_consumer_must_be_made_before_it_is_pulled(bus: Bus) -> None:
+    with pytest.raises(BusError, match="ensure it first"):
+        await bus.pull("ready-nobody-5", lambda item: None)

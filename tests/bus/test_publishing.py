@@ -128,3 +128,16 @@ async def test_thousands_are_stored_in_order(bus: Bus) -> None:
 
 async def test_none_are_none(bus: Bus) -> None:
     assert await bus.publish_many([]) == []
+
+
+async def test_one_of_many_that_cannot_be_sent_harms_no_other(bus: Bus) -> None:
+    outcomes = await bus.publish_many(
+        [
+            Publication(bus.subjects.log("a"), b"1"),
+            Publication("no subject", b""),
+            Publication(bus.subjects.log("b"), bytes((8 << 20) + 1)),
+            Publication(f"{bus.subjects.root}.nowhere", b""),
+            Publication(bus.subjects.log("c"), b"2"),
+        ]
+    )
+    assert [type(outcome) for outcome in outcomes] == [int, BusError, BusError, BusError, int]

@@ -37,6 +37,11 @@ def test_the_instant_is_read_back_to_the_millisecond(text: str, at: float) -> No
     assert instant(text + "TSV4RRFFQ69G5FAV") == at
 
 
+@pytest.mark.parametrize("at", [0.001, 1.001, 1.009, 4.035, 1700000000.001, 1700000000.999])
+def test_a_millisecond_is_never_lost_to_the_fractions_of_a_float(at: float) -> None:
+    assert instant(make(at, NOTHING)) == at
+
+
 def test_the_randomness_is_the_last_sixteen_characters() -> None:
     entropy = bytes([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
     assert make(1469922850.259, entropy) == "01ARZ3NDEK" + "041061050R3GG28A"
@@ -55,8 +60,8 @@ def test_ids_sort_as_text_in_the_order_of_their_instants_whatever_the_randomness
 
 
 def test_a_derived_id_is_the_same_for_ever() -> None:
-    """By hand: `printf 'pay\\0A1\\0001' | b2sum -l 80` is e6e0f73a1cfe46efcb81; in base 32 below."""
-    assert derive(1469922850.259, "pay", "A1", "1") == "01ARZ3NDEK" + "WVGFEEGWZS3EZJW1"
+    """By hand: `printf '3:pay2:A11:1' | b2sum -l 80` is 12c08ca74a1eb233d71b; in base 32 below."""
+    assert derive(1469922850.259, "pay", "A1", "1") == "01ARZ3NDEK" + "2B08S9TA3TS37NRV"
 
 
 def test_the_same_cause_at_the_same_instant_makes_the_same_id_and_any_other_another() -> None:
@@ -68,10 +73,15 @@ def test_the_same_cause_at_the_same_instant_makes_the_same_id_and_any_other_anot
         derive(1.0, "key", "task", "1"),
         derive(1.0, "taskkey", "1"),
         derive(1.0, "task", "key1"),
+        derive(1.0, "task\0key\0001"),
+        derive(1.0, "task\0key", "1"),
+        derive(1.0, "task3:key", "1"),
+        derive(1.0, "4:task3:key1:1"),
+        derive(1.0, "task", "key", "1", ""),
     }
     assert derive(1.0, "task", "key", "1") == same
     assert same not in others
-    assert len(others) == 6
+    assert len(others) == 11
 
 
 def test_a_derived_id_is_an_id_of_its_instant() -> None:
@@ -102,6 +112,9 @@ def test_a_ulid_has_the_form_of_a_runs_id(text: str) -> None:
         "01ARZ3NDEK.TSV4RRFFQ69G5FA",
         "01ARZ3NDEKTSV4RRFFQ69G5FA*",
         "01ARZ3NDEKTSV4RRFFQ69G5FA\n",
+        "8" + "0" * 25,
+        "8ZZZZZZZZZZZZZZZZZZZZZZZZZ",
+        "ZZZZZZZZZZZZZZZZZZZZZZZZZZ",
     ],
 )
 def test_anything_else_has_not(text: str) -> None:

@@ -88,7 +88,12 @@ def test_whoever_computes_the_jitter_gets_the_same() -> None:
 def test_a_huge_factor_ends_at_the_cap() -> None:
     assert delays(Retry(max_attempts=250, factor=1e300, jitter=False), 4) == [1, 60, 60, 60]
     assert delay(Retry(max_attempts=250, factor=1e6), 249, RUN) == 60
-    assert delay(Retry(max_attempts=250, factor=float("inf")), 2, RUN) == 60
+
+
+def test_a_policy_without_a_delay_has_none_however_huge_its_factor() -> None:
+    policy = Retry(max_attempts=250, factor=1e300, min_timeout=0)
+    assert delays(policy, 4) == [0, 0, 0, 0]
+    assert delay(policy, 249, RUN) == 0
 
 
 # --- what a policy may be ---------------------------------------------------------------------------------------------
@@ -105,9 +110,9 @@ def test_another_number_of_attempts_is_refused_by_name(count: int) -> None:
         Retry(max_attempts=count)
 
 
-@pytest.mark.parametrize("factor", [0, -1.0])
-def test_a_factor_that_is_not_positive_is_refused(factor: float) -> None:
-    with pytest.raises(ValueError, match="factor is above 0"):
+@pytest.mark.parametrize("factor", [0, -1.0, float("nan"), float("inf"), float("-inf")])
+def test_a_factor_that_is_not_a_positive_number_is_refused(factor: float) -> None:
+    with pytest.raises(ValueError, match="factor is a number above 0"):
         Retry(factor=factor)
 
 
@@ -184,6 +189,11 @@ def test_retry_if_false_stops_an_ordinary_error_at_once() -> None:
 
 def test_retry_if_false_comes_before_retry_after() -> None:
     assert after(RetryAfter(5), retry_if=never) == Stop("not retried")
+
+
+def test_retry_if_false_comes_before_a_snooze() -> None:
+    assert after(Snooze(5), retry_if=never) == Stop("not retried")
+    assert after(Snooze(5), retry_if=always) == Again(5, spent=False)
 
 
 def test_retry_if_true_adds_no_attempts() -> None:

@@ -200,5 +200,5 @@ async def test_a_port_in_use_is_said_with_what_to_do(daemon: Daemon) -> None:
 
 
 async def test_an_address_of_another_machine_is_said(daemon: Daemon) -> None:
-    with pytest.raises(ConfigError, match="daemon.http: expected an address to listen on, found"):
+    with pytest.raises(ConfigError, match=r"daemon\.http: expected an address to listen on, found"):
         await HttpServer(build(daemon, daemon, daemon.readiness), host="192.0.2.1", port=0).run()

@@ -1,5 +1,6 @@
 """Questions over the bus, answered from history, journal and gauges."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -58,8 +59,19 @@ async def answering(bus: Bus, path: Path) -> AsyncIterator[Desk]:
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    async with answering(MemoryBus("shop"), tmp_path / "h.duckdb") as found:
-        yield found
+    """In a task of its own, as a fixture begins and ends in different ones."""
+    ready: asyncio.Future[Desk] = asyncio.get_running_loop().create_future()
+    over = asyncio.Event()
+
+    async def hold() -> None:
+        async with answering(MemoryBus("shop"), tmp_path / "h.duckdb") as found:
+            ready.set_result(found)
+            await over.wait()
+
+    holding = asyncio.create_task(hold())
+    yield await ready
+    over.set()
+    await holding
 
 
 def started(run: str, worker: str = "w1") -> Stored:
@@ -136,7 +148,7 @@ async def test_a_run_is_shown_with_everything(desk: Desk) -> None:
 
 async def test_a_run_is_found_by_the_only_beginning_or_end_that_is_its(desk: Desk) -> None:
     await store(desk.bus, TELL.created(A), TELL.created(B), dead(A))
-    assert (await desk.ask(api.RUNS_GET, api.RunRef(A[-2:]), api.RunView)).row.id == A
+    assert (await desk.ask(api.RUNS_GET, api.RunRef(A[-6:]), api.RunView)).row.id == A
     assert (await desk.ask(api.RUNS_GET, api.RunRef(B[:12].lower()), api.RunView)).row.id == B
 
 
@@ -244,6 +256,14 @@ async def test_health_says_how_far_the_history_is(desk: Desk) -> None:
     assert health == api.Health(
         version="1.2", pid=os.getpid(), started_at=T0, projected=last, journal=last, repairs=0, unreadable=1
     )
+
+
+async def test_it_is_ready_once_the_history_has_caught_up_and_the_server_answers(desk: Desk) -> None:
+    await store(desk.bus, TELL.created(A))
+    await desk.queries.runs(api.RunsQuery())
+    assert await desk.queries.readiness() == ""
+    await desk.bus.close()
+    assert await desk.queries.readiness() == "the NATS server does not answer"
 
 
 @pytest.mark.parametrize(

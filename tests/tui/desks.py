@@ -118,6 +118,8 @@ def letter(found: Style | None) -> str:
     if found is None:
         return "."
     look = _look(found)
+    if look[3] and look[0] is None:
+        return ">"
     exact = [name for name, role in ANSI.items() if _look(role) == look]
     return next((LETTERS[name] for name in exact if name in LETTERS), "." if "" in exact else "?")
 

@@ -20,6 +20,7 @@ from holdfast.core.entries import (
     ChildEnded,
     Entry,
     LetterDropped,
+    Offered,
     RunCancelled,
     RunCompleted,
     RunCreated,
@@ -33,7 +34,7 @@ from holdfast.wire.subjects import Subjects
 
 FOR_EVER = """
  1 RunCreated         run at task payload queue priority due retry parent source tags
- 2 Offered            run first
+ 2 Offered            run first cause
  3 AttemptStarted     at attempt worker nonce item code max_interruptions
  4 AttemptResumed     at attempt worker nonce item code
  5 StepStarted        key at
@@ -211,6 +212,7 @@ OLD: list[tuple[list[object], Entry]] = [
         [1, "R", 1.0, "pay", b"p", "orders", 3, None],
         RunCreated(run="R", at=1.0, task="pay", payload=b"p", queue="orders", priority=3, source="sdk", tags=()),
     ),
+    ([2, "R", 7], Offered(run="R", first=7, cause=0)),
     (
         [3, 2.0, 1, "w", "n"],
         AttemptStarted(at=2.0, attempt=1, worker="w", nonce="n", item="", code="", max_interruptions=5),
@@ -285,6 +287,10 @@ GARBAGE = {
     "a field of another type": packed([14, "now", b"r"]),
     "text that is not utf-8": b"\x93\x02\xa1\xff\x01",
     "two messages in one": packed([2, "R", 7]) + packed([2, "R", 7]),
+    "arrays in arrays without end": b"\x91" * 100_000 + b"\xc0",
+    "an array that claims four thousand million elements": b"\xdd\xff\xff\xff\xff",
+    "endless arrays in an entry's place": b"\x92\xa1n\x91" + b"\x91" * 100_000,
+    "endless arrays behind an entry's last field": b"\x95\x02\xa1R\x07\x00" + b"\x91" * 100_000,
 }
 
 
@@ -327,6 +333,7 @@ def test_random_bytes_are_an_entry_or_a_value_error_and_nothing_else(data: bytes
 
 SUBJECTS = Subjects("shop")
 DONE = RunCompleted(at=6.0, result=b"r")
+CREATED = RunCreated(run="R", at=1.0, task="pay", payload=b"p")
 
 
 def test_a_message_on_the_log_is_a_batch_with_its_writer() -> None:
@@ -356,3 +363,26 @@ def test_a_batch_off_the_log_and_an_entry_on_it_are_value_errors() -> None:
 def test_a_message_of_another_project_is_a_value_error() -> None:
     with pytest.raises(ValueError, match=r"hf\.other\.j\.R\.log"):
         record(SUBJECTS, "hf.other.j.R.log", 7, encode(Batch(writer="n", entries=(DONE,))))
+
+
+@pytest.mark.parametrize("entry", [CREATED, Offered(run="R", first=7)], ids=["RunCreated", "Offered"])
+@pytest.mark.parametrize("kind", ["ready.orders.3", "timer.due", "in", "log"])
+def test_a_message_that_names_another_run_than_its_subject_is_a_value_error(kind: str, entry: Entry) -> None:
+    data = encode(Batch(writer="", entries=(DONE, entry)) if kind == "log" else entry)
+    assert record(SUBJECTS, f"hf.shop.j.R.{kind}", 7, data)[0] == "R"
+    with pytest.raises(ValueError, match=r"hf\.shop\.j\.A\..* holds an entry of another run, 'R'"):
+        record(SUBJECTS, f"hf.shop.j.A.{kind}", 7, data)
+
+
+def test_an_entry_of_another_run_is_named_shortly_however_long_its_name_is() -> None:
+    data = encode(Offered(run="B" * 10_000, first=7))
+    with pytest.raises(ValueError) as refused:
+        record(SUBJECTS, "hf.shop.j.A.ready.orders.3", 7, data)
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("subject", ["hf.shop.j.R.in", "hf.shop.j.R.log", "hf.shop.j.R.ready.orders.3"])
+@pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE)
+def test_a_stored_message_of_bytes_that_hold_no_entry_is_a_value_error(subject: str, data: bytes) -> None:
+    with pytest.raises(ValueError):
+        record(SUBJECTS, subject, 7, data)

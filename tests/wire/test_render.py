@@ -15,10 +15,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pydantic
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from holdfast.wire.render import render, render_json
-from holdfast.wire.shapes import SHAPES
-from holdfast.wire.values import encode_exception, encode_value
+from holdfast.wire.render import _SHOWN, render, render_json
+from holdfast.wire.values import _BY_CODE, encode_exception, encode_value
 
 
 class Colour(enum.Enum):
@@ -112,6 +113,10 @@ def test_a_value_is_shown_as_json(value: object, expected: object) -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == expected
 
 
+def test_a_number_that_python_writes_in_no_decimals_is_shown_in_hexadecimals() -> None:
+    assert render(encode_value(1 << 40_000)) == {"$type": "int", "hex": hex(1 << 40_000)}
+
+
 def test_an_exception_is_shown_with_its_causes() -> None:
     error = Declined("no money", 3)
     error.__cause__ = ValueError("limit")
@@ -131,11 +136,7 @@ def test_nothing_of_what_a_value_names_is_imported() -> None:
 
 
 def test_every_extension_of_the_codec_is_known_here() -> None:
-    from holdfast.wire import render as module
-    from holdfast.wire.values import _BY_CODE
-
-    assert set(module._SHOWN) == set(_BY_CODE) - {0}
-    assert {shape.code for shape in SHAPES.values()} <= set(module._SHOWN)
+    assert set(_SHOWN) == set(_BY_CODE)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +146,24 @@ def test_what_can_not_be_read_is_shown_as_such(data: bytes) -> None:
     found = render(data)
     assert isinstance(found, dict)
     assert found["$type"] == "unreadable"
+
+
+@given(st.binary(max_size=60), st.integers(1, 40))
+def test_whatever_the_bytes_something_is_shown(data: bytes, code: int) -> None:
+    for blob in (data, msgspec.msgpack.encode(msgspec.msgpack.Ext(code, data))):
+        json.loads(render_json(blob))
+
+
+_PARTS = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.sampled_from(sorted(_SHOWN)), _PARTS)
+def test_whatever_the_parts_something_is_shown(code: int, parts: object) -> None:
+    json.loads(render_json(msgspec.msgpack.encode(msgspec.msgpack.Ext(code, msgspec.msgpack.encode(parts)))))
 
 
 def test_an_extension_of_a_later_version_is_shown_by_its_number() -> None:

@@ -61,7 +61,7 @@ _LISTS = (QUEUES, RUNS, DEAD)
 ACTIONS: tuple[Action, ...] = (
     Action(id="down", keys=("j", "down"), show="j k", label="down, up", moves=True),
     Action(id="up", keys=("k", "up"), label="", moves=True),
-    Action(id="first", keys=("g", "home"), show="g G", label="first, last (the newest: follows)", moves=True),
+    Action(id="first", keys=("g", "home"), show="g G", label="first, last", moves=True),
     Action(id="last", keys=("G", "end"), label="", moves=True),
     Action(id="half_down", keys=("ctrl+d",), show="ctrl+d ctrl+u", label="half a page", moves=True),
     Action(id="half_up", keys=("ctrl+u",), label="", moves=True),
@@ -70,21 +70,21 @@ ACTIONS: tuple[Action, ...] = (
     Action(id="fold", keys=("h", "left"), show="h l", label="fold, unfold", hint="h/l fold", rank=12, on=(RUN,)),
     Action(id="unfold", keys=("l", "right"), label="", on=(RUN,)),
     Action(id="open", keys=("enter",), label="open", hint="enter open", rank=10, on=(QUEUES, RUNS, DEAD, LOGS)),
-    Action(id="zoom", keys=("enter",), label="read in full; open a child", hint="enter read", rank=11, on=(RUN,)),
-    Action(id="back", keys=("escape", "q"), show="esc q", label="close, clear the filter, the marks, go back"),
+    Action(id="zoom", keys=("enter",), label="read pane, open child", hint="enter read", rank=11, on=(RUN,)),
+    Action(id="back", keys=("escape", "q"), show="esc q", label="close, clear, go back"),
     Action(id="quit", keys=("ctrl+c",), label="quit"),
     *(Action(id=name, keys=(key,), label=f"the {name}") for key, name in SECTIONS.items()),
     Action(id="command", keys=(":",), label="command", hint=": command", rank=60),
     Action(id="filter", keys=("/",), label="filter as you type", hint="/ filter", rank=20),
     Action(id="help", keys=("?",), label="this help", hint="? help", rank=0),
     Action(id="mark", keys=("space",), label="mark", hint="space mark", rank=40, on=_LISTS),
-    Action(id="mark_all", keys=("a",), label="mark all that are shown", on=_LISTS),
+    Action(id="mark_all", keys=("a",), label="mark all shown", on=_LISTS),
     Action(id="follow", keys=("f",), label="follow, freeze", hint="f follow", rank=15, on=(RUNS, LOGS)),
     Action(id="output", keys=("o",), label="output (logs)", hint="o output", rank=45, on=(RUNS, RUN, DEAD)),
-    Action(id="pane", keys=("tab",), label="next page of the pane", hint="tab details", rank=36, on=(RUN, RUNS, DEAD)),
+    Action(id="pane", keys=("tab",), label="next page of pane", hint="tab details", rank=36, on=(RUN, RUNS, DEAD)),
     Action(id="pane_up", keys=("(",), show="( )", label="scroll the pane", on=(RUN, RUNS, DEAD, QUEUES)),
     Action(id="pane_down", keys=(")",), label="", on=(RUN, RUNS, DEAD, QUEUES)),
-    Action(id="again", keys=("ctrl+r",), label="read again, connect now"),
+    Action(id="again", keys=("ctrl+r",), label="read again, connect"),
     Action(id="redraw", keys=("ctrl+l",), label="redraw"),
     Action(
         id="pause",
@@ -99,7 +99,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         id="retry",
         keys=("R",),
-        label="retry from the last checkpoint, or from start",
+        label="retry (s: from start)",
         hint="R retry",
         rank=30,
         on=(RUNS, RUN, DEAD),
@@ -119,7 +119,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         id="drain",
         keys=("Z",),
-        label="drain: retry all that match, 10 a second",
+        label="drain: retry all shown",
         hint="Z drain",
         rank=33,
         on=(DEAD,),
@@ -173,7 +173,7 @@ def hints(screen: str, width: int, *, read_only: bool = False, off: bool = False
     shown = [
         action for action in on(screen) if action.hint and action.rank and not (action.changes and (read_only or off))
     ]
-    tail, line = "? help", ""
+    tail, line = "? help", "ctrl+r now" if off else ""
     for action in sorted(shown, key=lambda action: action.rank):
         text = HINT_WORDS.get((screen, action.id), action.hint)
         longer = f"{line}  {text}" if line else text

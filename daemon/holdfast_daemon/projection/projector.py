@@ -20,7 +20,7 @@ from anyio.abc import TaskStatus
 
 from holdfast.bus.ports import Bus
 from holdfast.core.model import Run, Seconds
-from holdfast.errors import BusError
+from holdfast.errors import BusError, ConnectError
 from holdfast.wire.api import LogBatch, decode
 from holdfast.wire.subjects import Stream
 from holdfast_daemon.ledger import IDLE, Change, Ledger
@@ -77,14 +77,14 @@ class Projector:
                     tasks.start_soon(self._follow_lines)
                     tasks.start_soon(self._journal.write)
                     tasks.start_soon(self._lines.write)
-            except* (Moved, BusError) as lost:
+            except* (Moved, BusError, ConnectError) as lost:
                 log.error("the journal and the history are compared again: %s", lost.exceptions[0])
             await self._begin_again()
 
     @property
     def caught_up(self) -> bool:
         """Whether all that the journal held at the start has been projected."""
-        return self.ledger.caught_up and self._journal.idle
+        return self._journal.caught_up
 
     @property
     def projected(self) -> int:
@@ -99,6 +99,8 @@ class Projector:
     async def reach(self, seq: int, *, stream: Stream = Stream.JOURNAL, within: Seconds = 1.0) -> bool:
         """Wait until the history holds a stream up to a sequence given out; False where it takes longer."""
         pump = self._journal if stream is Stream.JOURNAL else self._lines
+        if seq - pump.seen > MOST:  # it is being built again: waiting for that would only make every answer slow
+            return False
         return await pump.reach(seq, within)
 
     # --- beginning --------------------------------------------------------------------------------------------------
@@ -119,12 +121,14 @@ class Projector:
         self._lines: _Pump[LogMessage] = _Pump(self._store, self._writer, Stream.LOGS, log_rows, _of_lines, self._skip)
 
     async def _begin_again(self) -> None:
+        pause = _FIRST_PAUSE
         while True:
-            await anyio.sleep(_FIRST_PAUSE)
+            await anyio.sleep(pause)
             try:
                 return await self._begin()
-            except (Unavailable, BusError) as error:
-                log.error("the history can't be followed up yet: %s", error)
+            except (Unavailable, BusError, ConnectError) as error:
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                log.error("the history can't be followed up yet, next try in %.1f s: %s", pause, error)
 
     async def _agree(self) -> None:
         """Whether what is projected is a part of these very streams; if not, it is projected again."""
@@ -238,6 +242,8 @@ class _Pump(Generic[_T]):
         """What the next batch comes behind."""
         self.position = self._at
         """The last message that was followed; set before what it holds is put."""
+        self.caught_up = False
+        """Whether there was a moment since the start at which nothing was missing."""
         self._writing = False
         self._hurried = False
         self._written_at = float("-inf")
@@ -264,6 +270,7 @@ class _Pump(Generic[_T]):
     def settled(self) -> None:
         """Nothing has come for `IDLE` seconds."""
         self._settled_at = time.monotonic()
+        self.caught_up = self.caught_up or self.idle
         self._stir()
 
     async def reach(self, seq: int, within: Seconds) -> bool:
@@ -294,6 +301,7 @@ class _Pump(Generic[_T]):
             self._stir()
             await self._commit(items)
             self._writing, self._written_at = False, time.monotonic()
+            self.caught_up = self.caught_up or (self.idle and self._settled_at > float("-inf"))
             self._stir()
 
     async def _linger(self) -> None:

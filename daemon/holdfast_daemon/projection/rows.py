@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from sys import intern
 from typing import NamedTuple
 
 import msgspec
@@ -423,4 +424,5 @@ def pack(run: Run) -> bytes:
 
 def unpack(fold: bytes, *, tags: Iterable[str], error: ErrorInfo | None) -> Run:
     """Raises: msgspec.DecodeError: the fold is not of this version."""
-    return replace(_decode(fold), tags=tuple(tags), error=error)
+    run = _decode(fold)
+    return replace(run, task=intern(run.task), queue=intern(run.queue), tags=tuple(tags), error=error)

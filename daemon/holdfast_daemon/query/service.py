@@ -136,7 +136,9 @@ class QueryService:
         Raises:
             Refused: no run, or more than one, is meant.
         """
-        id = ref.run if ids.is_run_id(ref.run) else await self._id(ref)
+        if not ids.is_run_id(ref.run):
+            await self._fresh()
+        id = await self._id(ref)
         stored = [
             api.Stored(record.seq, message.time, record.kind.value, record.writer, record.entries)
             for message, record in await self._messages(id)
@@ -184,6 +186,14 @@ class QueryService:
             repairs=self._repairs(),
             unreadable=self._projector.ledger.unreadable,
         )
+
+    async def readiness(self) -> str:
+        """What is missing to answer everything, in words; empty when nothing is."""
+        if not self._bus.connected:
+            return "the NATS server does not answer"
+        if not self._projector.caught_up:
+            return f"the history is being brought up to date: it holds the journal up to {self._projector.projected}"
+        return ""
 
     # --- one run ----------------------------------------------------------------------------------------------------
 

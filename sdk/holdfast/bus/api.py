@@ -35,6 +35,10 @@ class ApiError(BusError):
         """The reason in the server's words."""
 
 
+class Absent(BusError):
+    """Nobody answers a request: JetStream is not enabled, has no leader at the moment, or the name is unknown."""
+
+
 class State(msgspec.Struct, frozen=True):
     """What a stream holds."""
 
@@ -108,15 +112,13 @@ class Api:
 
         Raises:
             ApiError: JetStream refused.
-            BusError: JetStream is not there.
+            Absent: JetStream is not there.
         """
         subject = f"$JS.API.{verb}"
         data = b"" if body is None else _encode(body)
         reply = await self._asker.get(subject, data, within=within, repeat=repeat)
         if status(reply.headers) == NO_RESPONDERS:
-            raise BusError(
-                f"{subject}: nobody answers: is JetStream enabled for this account, and does the name exist?"
-            )
+            raise Absent(f"{subject}: nobody answers: is JetStream enabled for this account, and does the name exist?")
         refusal = msgspec.json.decode(reply.data, type=_Refusal)
         if refusal.error is not None:
             raise ApiError(subject, refusal.error)

@@ -12,11 +12,11 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 
-from holdfast.bus.api import Api, ConsumerInfo
+from holdfast.bus.api import Absent, Api, ConsumerInfo
 from holdfast.bus.asking import Asker
 from holdfast.bus.ports import Message
 from holdfast.bus.replies import delivery, description, status, whole
@@ -159,20 +159,27 @@ class Follower:
         self._api = api
 
     async def follow(
-        self, stream: str, filter: str, *, first: int, idle: Seconds, most: int
-    ) -> AsyncIterator[list[Message]]:
-        """See `Bus.follow`."""
+        self, stream: str, filter: str, *, first: int, idle: Seconds, most: int, lossy: bool = False
+    ) -> AsyncGenerator[list[Message], None]:
+        """See `Bus.follow`.
+
+        Args:
+            lossy: whether the stream may go backwards; then the following goes on behind what it holds now.
+        """
         last = max(first, 1) - 1
         begun = caught = False
         while True:
             try:
                 await self._link.restored(idle if caught else self._asker.within)
-                feed, waiting = await self._open(stream, filter, last, begun=begun, window=2 * most)
-            except (ConnectError, Unanswered):
+                if begun:
+                    last = await self._still_there(stream, last, lossy=lossy)
+                feed, waiting = await self._open(stream, filter, last, window=2 * most)
+            except (ConnectError, Unanswered, Absent):
                 if self._link.ended:
                     raise
                 if caught:
                     yield []
+                await asyncio.sleep(0.05)
                 continue
             try:
                 while not feed.broken or feed.messages:
@@ -191,19 +198,22 @@ class Follower:
             finally:
                 feed.close()
 
-    async def _open(self, stream: str, filter: str, last: int, *, begun: bool, window: int) -> tuple[_Feed, int]:
-        """A feed behind a sequence, and how many messages wait for it.
+    async def _still_there(self, stream: str, last: int, *, lossy: bool) -> int:
+        """Where to go on after a message that was read.
 
         Raises:
             BusError: the stream is gone, or went backwards.
         """
-        if begun:
-            state = (await self._api.stream(stream)).state
-            if state.last_seq < last:
-                raise BusError(
-                    f"{stream}: its last sequence is {state.last_seq}, message {last} was read before: the server lost "
-                    "acknowledged messages, or the stream was made anew"
-                )
+        stands = (await self._api.stream(stream)).state.last_seq
+        if stands >= last or lossy:
+            return min(stands, last)
+        raise BusError(
+            f"{stream}: its last sequence is {stands}, message {last} was read before: the server lost "
+            "acknowledged messages, or the stream was made anew"
+        )
+
+    async def _open(self, stream: str, filter: str, last: int, *, window: int) -> tuple[_Feed, int]:
+        """A feed behind a sequence, and how many messages wait for it."""
         feed = _Feed(self._asker, stream, window)
         try:
             config = {

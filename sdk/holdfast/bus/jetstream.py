@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -111,14 +111,9 @@ class JetStreamBus:
     ) -> None:
         await self.close()
 
-    @property
-    def server_version(self) -> str:
-        """Of the connected server."""
-        return str(self._link._server_info.get("version", ""))
-
     async def ensure_streams(self, layout: Layout | None = None) -> None:
         """Create the project's streams, or change them to this layout; see `topology.ensure`."""
-        await topology.ensure(self._api, self.subjects, layout or Layout(), version=self.server_version)
+        await topology.ensure(self._api, self.subjects, layout or Layout(), version=self._link.server_version)
 
     async def remove_streams(self) -> None:
         """Delete the project with all its messages."""
@@ -167,8 +162,9 @@ class JetStreamBus:
 
     def follow(
         self, stream: Stream, filter: str, *, first: int, idle: Seconds = 0.2, most: int = 2000
-    ) -> AsyncIterator[list[Message]]:
-        return self._follower.follow(self._name(stream), filter, first=first, idle=idle, most=most)
+    ) -> AsyncGenerator[list[Message], None]:
+        lossy = stream is Stream.LOGS
+        return self._follower.follow(self._name(stream), filter, first=first, idle=idle, most=most, lossy=lossy)
 
     async def ensure_consumer(self, queue: str, priority: int, *, limit: int | None = None) -> str:
         check_limit(limit)
@@ -185,6 +181,8 @@ class JetStreamBus:
         return name
 
     async def pull(self, consumer: str, handler: Handler) -> Puller:
+        if await self._api.consumer(self._name(Stream.JOURNAL), consumer) is None:
+            raise BusError(f"expected the consumer {consumer} to exist: ensure it first")
         pull = Pull(self._asker, self._name(Stream.JOURNAL), consumer, handler)
         self._stops.append(pull.stop)
         return pull

@@ -65,6 +65,11 @@ class Link(Client):
         """Whether `end` was called."""
         return self._ending
 
+    @property
+    def server_version(self) -> str:
+        """As the connected server calls it."""
+        return str(self._server_info.get("version", ""))
+
     async def begin(
         self,
         servers: list[str],
@@ -80,7 +85,9 @@ class Link(Client):
         Raises:
             ConnectError: nobody answers there, or not to these credentials.
         """
-        if creds is not None and not Path(creds).is_file():
+        if not all(one.startswith(("nats://", "tls://")) for one in servers if "://" in one):
+            raise ConnectError(f"expected nats:// or tls://, found {self.url}")
+        if creds is not None and not Path(creds).is_file():  # noqa: ASYNC240  # a local file, once
             raise ConnectError(f"expected a NATS credentials file at {creds}, found none: correct nats.creds")
         try:
             await self.connect(
@@ -215,8 +222,7 @@ class Link(Client):
         for pong in self._settling:
             if not pong.done():
                 pong.set_result(False)
-        for call in list(self.downs):
-            call()
+        _tell(self.downs)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         ear = self._ears.get(sid)
@@ -271,14 +277,21 @@ class Link(Client):
         _log.info("bus.reconnected url=%s", self.url)
         for waiting in list(self._waiting):
             _wake(waiting)
-        for call in list(self.ups):
-            call()
+        _tell(self.ups)
 
     def _why(self, error: Exception) -> str:
         text = str(error).lower()
         if "authorization" in text or "authentication" in text:
             return f"{self.url} refused the credentials: check user and password, or the creds file"
         return f"no NATS server answers at {self.url} ({self._trouble or error}): start one, or correct nats.url"
+
+
+def _tell(calls: list[Callable[[], None]]) -> None:
+    for call in list(calls):
+        try:
+            call()
+        except Exception:  # one that raises must not end the reconnecting
+            _log.exception("bus.call_failed")
 
 
 def _wake(waiting: asyncio.Future[None]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -89,8 +89,6 @@ class MemoryBus:
 
     async def publish_many(self, messages: list[Publication]) -> list[int | Exception]:
         await self._turn()
-        for message in messages:
-            check_subject(message.subject)
         outcomes: list[int | Exception] = []
         for subject, data, expect in messages:
             try:
@@ -134,7 +132,7 @@ class MemoryBus:
 
     async def follow(
         self, stream: Stream, filter: str, *, first: int, idle: Seconds = 0.2, most: int = 2000
-    ) -> AsyncIterator[list[Message]]:
+    ) -> AsyncGenerator[list[Message], None]:
         source = self._stream(stream)
         stir = _Stir(self._clock)
         source.stored.append(stir.stored)
@@ -174,7 +172,10 @@ class MemoryBus:
 
     async def pull(self, consumer: str, handler: Handler) -> Puller:
         await self._turn()
-        pull = MemoryPull(self._project.consumers[consumer], handler)
+        found = self._project.consumers.get(consumer)
+        if found is None:
+            raise BusError(f"expected the consumer {consumer} to exist: ensure it first")
+        pull = MemoryPull(found, handler)
         self._stops.append(pull.stop)
         return pull
 

@@ -1,14 +1,16 @@
 """What the rest of holdfast asks of a bus: durable subjects with compare-and-set, timers, work items, and requests.
 
 Two implementations, one conformance suite (`tests/bus`): `jetstream` over a real server, `memory` for users' tests.
-A bus is bound to one project. Every coroutine may raise `ConnectError` (no connection), `Unanswered` (the outcome is
-unknown) or another `BusError`; only what differs is said at each method.
+A bus is bound to one project. Every coroutine may raise `ConnectError` (no connection: nothing was done), `Unanswered`
+(the outcome is unknown) or another `BusError` (nothing was done); only what differs is said at each method. While there
+is no connection, each waits some seconds for its return before it gives up; reads are repeated where the connection was
+lost under way.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import NamedTuple, Protocol, TypeAlias
 
 from holdfast.core.model import Instant, Seconds
@@ -106,17 +108,23 @@ class Bus(Protocol):
 
         Raises:
             Fenced: another sequence than expected; nothing was stored.
-            Unanswered: it may or may not be stored, now or a moment later. Repeating with the same `expect` is safe.
+            Unanswered: it may or may not be stored, now or a moment later. Repeating with the same `expect` is safe,
+                and with `expect` or `dedupe` the bus itself has repeated it over reconnects for some ten seconds. If
+                its repeat met another last sequence, that may be its own first try: read the last message.
         """
 
     async def publish_many(self, messages: list[Publication]) -> list[int | Exception]:
-        """Store several, pipelined, not atomic: for each the sequence or what `publish` would raise, in order."""
+        """Store several, pipelined, not atomic: for each the sequence or what `publish` would raise, in order.
+
+        Raises nothing of its own. Messages of one subject are stored in the order given, where none is repeated.
+        """
 
     async def publish_at(self, subject: str, data: bytes, *, due: Instant, target: str) -> int:
         """Store a timer: at `due` the server stores `data` on `target` (same stream) and removes the timer.
 
         A later timer on the same subject replaces this one. Fires up to 0.25 s late, never early; one that is due in
-        the past fires at once. Survives restarts of everything.
+        the past fires at once, one that is due after 2255 never. Survives restarts of everything. What it stores is not
+        heard by those who listen on `target`, but by consumers, followers and (under `live`) everybody.
         """
 
     async def last(self, stream: Stream, subject: str) -> Message | None:
@@ -139,12 +147,19 @@ class Bus(Protocol):
 
     def follow(
         self, stream: Stream, filter: str, *, first: int, idle: Seconds = 0.2, most: int = 2000
-    ) -> AsyncIterator[list[Message]]:
+    ) -> AsyncGenerator[list[Message], None]:
         """Every message from sequence `first` on, in order, each once, for ever: also across reconnects.
+
+        Close it (`contextlib.aclosing`) when you leave it early.
 
         Yields lists of 1 to `most` messages as they arrive; what has arrived is yielded at once. An empty list says:
         all that the stream held when the following began has been yielded (once), and again after each `idle` seconds
-        without a message.
+        without a message, also while there is no connection.
+
+        Raises:
+            BusError: the stream is gone, or its last sequence is below what was yielded: it lost acknowledged messages.
+                (Logs may lose their last lines in a crash; there the following goes on.)
+            ConnectError: the bus was closed.
         """
 
     async def ensure_consumer(self, queue: str, priority: int, *, limit: int | None = None) -> str:
@@ -155,7 +170,11 @@ class Bus(Protocol):
         """
 
     async def pull(self, consumer: str, handler: Handler) -> Puller:
-        """Begin to take work items; nothing comes before `Puller.want`. One consumer may be pulled by many."""
+        """Begin to take work items; nothing comes before `Puller.want`. One consumer may be pulled by many.
+
+        Raises:
+            BusError: there is no such consumer. (One that is deleted later is pulled again when it is made again.)
+        """
 
     def settle(self, token: str) -> None:
         """The item is done with. At most once: it may be delivered again after a crash, so the journal decides."""

@@ -17,7 +17,7 @@ from holdfast.bus.api import BUSY, WRONG_LAST
 from holdfast.bus.asking import Asker, Silence
 from holdfast.bus.ports import Publication, check_dedupe, check_subject
 from holdfast.bus.replies import NO_RESPONDERS, Reply, decode_ack, status
-from holdfast.errors import BusError, Fenced, Unanswered
+from holdfast.errors import BusError, ConnectError, Fenced, Unanswered
 
 PATIENCE = 2
 """How often the time that an answer may take has to pass until a publish that may be repeated is given up."""
@@ -99,7 +99,8 @@ class Publisher:
         verdict = judge(subject, expect, await self._asker.ask(subject, data, headers=head))
         if type(verdict) is int:
             return verdict
-        return await self._insist(subject, data, head, expect, safe, verdict)
+        until = self._loop.time() + PATIENCE * self._asker.within
+        return await self._insist(subject, data, head, expect, safe, verdict, until)
 
     async def store_many(self, messages: list[Publication]) -> list[int | Exception]:
         """Store several, pipelined; for each the sequence or the reason."""
@@ -109,32 +110,40 @@ class Publisher:
         return outcomes
 
     async def _store_some(self, messages: list[Publication]) -> list[int | Exception]:
-        for message in messages:
-            check_subject(message.subject)
-        await self._link.restored(self._asker.within)
-        heads = [fence(message.expect, None) for message in messages]
-        asked = [
-            self._asker.ask(message.subject, message.data, headers=head)
-            for message, head in zip(messages, heads, strict=True)
-        ]
-        outcomes: list[int | Exception] = []
-        for message, head, answer in zip(messages, heads, asked, strict=True):
-            subject, data, expect = message
-            verdict = judge(subject, expect, await answer)
-            if isinstance(verdict, int | Exception):
-                outcomes.append(verdict)
-                continue
+        if not self._link.up:
             try:
-                outcomes.append(await self._insist(subject, data, head, expect, expect is not None, verdict))
-            except Exception as error:  # the contract: for each message what `publish` would raise
-                outcomes.append(error)
-        return outcomes
+                await self._link.restored(self._asker.within)
+            except ConnectError as error:
+                return [error] * len(messages)
+        asked = [self._ask(message) for message in messages]
+        until = self._loop.time() + PATIENCE * self._asker.within  # of all together: each may need the same reconnect
+        return [await self._outcome(message, answer, until) for message, answer in zip(messages, asked, strict=True)]
+
+    def _ask(self, message: Publication) -> asyncio.Future[Reply | Silence] | BusError:
+        try:
+            check_subject(message.subject)
+            return self._asker.ask(message.subject, message.data, headers=fence(message.expect, None))
+        except BusError as error:
+            return error
+
+    async def _outcome(
+        self, message: Publication, answer: asyncio.Future[Reply | Silence] | BusError, until: float
+    ) -> int | Exception:
+        if isinstance(answer, BusError):
+            return answer
+        subject, data, expect = message
+        verdict = judge(subject, expect, await answer)
+        if isinstance(verdict, int | Exception):
+            return verdict
+        try:
+            return await self._insist(subject, data, fence(expect, None), expect, expect is not None, verdict, until)
+        except (BusError, ConnectError) as error:
+            return error
 
     async def _insist(
-        self, subject: str, data: bytes, head: bytes, expect: int | None, safe: bool, verdict: Verdict
+        self, subject: str, data: bytes, head: bytes, expect: int | None, safe: bool, verdict: Verdict, until: float
     ) -> int:
         """Go on after a first verdict that was no sequence."""
-        until = self._loop.time() + PATIENCE * self._asker.within
         doubt: Silence | None = None
         pause = 0.005
         while True:
@@ -158,8 +167,8 @@ class Publisher:
                     if not safe or self._loop.time() > until:
                         raise Unanswered(f"{subject}: {doubt}; whether it is stored is unknown until it is read")
             try:
-                await self._link.restored(self._asker.within)
-            except Exception as error:
+                await self._link.restored(max(until - self._loop.time(), 0.01))
+            except ConnectError as error:
                 if doubt is None:
                     raise
                 raise Unanswered(f"{subject}: {doubt}; whether it is stored is unknown until it is read") from error

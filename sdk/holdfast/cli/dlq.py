@@ -26,6 +26,9 @@ app = group("Dead letters: list, show, retry, drain, purge.")
 
 PAGE = 500
 
+RATE = 10.0
+"""Letters that a drain retries per second where it is not told another rate."""
+
 Runs = Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Ids, or parts that no other run has.")]
 Tasks = Annotated[list[str] | None, typer.Option("--task", "-t", help="Of this task; may be repeated.")]
 Queue = Annotated[str, typer.Option("--queue", "-q", help="Of this queue.")]
@@ -225,16 +228,17 @@ async def drain(
     since: given.Since = None,
     from_start: FromStart = False,
     rate: Annotated[
-        float, typer.Option("--rate", parser=given.rate, metavar="RATE", help="At most, e.g. 10/s, 600/m.")
-    ] = 10.0,
+        float | None,
+        typer.Option("--rate", parser=given.rate, metavar="RATE", help="At most, e.g. 600/m; 10/s if not given."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be retried.")] = False,
 ) -> None:
     """Retry all dead letters that match, at a bounded rate; Ctrl-C stops it, the same command goes on."""
     chosen = await choose(client, None, _query(task, queue, error, since), all=True, verb="drain")
     if dry_run:
-        _preview(chosen.letters, rate, out)
+        _preview(chosen.letters, rate or RATE, out)
     else:
-        await _retry(client, out, chosen, from_start=from_start, per_second=rate)
+        await _retry(client, out, chosen, from_start=from_start, per_second=rate or RATE)
 
 
 def _preview(letters: list[Letter], per_second: float, out: Output) -> None:

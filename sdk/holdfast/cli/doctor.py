@@ -19,7 +19,7 @@ import anyio
 import typer
 
 from holdfast.cli import text
-from holdfast.cli.app import FAILED, Config, Place, Project, Url
+from holdfast.cli.app import FAILED, Command, Config, Place, Project, Url
 from holdfast.cli.output import Output, Style
 from holdfast.cli.session import Json, group
 from holdfast.client import Client
@@ -63,7 +63,7 @@ class Check(NamedTuple):
 STYLES = {Verdict.OK: Style.GOOD, Verdict.WARN: Style.WARN, Verdict.FAIL: Style.BAD}
 
 
-@app.command()
+@app.command(cls=Command)
 def doctor(
     ctx: typer.Context, json: Json = False, project: Project = None, config: Config = None, url: Url = None
 ) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec, TypeAlias
 import anyio
 import typer
 
-from holdfast.cli.app import Config, Group, Place, Project, Url, Usage
+from holdfast.cli.app import Command, Config, Group, Place, Project, Url, Usage
 from holdfast.cli.output import Output
 from holdfast.client import Client
 from holdfast.core import ids
@@ -48,7 +48,7 @@ def connected(app: typer.Typer, name: str | None = None) -> Callable[[Work[P]], 
     """Register an async function as a command; its docstring is the help."""
 
     def register(work: Work[P]) -> Work[P]:
-        app.command(name)(_blocking(work))
+        app.command(name, cls=Command)(_blocking(work))
         return work
 
     return register

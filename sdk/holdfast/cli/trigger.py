@@ -36,8 +36,8 @@ async def trigger(
     ] = None,
     queue: Annotated[str, typer.Option("--queue", "-q", help="Another queue than the task's own.")] = "",
     delay: Annotated[
-        float, typer.Option("--delay", parser=given.seconds, metavar="DURATION", help="Start so much later.")
-    ] = 0.0,
+        float | None, typer.Option("--delay", parser=given.seconds, metavar="DURATION", help="Start so much later.")
+    ] = None,
     priority: Annotated[
         int | None, typer.Option("--priority", min=FIRST_PRIORITY, max=LAST_PRIORITY, help="0 first, 9 last.")
     ] = None,
@@ -45,7 +45,7 @@ async def trigger(
 ) -> None:
     """Start a run of a task and print its id; it is durable then."""
     arguments = given.payload_of(payload)
-    options: dict[str, Any] = {"source": "cli", "delay": delay, "tags": tuple(tag or ())}
+    options: dict[str, Any] = {"source": "cli", "delay": delay or 0.0, "tags": tuple(tag or ())}
     if queue:
         options["queue"] = queue
     if priority is not None:

@@ -44,7 +44,18 @@ def render(data: bytes) -> object:
 
 def render_json(data: bytes, indent: int | None = 2) -> str:
     """A stored value as JSON text; letters beyond ASCII stand as they are."""
-    return json.dumps(render(data), indent=indent, ensure_ascii=False, allow_nan=False)
+    try:
+        return json.dumps(render(data), indent=indent, ensure_ascii=False, allow_nan=False)
+    except RecursionError as error:
+        return json.dumps(_unreadable(data, error), indent=indent)
+
+
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What bytes that are no value of ours can lead to; msgspec.DecodeError is a ValueError."""
+
+
+def _unreadable(data: bytes, error: Exception) -> object:
+    return {"$type": "unreadable", "error": f"{type(error).__name__}: {error}", "base64": b64encode(data).decode()}
 
 
 def _extension(code: int, data: memoryview) -> _Packed:
@@ -107,22 +118,34 @@ def _enum(parts: Parts) -> object:
     return _instance(parts[0], [("name", name)] if name is not None else [("value", parts[2])])
 
 
-def _model(parts: Parts) -> object:
-    """Path, fields, "model state" and then what pydantic keeps beside the fields; extra fields are fields too."""
+def _with_rest(parts: Parts) -> object:
+    """Path, fields, and under a last name `__dict__` what an instance has beside them."""
     *fields, _, beside = parts[1:]
-    extra = beside[1] if isinstance(beside, list | tuple) and len(beside) > 1 else None
-    return _instance(parts[0], [*_pairs(fields), *(extra.items() if isinstance(extra, dict) else ())])
+    extra = [_items(some) for some in (beside[0], *beside[2:3])]
+    return _instance(parts[0], [*_pairs(fields), *(item for some in extra for item in some)])
+
+
+def _items(mapping: Any) -> list[tuple[Any, Any]]:
+    """Of a dict in any of its forms; None has none."""
+    if mapping is None:
+        return []
+    return list(mapping.items()) if isinstance(mapping, dict) else _pairs(mapping.parts)
 
 
 def _exception(parts: Parts) -> object:
     path, arguments, attributes, members, causes = parts
     fields: list[tuple[Any, Any]] = [("args", arguments)]
-    for more in (attributes, members):
-        fields += more.items() if isinstance(more, dict) else _pairs(more.parts)
+    fields += [*_items(attributes), *_items(members)]
     shown = _instance(path, fields)
     if causes and isinstance(shown, dict):
         shown["$causes"] = [render(cause) for cause in causes]
     return shown
+
+
+def _integer(parts: Parts) -> object:
+    """Beyond some thousand digits Python refuses to write a number in decimals."""
+    value = int.from_bytes(parts[0], signed=True)
+    return value if len(parts[0]) <= 512 else {"$type": "int", "hex": hex(value)}
 
 
 def _text(parts: Parts) -> str:
@@ -170,7 +193,7 @@ def _seconds(parts: Parts) -> object:
 _TIMEDELTA = 17
 
 _SHOWN: dict[int, Callable[[Parts], object]] = {
-    1: lambda parts: int.from_bytes(parts[0], signed=True),
+    1: _integer,
     2: _text,
     3: lambda parts: {"$type": "bytearray", "base64": b64encode(parts[0]).decode()},
     4: _array,
@@ -199,9 +222,9 @@ _SHOWN: dict[int, Callable[[Parts], object]] = {
     27: lambda parts: _offset(timedelta(seconds=parts[0])),
     32: _enum,
     33: lambda parts: _instance(parts[0], _pairs(parts[1:])),
-    34: lambda parts: _instance(parts[0], _pairs(parts[1:])),
+    34: _with_rest,
     35: lambda parts: _instance(parts[0], _pairs(parts[1:])),
-    36: _model,
+    36: _with_rest,
     37: _exception,
 }
 """By the extension's code: how its parts are shown."""

@@ -27,8 +27,8 @@ class Dead(Page):
         Column("AGE", 4, right=True),
         Column("ID", 8),
         Column("TASK", 14),
-        Column("QUEUE", 9),
-        Column("TRY", 3, right=True),
+        Column("QUEUE", 9, spare=2),
+        Column("TRY", 3, right=True, spare=1),
         Column("ERROR", 20, flex=True),
     )
 
@@ -79,12 +79,12 @@ class Dead(Page):
         letter = self.listing.rows[key]
         error = letter.error
         return (
-            (age(self.now - letter.last_at), ""),
+            (age(self.as_of - letter.last_at), ""),
             (short(letter.run), ""),
             (letter.task, ""),
             (letter.queue, ""),
             (str(letter.attempts), ""),
-            (f"{error_name(error.type)}: {lines(error.message)[0]}" if error.type else letter.reason, "fail"),
+            (f"{error_name(error.type)}: {lines(error.message)[0]}" if error.type else letter.reason, ""),
         )
 
     def empty(self) -> Sequence[str]:

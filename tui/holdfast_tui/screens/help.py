@@ -51,7 +51,7 @@ class HelpScreen(Screen[None], inherit_bindings=False):
             if rows:
                 texts.append((group if group != "CHANGE" else "CHANGE (asks first)", "title"))
             across = 2 if self.size.width >= 70 else 1
-            told = [f"  {row.keys:<16}{row.label}" for row in rows]
+            told = [f"  {row.keys:<14} {row.label}" for row in rows]
             down = -(-len(told) // across)
             texts += [("".join(f"{text:<{half}}" for text in told[at::down]).rstrip(), "") for at in range(down)]
         if any(row.off for row in found):

@@ -26,10 +26,10 @@ class Logs(Page):
     kind = keys.LOGS
     paned = False
     columns = (
-        Column("TIME", 12),
+        Column("TIME", 12, spare=3),
         Column("LEVEL", 5),
-        Column("TASK", 12, least=70),
-        Column("RUN", 8, least=60),
+        Column("TASK", 12, spare=2),
+        Column("RUN", 8, spare=1),
         Column("LINE", 20, flex=True),
     )
 

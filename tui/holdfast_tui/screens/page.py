@@ -88,6 +88,12 @@ class Page(Screen[None], inherit_bindings=False):
     def now(self) -> Instant:
         return self.desk.clock()
 
+    @property
+    def as_of(self) -> Instant:
+        """Now; or, while the link is lost, when what is shown was true."""
+        link = self.desk.gateway.link
+        return self.now if link.answered_at is None or link.live(self.now) else link.answered_at
+
     # --- for each screen to say ---------------------------------------------------------------------------------------
 
     @property
@@ -158,7 +164,7 @@ class Page(Screen[None], inherit_bindings=False):
             await self.read()
             self.note = ("", "")
         except Lost as error:
-            self.note = (clean(f"{error}  (ctrl+r now)"), "fail")
+            self.note = (clean(str(error)), "fail")
         except HoldfastError as error:
             self.note = (clean(str(error)), "fail")
         finally:

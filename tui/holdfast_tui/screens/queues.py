@@ -20,15 +20,15 @@ LATE = 60.0
 class Queues(Page):
     kind = keys.QUEUES
     columns = (
-        Column("QUEUE", 15, flex=True),
+        Column("QUEUE", 10, flex=True),
         Column("STATE", 8),
         Column("DEPTH", 5, right=True),
-        Column("OLDEST", 6, right=True),
+        Column("OLDEST", 6, right=True, spare=2),
         Column("RUN", 4, right=True),
-        Column("IN/s", 5, right=True),
-        Column("OUT/s", 5, right=True),
-        Column("P95", 6, right=True),
-        Column("LAST 60s", 12, least=60),
+        Column("IN/s", 5, right=True, spare=3),
+        Column("OUT/s", 5, right=True, spare=3),
+        Column("P95", 6, right=True, spare=4),
+        Column("LAST 60s", 12, spare=5),
         Column("DEAD", 5, right=True),
     )
 
@@ -44,11 +44,11 @@ class Queues(Page):
 
     def arrange_rows(self) -> None:
         given = filter.read(self.filter)
-        shown = [name for name, row in self.listing.rows.items() if given.matches(name, standing(row, self.now)[0])]
+        shown = [name for name, row in self.listing.rows.items() if given.matches(name, standing(row, self.as_of)[0])]
         self.window.sync(shown, alive=self.listing.rows)
 
     def cells(self, key: str, widths: Sequence[int]) -> Sequence[Cell]:
-        row, now = self.listing.rows[key], self.now
+        row, now = self.listing.rows[key], self.as_of
         return (
             (row.name, ""),
             standing(row, now),
@@ -93,8 +93,8 @@ class Queues(Page):
         row = self.listing.rows.get(self.window.cursor or "")
         if row is None:
             return "", []
-        word, role = standing(row, self.now)
-        oldest = age(None if row.oldest is None else self.now - row.oldest)
+        word, role = standing(row, self.as_of)
+        oldest = age(None if row.oldest is None else self.as_of - row.oldest)
         return clean(row.name), [
             (word, role or "title"),
             (f"ready   {row.depth:,}   oldest {oldest}", ""),

@@ -43,10 +43,10 @@ class RunTree(Page):
     columns = (
         Column("STEP", 20, flex=True),
         Column("STATE", 6),
-        Column("TRY", 3, right=True),
-        Column("AT", 7, right=True),
+        Column("TRY", 3, right=True, spare=1),
+        Column("AT", 7, right=True, spare=2),
         Column("TOOK", 6, right=True),
-        Column("", 14, least=60),
+        Column("", 14, spare=3),
     )
 
     def __init__(self, run: str) -> None:
@@ -115,7 +115,7 @@ class RunTree(Page):
                 return
 
     def arrange_rows(self) -> None:
-        rows = self.story.rows(self.now)
+        rows = self.story.rows(self.as_of)
         self._rows = {row.id: row for row in rows}
         self.window.sync(list(self._rows))
 
@@ -124,7 +124,7 @@ class RunTree(Page):
         super().tick()
 
     def cells(self, key: str, widths: Sequence[int]) -> Sequence[Cell]:
-        row, now = self._rows[key], self.now
+        row, now = self._rows[key], self.as_of
         start, total = self.story.span(now)
         ran = row.took if row.took is not None or row.start is None else now - row.start
         stretch = "" if row.start is None else bar(row.start - start, row.start - start + (ran or 0), total, widths[5])
@@ -136,7 +136,7 @@ class RunTree(Page):
             (str(row.tries or ""), ""),
             ("0" if row.id == ROOT else offset(None if row.start is None else row.start - start), ""),
             (took(ran) + ("" if row.took is not None or row.start is None else "."), ""),
-            (stretch, "dim" if row.state[0] in ("wait", "cancel") else row.state[1].replace("dead", "fail")),
+            (stretch, row.state[1].replace("dead", "fail") or "dim"),
         )
 
     def empty(self) -> Sequence[str]:
@@ -149,7 +149,7 @@ class RunTree(Page):
         if run is None:
             return [], []
         word, role = STATES[run.state]
-        _, total = self.story.span(self.now)
+        _, total = self.story.span(self.as_of)
         most = f"/{run.retry.max_attempts}" if run.retry is not None else ""
         asked = "  cancel asked" if run.cancel_requested and not run.final else ""
         left: list[Cell] = [

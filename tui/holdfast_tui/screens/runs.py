@@ -29,10 +29,10 @@ class Runs(Page):
         Column("STATE", 6),
         Column("ID", 8),
         Column("TASK", 16),
-        Column("QUEUE", 8),
-        Column("TRY", 3, right=True),
-        Column("STARTED", 8, least=60),
-        Column("TOOK", 6, right=True),
+        Column("QUEUE", 8, spare=3),
+        Column("TRY", 3, right=True, spare=2),
+        Column("STARTED", 8, spare=4),
+        Column("TOOK", 6, right=True, spare=1),
         Column("AT STEP / ERROR", 10, flex=True),
     )
 
@@ -154,8 +154,8 @@ class Runs(Page):
             (row.queue, ""),
             (str(row.attempt or ""), ""),
             (clock(row.started_at or row.created_at), "" if row.started_at else "dim"),
-            (lasted(row, self.now), ""),
-            (doing(row, self.now), "fail" if row.error_type and row.state in FINAL else ""),
+            (lasted(row, self.as_of), ""),
+            (doing(row, self.as_of), "fail" if row.error_type and row.state in FINAL else ""),
         )
 
     def empty(self) -> Sequence[str]:
@@ -191,7 +191,7 @@ class Runs(Page):
 
     def detail(self) -> tuple[str, list[Cell]]:
         row = self.listing.rows.get(self.window.cursor or "")
-        return ("", []) if row is None else (f"{short(row.id)}  {clean(row.task)}", about(row, self.now))
+        return ("", []) if row is None else (f"{short(row.id)}  {clean(row.task)}", about(row, self.as_of))
 
     # --- what keys do -------------------------------------------------------------------------------------------------
 

@@ -32,9 +32,9 @@ class Column(NamedTuple):
     width: int
     right: bool = False
     flex: bool = False
-    """It takes the room that the others leave."""
-    least: int = 0
-    """Not shown in a table narrower than this."""
+    """It takes the room that the others leave, and at least its width."""
+    spare: int = 0
+    """Where there is no room the column with the highest number goes first; 0: never."""
 
 
 class Table(ScrollView, can_focus=False, inherit_bindings=False):
@@ -74,11 +74,7 @@ class Table(ScrollView, can_focus=False, inherit_bindings=False):
 
     def widths(self) -> tuple[int, ...]:
         """How wide each column is; 0: not shown."""
-        width = self.size.width
-        fixed = [0 if column.flex or width < column.least else column.width for column in self.columns]
-        shown = sum(1 for column, size in zip(self.columns, fixed, strict=True) if size or column.flex)
-        room = max(0, width - GUTTER - sum(fixed) - max(0, shown - 1))
-        return tuple(room if column.flex else size for column, size in zip(self.columns, fixed, strict=True))
+        return widths(self.columns, self.size.width)
 
     def on_resize(self, event: events.Resize) -> None:
         self._strips.clear()
@@ -206,3 +202,18 @@ def _merged(parts: Sequence[tuple[str, Style]]) -> list[Segment]:
         elif text:
             segments.append(Segment(text, look))
     return segments
+
+
+def widths(columns: Sequence[Column], width: int) -> tuple[int, ...]:
+    """How wide each column is in a table of so many columns of the terminal; 0: not shown."""
+    shown = list(columns)
+    while (room := _room(shown, width)) < 0 and any(column.spare for column in shown):
+        shown.remove(max(shown, key=lambda column: column.spare))
+    return tuple(
+        0 if column not in shown else max(0, column.width + room) if column.flex else column.width for column in columns
+    )
+
+
+def _room(columns: Sequence[Column], width: int) -> int:
+    """What is left over when each has its width; below zero: what is missing."""
+    return width - GUTTER - sum(column.width for column in columns) - max(0, len(columns) - 1)

@@ -1,0 +1,209 @@
+"""`holdfast runs`, on a real journal."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from holdfast.core.entries import StepCompleted, StepRetried
+from holdfast.core.model import State
+from holdfast.wire import api
+from holdfast.wire.values import encode_value
+
+from .conftest import AT, DECLINED, Told, completed, died, row, started
+
+if TYPE_CHECKING:
+    from .conftest import World
+
+
+class Silent(Told):
+    """A client whose daemon is not there."""
+
+    async def get(self, run: str) -> api.RunView:
+        raise AssertionError("the daemon was asked")
+
+
+def rows_of(shop: World, *ids: str) -> None:
+    """Have the daemon list these runs."""
+    for id in ids:
+        shop.rows.append(row(shop.do(lambda client, id=id: client.run(id).status())))  # type: ignore[misc]
+    shop.rows.sort(key=lambda one: (-one.created_at, one.id))
+
+
+def test_a_list_shows_whole_ids_outside_a_terminal_and_what_is_wrong(shop: World) -> None:
+    rows_of(shop, shop.run(1, started(), died()))
+    done = shop("runs", "list")
+    assert done.code == 0
+    head, line = done.out.splitlines()
+    assert head.split() == ["RUN", "TASK", "STATE", "QUEUE", "TRY", "STEPS", "AGE", "TOOK", "ABOUT"]
+    assert line.split()[:6] == ["01KDZ0A1B2C3D4E5F6G7H80001", "charge-card", "dead", "default", "1", "-"]
+    assert line.endswith("1.00s  CardDeclined: bad currency 'XX'")
+
+
+def test_a_list_of_many_turns_the_pages(shop: World) -> None:
+    shop.rows = [
+        api.RunRow(id=f"{n:026}", task="t", queue="q", priority=5, state=State.QUEUED, created_at=AT - n)
+        for n in range(1500)
+    ]
+    done = shop("runs", "list", "--json", "--limit", "1200")
+    assert [json.loads(line)["id"] for line in done.out.splitlines()] == [f"{n:026}" for n in range(1200)]
+    assert [query.limit for query in shop.asked] == [1000, 200]
+    assert [query.before for query in shop.asked] == [None, (AT - 999, f"{999:026}")]
+
+
+def test_the_filters_of_a_list_are_asked_of_the_daemon(shop: World) -> None:
+    done = shop(
+        "runs", "list", "--state", "dead", "-s", "failed", "--task", "a", "-t", "b", "--queue", "q", "--tag", "eu",
+        "--since", "1h", "-n", "7",
+    )  # fmt: skip
+    assert (done.code, done.out, done.err) == (0, "", "no run matches\n")
+    (query,) = shop.asked
+    assert (query.states, query.tasks) == ((State.DEAD, State.FAILED), ("a", "b"))
+    assert (query.queue, query.tag, query.limit) == ("q", "eu", 7)
+    assert query.since is not None
+
+
+def test_a_run_is_shown_with_payload_and_error(shop: World) -> None:
+    id = shop.run(1, started(), died())
+    done = shop("runs", "show", "0001")
+    assert done.code == 0
+    assert done.out.splitlines()[:4] == [
+        f"run       {id}",
+        "task      charge-card",
+        "state     dead",
+        "reason    attempts used up",
+    ]
+    assert '\npayload\n  {\n    "order": 1\n  }\n' in done.out
+    assert "\nerror\n  payments.CardDeclined: bad currency 'XX'\n    File \"payments.py\"" in done.out
+
+
+def test_a_run_shown_as_json_holds_its_payload_as_json(shop: World) -> None:
+    id = shop.run(1, started(), died())
+    found = json.loads(shop("runs", "show", id, "--json").out)
+    assert found["row"]["id"] == id
+    assert found["row"]["state"] == "dead"
+    assert found["row"]["started_at"] == "2026-01-02T12:03:38.120Z"
+    assert found["payload"] == {"order": 1}
+    assert found["result"] is None
+    assert found["error"]["message"] == "bad currency 'XX'"
+
+
+def test_a_part_that_names_no_run_fails(shop: World) -> None:
+    done = shop("runs", "show", "NOPE")
+    assert (done.code, done.out, done.err) == (1, "", "holdfast: no run NOPE: found 0\n")
+
+
+def test_the_tree_is_drawn(shop: World) -> None:
+    shop.run(1, started(), StepCompleted("/reserve#1", AT + 0.5, 0.25, encode_value(1)), completed("ok"))
+    lines = shop("runs", "tree", "0001").out.splitlines()
+    assert lines[0] == "charge-card  completed  01KDZ0A1B2C3D4E5F6G7H80001"
+    assert lines[3] == "attempt 1  w-07  12:03:38.120    1.00s  completed"
+    assert lines[7].split()[:5] == ["└", "reserve", "ok", "+0.25", "250ms"]
+
+
+def test_the_tree_as_json_has_a_node_a_line(shop: World) -> None:
+    failed = StepRetried("/a#1/b#1", AT, 0.1, DECLINED, 1, AT + 1)
+    shop.run(1, started(), failed, StepCompleted("/a#1/b#1", AT, 0.1, encode_value({"x": 1})))
+    first, second = (json.loads(line) for line in shop("runs", "tree", "0001", "--json").out.splitlines())
+    assert (first["depth"], first["key"], second["depth"], second["key"]) == (0, "/a#1", 1, "/a#1/b#1")
+    assert (second["name"], second["state"], second["value"]) == ("b", "ok", {"x": 1})
+    assert second["tries"][0]["at"] == "2026-01-02T12:03:38.120Z"
+    assert "children" not in second
+
+
+def test_the_history_is_the_journal_entry_by_entry(shop: World) -> None:
+    shop.run(
+        1, started(), StepCompleted("/reserve#1", AT + 0.5, 0.25, encode_value({"hold": "h\x1b[2J"})), completed("ok")
+    )
+    created, *lines = shop("runs", "history", "01KDZ0A1B2C3D4E5F6G7H80001").out.splitlines()
+    assert created.endswith('RunCreated          charge-card on default  priority 5  from cli  {"order":1}')
+    assert lines == [
+        "2  12:03:38.120  AttemptStarted      attempt 1 by w-07",
+        '2  12:03:38.620  StepCompleted       /reserve#1  250ms  {"hold":"h\\u001b[2J"}',
+        '2  12:03:39.120  RunCompleted        "ok"',
+    ]
+
+
+def test_the_history_as_json_has_the_entrys_fields(shop: World) -> None:
+    shop.run(1, started(), completed({"n": 1}))
+    lines = shop("runs", "history", "01KDZ0A1B2C3D4E5F6G7H80001", "--json").out.splitlines()
+    assert json.loads(lines[-1]) == {
+        "seq": 2,
+        "time": "2026-01-02T12:03:38.120Z",
+        "kind": "log",
+        "writer": "n",
+        "entry": "RunCompleted",
+        "at": "2026-01-02T12:03:39.120Z",
+        "result": {"n": 1},
+    }
+
+
+@pytest.mark.parametrize(("end", "code", "word"), [(completed("ok"), 0, "completed"), (died(), 1, "dead")])
+def test_watching_prints_to_the_end_and_tells_how_it_ended(shop: World, end: object, code: int, word: str) -> None:
+    id = shop.run(1, started(), end)  # type: ignore[arg-type]
+    done = shop("runs", "watch", id)
+    assert (done.code, done.err) == (code, "")
+    lines = done.out.splitlines()
+    assert [line.split()[1] for line in lines[:-1]] == ["RunCreated", "AttemptStarted", type(end).__name__]
+    assert lines[-1] == f"{id}  {word}"
+
+
+def test_watching_as_json_prints_entries_only(shop: World) -> None:
+    id = shop.run(1, started(), completed("ok"))
+    lines = [json.loads(line) for line in shop("runs", "watch", id, "--json").out.splitlines()]
+    assert [line["entry"] for line in lines] == ["RunCreated", "AttemptStarted", "RunCompleted"]
+
+
+def test_watching_a_run_that_is_not_there_fails_at_once(shop: World) -> None:
+    done = shop("runs", "watch", "01KDZ0A1B2C3D4E5F6G7H89999")
+    assert done.code == 1
+    assert done.err.startswith("holdfast: no run 01KDZ0A1B2C3D4E5F6G7H89999 in project shop")
+
+
+def test_cancelling_needs_no_daemon_for_a_whole_id(shop: World) -> None:
+    id = shop.run(1)
+    shop.client = Silent
+    assert shop("runs", "cancel", id.lower(), "--reason", "not needed") == (0, f"{id}  cancelled\n", "")
+    assert shop.state(id) == "cancelled"
+
+
+def test_cancelling_a_running_run_asks_its_worker(shop: World) -> None:
+    id = shop.run(1, started())
+    assert shop("runs", "cancel", "0001").out == f"{id}  running, asked to end\n"
+    done = shop("runs", "cancel", "0001", "--json")
+    assert json.loads(done.out) == {"run": id, "state": "running", "cancel_requested": True}
+
+
+def test_cancelling_an_ended_run_is_refused(shop: World) -> None:
+    id = shop.run(1, started(), completed(1))
+    done = shop("runs", "cancel", "0001")
+    assert (done.code, done.err) == (
+        1,
+        f"holdfast: run {id} has ended completed: only a live run can be cancelled\n",
+    )
+
+
+def test_a_retried_run_goes_on_behind_its_checkpoint_with_another_payload(shop: World) -> None:
+    id = shop.run(1, started(), StepCompleted("/a#1", AT, 0.1, encode_value(1)), died())
+    done = shop("runs", "retry", "0001", "--payload", '{"order": 2}')
+    assert done == (0, f"{id}  queued\n", "")
+    run = shop.do(lambda client: client.run(id).status())
+    assert (run.steps, run.payload) == (1, encode_value({"order": 2}))
+
+
+def test_a_run_retried_from_the_start_forgets_its_steps(shop: World) -> None:
+    id = shop.run(1, started(), StepCompleted("/a#1", AT, 0.1, encode_value(1)), died())
+    assert json.loads(shop("runs", "retry", id, "--from-start", "--json").out) == {"run": id, "state": "queued"}
+    assert shop.do(lambda client: client.run(id).status()).steps == 0
+
+
+def test_a_bad_payload_changes_nothing(shop: World) -> None:
+    id = shop.run(1, started(), died())
+    done = shop("runs", "retry", id, "--payload", "[1]")
+    assert done.code == 2
+    assert done.err == (
+        'holdfast: --payload: expected an object of arguments by name like {"order_id": 1}, found a list\n'
+    )
+    assert shop.state(id) == "dead"
