@@ -98,4 +98,4 @@ class JetStreamWorld:
         await eventually(holds)
 
     async def quiet(self) -> None:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.05)

@@ -37,7 +37,14 @@ class Signature:
             raise DefinitionError(f"task {task}: *args can't be named in a payload: take a list parameter instead")
 
     def __str__(self) -> str:
-        return str(self._signature)
+        """As it stands in the source: `(order_id: str, *, express: bool = False) -> dict`."""
+        parameters = [
+            each.replace(annotation=_as_written(each.annotation)) for each in self._signature.parameters.values()
+        ]
+        shown = self._signature.replace(
+            parameters=parameters, return_annotation=_as_written(self._signature.return_annotation)
+        )
+        return str(shown)
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by name, as they were given. Raises: PayloadError: they do not fit the signature."""
@@ -98,4 +105,17 @@ class Signature:
             raise self._refused(f"argument {name!r}: {error}") from None
 
     def _refused(self, why: str) -> PayloadError:
-        return PayloadError(f"payload of task {self._task}: expected {self._task}{self._signature}; {why}")
+        return PayloadError(f"payload of task {self._task}: expected {self._task}{self}; {why}")
+
+
+class _Written(str):
+    """An annotation that is text already, shown without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _as_written(annotation: Any) -> Any:
+    return _Written(annotation) if isinstance(annotation, str) else annotation

@@ -95,6 +95,15 @@ async def test_the_journal_can_do_what_the_design_asks_of_it(nats: NatsServer) -
     assert config["max_bytes"] == config["max_msgs"] == -1
 
 
+async def test_logs_that_stand_with_another_persistence_keep_it(nats: NatsServer) -> None:
+    async with await connect(nats.url, project="old") as bus:
+        name = Stream.LOGS.of("old")
+        await bus._api.call(f"STREAM.CREATE.{name}", {"name": name, "subjects": ["hf.old.log.>"]})
+        await bus.ensure_streams()
+        assert "persist_mode" not in await stands(bus, Stream.LOGS)
+        await bus.remove_streams()
+
+
 async def test_a_stream_that_cannot_be_changed_is_said(nats: NatsServer) -> None:
     async with await connect(nats.url, project="three") as bus:
         with pytest.raises(ServerError, match="HF_three"):

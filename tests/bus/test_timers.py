@@ -76,7 +76,7 @@ async def test_a_target_in_another_stream_is_refused(world: World, bus: Bus) -> 
         )
 
 
-@pytest.mark.parametrize("years", [30.0, 1000.0, 100_000.0, float("inf")])
+@pytest.mark.parametrize("years", [1000.0, float("inf")])
 async def test_a_timer_may_be_due_when_nobody_waits_any_more(world: World, bus: Bus, years: float) -> None:
     timer = bus.subjects.timer("r", "t")
     await bus.publish_at(timer, b"", due=world.now() + years * 365 * 86400, target=bus.subjects.inbox("r"))

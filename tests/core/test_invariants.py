@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from holdfast.core.effects import Arm, Cancel, Offer, effects
+from holdfast.core.effects import Arm, Cancel, DropLetter, Offer, PutLetter, Withdraw, effects
 from holdfast.core.entries import (
     AttemptFailed,
     AttemptInterrupted,
@@ -66,6 +67,8 @@ class Move(NamedTuple):
     flag: bool
     joins: bool
     """Whether it is in one message with the move before it."""
+    astray: Kind | None = None
+    """Where it is stored though it may not belong there; None: where it belongs."""
 
 
 def moves_of(drawn: bytes) -> list[Move]:
@@ -79,6 +82,7 @@ def moves_of(drawn: bytes) -> list[Move]:
             key=(which >> 3) % 3,
             flag=bool(how & 32),
             joins=how >> 6 == 3,
+            astray={29: Kind.TIMER, 30: Kind.IN, 31: Kind.READY}.get(which >> 3),
         )
         for what, how, which in zip(drawn[::3], drawn[1::3], drawn[2::3], strict=False)
     ]
@@ -105,7 +109,8 @@ def entry_of(move: Move, what: int, run: Run | None, seq: int, nonce: str) -> En
         case 0:
             return RunCreated(run="R", at=at, task="t", payload=b"", due=at + 5 if move.flag else None)
         case 1 | 20:
-            return Offered(run="R", first=1)
+            last = run.last if run is not None else 0
+            return Offered(run="R", first=1, cause=max(1, last - 3) if move.number else last if move.flag else 0)
         case 2:
             return AttemptStarted(
                 at=at, attempt=attempt + 1 + move.number, worker="w", nonce=nonce, item="i" if move.flag else ""
@@ -159,6 +164,8 @@ def record_of(moves: list[Move], run: Run | None, seq: int) -> Record:
     claim = f"n{seq}"
     writer = [claim if whats[0] in (2, 3) else held, "zombie", ""][first.writer]
     entries = [entry_of(move, what, run, seq, claim) for move, what in zip(moves, whats, strict=True)]
+    if first.astray is not None:
+        return Record(seq, first.astray, "", (entries[0],))
     match entries[0]:
         case Offered() if whats[0] == 20:
             return Record(seq, Kind.TIMER, "", (entries[0],))
@@ -176,7 +183,9 @@ def record_of(moves: list[Move], run: Run | None, seq: int) -> Record:
 def history_of(drawn: bytes, *, created: bool = True) -> list[Record]:
     """The stored messages of a run, with gaps between their sequences; the first one creates it if so asked."""
     first, *rest = moves_of(drawn)
-    messages = [[first._replace(what=0, likely=False) if created else first._replace(what=first.what % 21)]]
+    messages = [
+        [first._replace(what=0, likely=False, astray=None) if created else first._replace(what=first.what % 21)]
+    ]
     for move in rest:
         if move.joins:
             messages[-1].append(move)
@@ -213,12 +222,27 @@ def steps_of(history: list[Record]) -> list[tuple[Run | None, Record, Run | None
     return steps
 
 
+BELONGS: dict[Kind, tuple[type[Entry], ...]] = {
+    Kind.READY: (RunCreated, Offered),
+    Kind.IN: (CancelRequested, ChildEnded),
+    Kind.TIMER: (RunCreated,),
+    Kind.LOG: (
+        RunCreated, AttemptStarted, AttemptResumed, StepStarted, StepCompleted, StepFailed, StepRetried, StepVolatile,
+        ChildTriggered, Suspended, AttemptFailed, AttemptInterrupted, RunCompleted, RunDead, RunCancelled, RunRetried,
+        LetterDropped, CancelRequested, ChildEnded,
+    ),
+}  # fmt: skip
+"""What may be said where, by hand from DESIGN 2: a work item, what others tell a run, a delayed trigger, the log."""
+
+
 def has(record: Record, *kinds: type[Entry]) -> bool:
-    return any(isinstance(entry, kinds) for entry in record.entries)
+    """Whether it says something of these kinds where that may be said."""
+    return any(isinstance(entry, kinds) and isinstance(entry, BELONGS[record.kind]) for entry in record.entries)
 
 
-def creates(entry: Entry) -> bool:
-    return isinstance(entry, RunCreated) or (isinstance(entry, RunCancelled) and entry.created is not None)
+def creates(record: Record) -> bool:
+    copies = (entry for entry in record.entries if isinstance(entry, RunCancelled) and entry.created is not None)
+    return has(record, RunCreated) or (record.kind is Kind.LOG and any(copies))
 
 
 @bounded
@@ -235,6 +259,7 @@ def test_a_final_run_leaves_its_state_only_by_an_operators_hand(history: list[Re
             assert has(record, LetterDropped)
         else:
             assert before.state in ("dead", "failed", "cancelled") or after.state == before.state
+            assert record.kind is Kind.LOG
 
 
 @bounded
@@ -244,6 +269,7 @@ def test_attempt_numbers_rise_by_exactly_one(history: list[Record]) -> None:
     for _, record, after in steps_of(history):
         assert after is not None
         if after.attempt != seen[-1]:
+            assert has(record, AttemptStarted)
             assert any(isinstance(entry, AttemptStarted) and entry.attempt == after.attempt for entry in record.entries)
             seen.append(after.attempt)
     assert seen == list(range(len(seen)))
@@ -258,6 +284,78 @@ def test_nothing_that_only_a_holder_can_say_counts_from_anyone_else(history: lis
         assert after is not None
         if before.holder is None or before.holder.nonce != record.writer:
             assert after == apply(before, record._replace(entries=()))
+
+
+@bounded
+@given(st.one_of(HISTORIES, LATE))
+def test_an_entry_changes_nothing_where_it_may_not_be_said(history: list[Record]) -> None:
+    for before, record, after in steps_of(history):
+        if has(record, *BELONGS[record.kind]):
+            continue
+        if before is None:
+            assert after is None
+        else:
+            assert after is not None
+            assert after == replace(before, armed=after.armed, item=after.item, last=after.last)
+            assert after.armed == before.armed or record.kind is Kind.TIMER
+            assert after.last == before.last or record.kind is Kind.LOG
+
+
+@bounded
+@given(HISTORIES)
+def test_a_timer_that_is_set_moves_no_run(history: list[Record]) -> None:
+    for before, record, after in steps_of(history):
+        if record.kind is Kind.TIMER and before is not None:
+            assert after == replace(before, armed=before.armed or before.state in ("delayed", "retrying"))
+
+
+@bounded
+@given(HISTORIES)
+def test_an_offer_of_before_the_runs_last_move_wakes_nobody(history: list[Record]) -> None:
+    for before, record, after in steps_of(history):
+        if before is None or record.kind is not Kind.READY:
+            continue
+        assert after is not None
+        for entry in record.entries:
+            if isinstance(entry, Offered) and 0 < entry.cause < before.last:
+                assert after == replace(before, item=after.item)
+
+
+@bounded
+@given(HISTORIES)
+def test_only_a_run_that_has_not_started_has_a_work_item_to_take_back(history: list[Record]) -> None:
+    offered: set[int] = set()
+    for _, record, run in steps_of(history):
+        assert run is not None
+        offered |= {record.seq} if record.kind is Kind.READY else set()
+        assert run.item in offered or run.item == 0
+        assert run.item == 0 or run.attempt == 0
+        withdrawn = [effect.item for effect in effects(run) if isinstance(effect, Withdraw)]
+        assert withdrawn == ([run.item or None] if run.state == "cancelled" else [])
+
+
+@bounded
+@given(HISTORIES)
+def test_a_letter_is_put_while_a_run_is_dead_and_dropped_only_once_it_was(history: list[Record]) -> None:
+    died = False
+    for _, _, run in steps_of(history):
+        assert run is not None
+        died = died or run.state == "dead"
+        follows = effects(run)
+        assert any(isinstance(effect, PutLetter) for effect in follows) is (run.state == "dead")
+        drops = any(isinstance(effect, DropLetter) for effect in follows)
+        assert died or not drops
+        if died and run.state in ENDED - {"dead"}:
+            assert drops
+
+
+@bounded
+@given(HISTORIES)
+def test_a_run_whose_cancel_was_asked_for_ends_in_no_other_way(history: list[Record]) -> None:
+    for before, _, after in steps_of(history):
+        assert after is not None
+        if before is not None and before.cancel_requested and before.state not in ENDED and after.state in ENDED:
+            assert after.state == "cancelled" or not after.cancel_requested
 
 
 @bounded
@@ -315,7 +413,7 @@ def test_a_history_can_be_folded_in_two_parts_cut_anywhere(history: list[Record]
 @bounded
 @given(LATE)
 def test_a_run_exists_from_its_creation_on_and_keeps_its_first_sequence(history: list[Record]) -> None:
-    created = [record.seq for record in history if any(map(creates, record.entries))]
+    created = [record.seq for record in history if creates(record)]
     run = fold(history)
     assert (run is not None) is bool(created)
     assert run is None or run.first == created[0]
@@ -347,7 +445,8 @@ def test_what_follows_fits_where_the_run_stands(history: list[Record]) -> None:
         elif run.state == "waiting":
             arrived = any(key in run.arrived for key in run.waits)
             assert len(offers) == (1 if arrived and not run.offered else 0)
-        elif run.state == "retrying":
+        elif run.state in ("retrying", "delayed"):
+            assert [arm.cause for arm in arms] == ([] if run.armed else [run.last])
             assert [arm.due for arm in arms] == ([] if run.armed else [run.due])
 
 
@@ -366,9 +465,9 @@ def trace_of(effect: object, seq: int) -> Record:
     """What carrying an effect out leaves in the run's journal."""
     match effect:
         case Offer():
-            return Record(seq, Kind.READY, "", (Offered(run="R", first=effect.first),))
+            return Record(seq, Kind.READY, "", (Offered("R", effect.first, effect.cause),))
         case Arm():
-            return Record(seq, Kind.TIMER, "", (Offered(run="R", first=effect.first),))
+            return Record(seq, Kind.TIMER, "", (Offered("R", effect.first, effect.cause),))
         case Cancel():
             return Record(seq, Kind.LOG, "", (RunCancelled(at=float(seq)),))
     return Record(seq, Kind.IN, "", ())
@@ -388,17 +487,23 @@ def test_the_random_histories_reach_every_state_that_entries_lead_to() -> None:
     reached: set[str] = set()
     attempts: set[int] = set()
     zombies = 0
+    astray: dict[Kind, int] = dict.fromkeys(Kind, 0)
+    stale = 0
 
     @settings(bounded)
     @given(HISTORIES)
     def walk(history: list[Record]) -> None:
-        nonlocal zombies
+        nonlocal zombies, stale
         for before, record, run in steps_of(history):
             assert run is not None
             reached.add(run.state)
             attempts.add(run.attempt)
             held = before.holder.nonce if before is not None and before.holder is not None else ""
             zombies += bool(held) and record.kind is Kind.LOG and record.writer != held
+            astray[record.kind] += not has(record, *BELONGS[record.kind])
+            stale += before is not None and any(
+                isinstance(entry, Offered) and 0 < entry.cause < before.last for entry in record.entries
+            )
 
     walk()
     assert reached == {
@@ -406,3 +511,5 @@ def test_the_random_histories_reach_every_state_that_entries_lead_to() -> None:
     }  # fmt: skip
     assert max(attempts) >= 4
     assert zombies > 50
+    assert min(astray[kind] for kind in (Kind.READY, Kind.IN, Kind.TIMER)) > 30
+    assert stale > 30

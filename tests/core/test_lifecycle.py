@@ -146,6 +146,25 @@ def test_a_duplicate_offer_changes_nothing_while_a_worker_holds_the_run() -> Non
     assert advance(run, OFFERED) == run
 
 
+@pytest.mark.parametrize(
+    "before", [(), (started(), failed()), (started(item=""), CRASH)], ids=["new", "failed", "interrupted"]
+)
+def test_an_offer_of_before_the_runs_last_move_changes_nothing(before: tuple[Entry, ...]) -> None:
+    run = replace(run_of(*before), last=9)
+    assert advance(run, replace(OFFERED, cause=8)) == run
+    assert advance(run, replace(OFFERED, cause=1)) == run
+    assert advance(run, replace(OFFERED, cause=9)) == advance(run, OFFERED) != run
+
+
+def test_an_offer_of_before_the_run_suspended_does_not_wake_it() -> None:
+    suspended = run_of(
+        started(), ChildEnded(key="/a#1", at=3.0, child="C", state="completed"), Suspended(at=4.0, waits=("/a#1",))
+    )
+    run = replace(suspended, last=9)
+    assert advance(run, replace(OFFERED, cause=8)) == run
+    assert advance(run, replace(OFFERED, cause=9)).state is State.QUEUED
+
+
 @pytest.mark.parametrize("end", [RunCompleted(at=6.0, result=b"r"), DEAD, RunCancelled(at=6.0)])
 def test_a_late_offer_changes_nothing_in_a_run_that_has_ended(end: Entry) -> None:
     run = run_of(started(), end)
@@ -252,6 +271,13 @@ def test_a_suspended_run_holds_no_slot_and_has_no_work_item() -> None:
     assert (run.waits, run.fresh) == ({"/a#1", "/b#1"}, False)
 
 
+def test_a_run_does_not_suspend_for_nothing() -> None:
+    run = run_of(started())
+    with pytest.raises(IllegalEntry, match="expected something to wait for"):
+        advance(run, Suspended(at=3.0, waits=()))
+    assert run == run_of(started())
+
+
 def test_a_child_that_ended_before_the_parent_suspended_is_remembered() -> None:
     ended = ChildEnded(key="/a#1", at=3.0, child="C", state="completed")
     assert run_of(started(), ended, Suspended(at=4.0, waits=("/a#1",))).resumable
@@ -306,6 +332,29 @@ def test_a_cancel_that_comes_during_the_last_step_wins() -> None:
     run = run_of(started(), CancelRequested(at=5.0), RunCompleted(at=6.0, result=b"r"))
     assert (run.state, run.result, run.finished_at) == (State.CANCELLED, None, 6.0)
     assert run.reason == "cancelled during its last step"
+
+
+@pytest.mark.parametrize("reason", ["attempts used up", "aborted", "poison"])
+def test_a_run_that_dies_after_its_cancel_was_asked_for_is_cancelled_and_has_no_letter(reason: str) -> None:
+    run = run_of(started(), CancelRequested(at=5.0), replace(DEAD, reason=reason))
+    assert (run.state, run.reason, run.finished_at, run.lettered) == (State.CANCELLED, "cancelled", 6.0, False)
+    assert (run.error, run.holder) == (ERROR, None)
+
+
+def test_a_queued_run_whose_cancel_was_asked_for_is_cancelled_whatever_its_payload() -> None:
+    run = run_of(OFFERED, CancelRequested(at=5.0), replace(DEAD, reason="payload"))
+    assert (run.state, run.lettered) == (State.CANCELLED, False)
+
+
+def test_once_dead_a_run_is_known_to_have_a_letter_whatever_becomes_of_it() -> None:
+    assert run_of(started(), failed()).lettered is False
+    dead = run_of(started(), DEAD)
+    assert dead.lettered
+    assert advance(dead, LetterDropped(at=7.0)).lettered
+    retried = advance(dead, RunRetried(at=7.0))
+    assert retried.lettered
+    assert advance(retried, RunCancelled(at=8.0)).lettered
+    assert advance(advance(retried, started(2)), RunCompleted(at=9.0, result=b"r")).lettered
 
 
 def test_a_dead_run_keeps_its_error_and_the_reason() -> None:
@@ -439,6 +488,10 @@ def told(seq: int, entry: Entry) -> Record:
     return Record(seq, Kind.IN, "", (entry,))
 
 
+def timer(seq: int, entry: Entry) -> Record:
+    return Record(seq, Kind.TIMER, "", (entry,))
+
+
 def folded(*records: Record) -> Run:
     run = fold(records)
     assert run is not None
@@ -457,28 +510,95 @@ def test_a_run_created_on_its_log_has_no_work_item_yet() -> None:
 
 
 def test_a_delayed_run_created_as_a_timer_is_armed() -> None:
-    run = folded(Record(17, Kind.TIMER, "", (replace(CREATED, due=50.0),)))
+    run = folded(timer(17, replace(CREATED, due=50.0)))
     assert (run.state, run.armed, run.due, run.first) == (State.DELAYED, True, 50.0, 17)
+
+
+def test_a_delayed_run_created_on_its_log_waits_for_its_timer_to_be_armed() -> None:
+    later = replace(CREATED, due=50.0)
+    run = folded(log(17, later))
+    assert (run.state, run.armed, run.due, run.last) == (State.DELAYED, False, 50.0, 17)
+    assert folded(log(17, later), timer(18, CREATED)) == replace(run, armed=True)
+    fired = folded(log(17, later), timer(18, CREATED), ready(30, CREATED))
+    assert (fired.state, fired.offered, fired.armed, fired.due, fired.item) == (State.QUEUED, True, False, None, 30)
 
 
 def test_a_fired_delay_reads_the_same_whether_or_not_its_timer_is_still_in_the_stream() -> None:
     later = replace(CREATED, due=50.0)
-    both = folded(Record(17, Kind.TIMER, "", (later,)), ready(30, later))
+    both = folded(timer(17, later), ready(30, later))
     only = folded(ready(30, later))
     assert (only.state, only.offered, only.armed, only.due) == (State.QUEUED, True, False, None)
     assert both == replace(only, first=17)
 
 
 def test_a_backoffs_timer_in_the_stream_means_that_nobody_has_to_arm_it() -> None:
-    records = [ready(1, CREATED), log(2, started(), failed(), writer="n1"), Record(3, Kind.TIMER, "", ())]
+    records = [ready(1, CREATED), log(2, started(), failed(), writer="n1"), timer(3, replace(OFFERED, cause=2))]
     assert folded(*records[:2]).armed is False
-    assert (folded(*records).state, folded(*records).armed) == (State.RETRYING, True)
+    assert folded(*records) == replace(folded(*records[:2]), armed=True)
+    assert (folded(*records).state, folded(*records).due) == (State.RETRYING, 60.0)
+
+
+def test_a_backoffs_timer_counts_when_it_fires() -> None:
+    waits = folded(ready(1, CREATED), log(2, started(), failed(), writer="n1"), timer(3, replace(OFFERED, cause=2)))
+    fired = apply(waits, ready(4, replace(OFFERED, cause=2)))
+    assert fired == replace(waits, state=State.QUEUED, offered=True, armed=False, due=None)
+
+
+def test_a_timer_left_from_an_earlier_backoff_does_not_cut_the_next_one_short() -> None:
+    run = folded(
+        ready(1, CREATED),
+        log(2, started(), failed(), writer="n1"),
+        log(3, started(2, nonce="n2", item=""), failed(due=600.0), writer="n2"),
+    )
+    assert apply(run, ready(4, replace(OFFERED, cause=2))) == run
+    assert apply(run, ready(4, replace(OFFERED, cause=3))).state is State.QUEUED  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        CancelRequested(at=9.0),
+        ChildEnded(key="/c#1", at=9.0, child="C", state="completed"),
+        RunCancelled(at=9.0),
+        DEAD,
+        started(2, nonce=""),
+    ],
+    ids=lambda entry: type(entry).__name__,
+)
+def test_what_a_timer_carries_does_not_happen_when_it_is_set(entry: Entry) -> None:
+    queued = folded(ready(1, CREATED))
+    assert apply(queued, timer(3, entry)) == queued
+    backoff = folded(ready(1, CREATED), log(2, started(), failed(), writer="n1"))
+    assert apply(backoff, timer(3, entry)) == replace(backoff, armed=True)
 
 
 @pytest.mark.parametrize("history", [(OFFERED,), (started(),), (started(), DEAD)])
 def test_a_timer_of_a_run_that_waits_for_no_time_arms_nothing(history: tuple[Entry, ...]) -> None:
     run = run_of(*history)
-    assert apply(run, Record(9, Kind.TIMER, "", ())) == run
+    assert apply(run, timer(9, OFFERED)) == run
+    assert apply(run, timer(9, CREATED)) == run
+
+
+@pytest.mark.parametrize(
+    ("history", "item"),
+    [
+        ([ready(17, CREATED)], 17),
+        ([log(17, CREATED)], 0),
+        ([log(17, CREATED), ready(18, replace(OFFERED, cause=17))], 18),
+        ([timer(17, replace(CREATED, due=50.0))], 0),
+        ([timer(17, replace(CREATED, due=50.0)), ready(30, replace(CREATED, due=50.0))], 30),
+        ([ready(17, CREATED), told(18, CancelRequested(at=3.0))], 17),
+        ([ready(17, CREATED), log(18, started(), writer="n1")], 0),
+        ([ready(17, CREATED), log(18, started(), CRASH, writer="n1"), ready(20, replace(OFFERED, cause=18))], 0),
+        ([ready(17, CREATED), log(18, started(), failed(), writer="n1"), ready(20, replace(OFFERED, cause=18))], 0),
+    ],
+    ids=[
+        "triggered", "created on its log", "offered", "delayed", "its delay passed", "told something",
+        "started", "offered after a crash", "offered after a failure",
+    ],
+)  # fmt: skip
+def test_the_work_item_of_a_run_is_known_until_its_first_attempt(history: list[Record], item: int) -> None:
+    assert folded(*history).item == item
 
 
 def test_messages_to_a_run_that_was_never_created_make_none() -> None:
@@ -535,6 +655,62 @@ def test_nothing_of_a_worker_counts_while_nobody_holds_the_run() -> None:
     assert apply(run, log(4, STEP, RunCompleted(at=9.0, result=b"wrong"), writer="n1")) == replace(run, last=4)
 
 
+AWAY_FROM_THE_LOG = [
+    *ZOMBIE,
+    started(2, nonce=""),
+    resumed(nonce=""),
+    CRASH,
+    DEAD,
+    RunCancelled(at=9.0),
+    RunCancelled(at=9.0, created=CREATED),
+    RunRetried(at=9.0),
+    LetterDropped(at=9.0),
+]
+"""What only the log may say."""
+
+STANDING = {
+    "queued": folded(ready(1, CREATED)),
+    "running": folded(ready(1, CREATED), log(2, started(), writer="n1")),
+    "waiting": folded(ready(1, CREATED), log(2, started(), Suspended(at=3.0, waits=("/a#1",)), writer="n1")),
+    "retrying": folded(ready(1, CREATED), log(2, started(), failed(), writer="n1")),
+    "interrupted": folded(ready(1, CREATED), log(2, started(), CRASH, writer="n1")),
+    "dead": folded(ready(1, CREATED), log(2, started(), DEAD, writer="n1")),
+    "cancelled": folded(ready(1, CREATED), log(2, started(), RunCancelled(at=6.0), writer="n1")),
+}
+
+
+@pytest.mark.parametrize("run", STANDING.values(), ids=STANDING)
+@pytest.mark.parametrize("entry", AWAY_FROM_THE_LOG, ids=lambda entry: type(entry).__name__)
+def test_what_belongs_on_the_log_changes_nothing_anywhere_else(entry: Entry, run: Run) -> None:
+    assert apply(run, told(9, entry)) == run
+    assert apply(run, ready(9, entry)) == replace(run, item=apply(run, ready(9, entry)).item)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("run", STANDING.values(), ids=STANDING)
+def test_what_others_tell_a_run_counts_only_where_they_tell_it_or_on_its_log(run: Run) -> None:
+    for entry in (CancelRequested(at=9.0), CHILD):
+        assert apply(run, timer(9, entry)) in (run, replace(run, armed=True))
+        assert apply(run, told(9, entry)) == advance(run, entry)
+        assert apply(run, log(9, entry)) == replace(advance(run, entry), last=9)
+
+
+@pytest.mark.parametrize("run", STANDING.values(), ids=STANDING)
+def test_an_offer_counts_only_as_a_work_item(run: Run) -> None:
+    assert apply(run, told(9, OFFERED)) == run
+    assert apply(run, log(9, OFFERED)) == replace(run, last=9)
+
+
+@pytest.mark.parametrize("kind", [Kind.READY, Kind.IN, Kind.TIMER])
+def test_a_cancelled_runs_copy_of_its_creation_makes_a_run_on_its_log_only(kind: Kind) -> None:
+    gone = RunCancelled(at=9.0, created=CREATED)
+    assert fold([Record(9, kind, "", (gone,))]) is None
+    assert folded(log(9, gone)).state is State.CANCELLED
+
+
+def test_a_run_is_not_created_where_it_is_told_things() -> None:
+    assert fold([told(9, CREATED)]) is None
+
+
 def test_what_nobody_has_to_hold_the_run_for_may_be_written_without_a_nonce() -> None:
     run = folded(ready(1, CREATED), log(2, started(), writer="n1"), log(3, CRASH), log(4, RunCancelled(at=9.0)))
     assert run.state is State.CANCELLED
@@ -547,11 +723,32 @@ def test_an_illegal_entry_in_a_message_is_skipped_and_the_others_count() -> None
 
 def test_a_second_creation_of_a_run_is_only_another_work_item() -> None:
     run = folded(log(1, CREATED))
-    assert apply(run, ready(2, replace(CREATED, task="other", payload=b"other"))) == replace(run, offered=True)
+    again = ready(2, replace(CREATED, task="other", payload=b"other"))
+    assert apply(run, again) == replace(run, offered=True, item=2)
 
 
 def test_a_message_to_a_run_that_has_ended_is_skipped() -> None:
     run = folded(ready(1, CREATED), log(2, started(), RunCompleted(at=4.0, result=b"r"), writer="n1"))
-    late = ChildEnded(key="/c#1", at=5.0, child="C", state="completed")
     assert (run.state, fold([ready(3), told(4, CancelRequested(at=5.0))], run)) == (State.COMPLETED, run)
-    assert apply(run, told(5, late)).state is State.COMPLETED  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "end", [RunCompleted(at=4.0, result=b"r"), DEAD, RunCancelled(at=4.0)], ids=lambda entry: type(entry).__name__
+)
+def test_a_child_that_ends_after_its_parent_is_only_remembered(end: Entry) -> None:
+    run = folded(ready(1, CREATED), log(2, started(), end, writer="n1"))
+    assert apply(run, told(3, CHILD)) == replace(run, arrived=frozenset({"/c#1"}))
+
+
+def test_a_retried_run_resumes_at_once_where_its_child_ended_while_it_was_cancelled() -> None:
+    asked = ChildTriggered(key="/c#1", at=2.0, child="C", task="t")
+    run = folded(
+        ready(1, CREATED),
+        log(2, started(), asked, Suspended(at=3.0, waits=("/c#1",)), writer="n1"),
+        log(3, RunCancelled(at=4.0)),
+        told(4, CHILD),
+        log(5, RunRetried(at=6.0)),
+        ready(6, replace(OFFERED, cause=5)),
+        log(7, started(2, nonce="n2"), Suspended(at=7.0, waits=("/c#1",)), writer="n2"),
+    )
+    assert run.resumable

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deployment import Deployment, alive, until
 
-TASKS = '''
+TASKS = """
 import asyncio, os
 from holdfast import task
 
@@ -26,7 +26,7 @@ async def hundred() -> int:
     for n in range(100):
         total += await effect(n)
     return total
-'''
+"""
 
 
 def _server_pid(there: Deployment) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
 from rich.style import Style
+from textual import events
 from textual.pilot import Pilot
 
 from holdfast.client import Client
@@ -32,6 +34,12 @@ LETTERS = {
 """How a role is written in a frame; plain is `.`."""
 
 
+async def turns() -> None:
+    """Let every message that is under way arrive."""
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = NOW
@@ -54,14 +62,18 @@ class Bench:
     async def settle(self) -> None:
         """Until what was asked is on the screen."""
         for _ in range(50):
-            await self.pilot.pause()
+            await turns()
             screen = self.app.screen
             if not isinstance(screen, Page) or not (screen._reading or screen._pending):
                 break
         await self.pilot.pause()
 
     async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
+        """Keys, one after the other; faster than the pilot's, which waits 60 ms for each."""
+        for key in keys:
+            character = {"space": " "}.get(key, key if len(key) == 1 else None)
+            self.app.post_message(events.Key(key, character))
+            await turns()
         await self.settle()
 
     async def later(self, seconds: float) -> None:

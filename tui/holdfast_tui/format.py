@@ -141,7 +141,7 @@ def rate(number: float) -> str:
 
 
 def age(seconds: Seconds | None) -> str:
-    """How long ago, in at most four columns: 3s, 41m, 6h, 12d; `-` where there is none."""
+    """How long ago, in at most four columns up to 999 days: 3s, 41m, 6h, 12d; `-` where there is none."""
     if seconds is None:
         return "-"
     seconds = max(0.0, seconds)

@@ -22,8 +22,8 @@ def streams(subjects: Subjects, layout: Layout) -> dict[str, dict[str, Any]]:
     The journal's `republish` pattern matches its log and in subjects and no other: four tokens behind `hf`.
     The journal has no bound: a stream with schedules can't refuse what is too much (`discard: new`, code 10052), and
     this one must not drop what is old. The account's `max_file` bounds it, and then publishes are refused.
-    The logs are not worth an fsync: `persist_mode: async` stores 60,000 lines a second whatever the durability (file with
-    `sync: always`: 4,000), in a third of the memory of a stream in memory, and a killed server loses but the last few.
+    The logs are not worth an fsync: `persist_mode: async` stores 60,000 messages a second whatever the durability (else
+    4,000 with `sync: always`) in a third of what a stream in memory takes, and a killed server loses the last few only.
     Servers refuse it on replicated streams.
     The control stream has no delete markers: a marker is a message, and create-only would fail until it is gone.
     """
@@ -123,7 +123,16 @@ async def _ensure(api: Api, name: str, config: dict[str, Any]) -> None:
         if error.err_code != NAME_TAKEN:
             raise
         found: StreamInfo = await api.stream(name)
-        await api.call(f"STREAM.UPDATE.{name}", found.config | config)
+        await api.call(f"STREAM.UPDATE.{name}", _changed(found.config, config))
+
+
+def _changed(found: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """What a standing stream shall become; its persist mode can't be changed, and `async` allows one replica only."""
+    changed = found | config
+    changed.pop("persist_mode", None)
+    if "persist_mode" in found:
+        changed |= {"persist_mode": found["persist_mode"], "num_replicas": 1}
+    return changed
 
 
 def _ns(seconds: Seconds) -> int:

@@ -18,8 +18,9 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -122,32 +123,46 @@ class Reader:
             return () if param.multiple or param.nargs == -1 else None
         if isinstance(value, str) and (parser := kind.parameter_info.parser):
             return parser(value)
-        given = isinstance(value, str | list | tuple)  # else it is a default, and right
-        if not given or kind.annotation in (str, list[str]):
+        if not isinstance(value, str | list | tuple):  # a default, and right
             return value
-        param._runtime_param = None
-        return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
+        try:
+            if isinstance(value, str):
+                return _read(kind.annotation, value, param)
+            return [_read(get_args(kind.annotation)[0], one, param) for one in value]
+        except (ValueError, TypeError, IndexError):  # wrong, or not plain: typer knows, and says what is wrong
+            param._runtime_param = None
+            return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
 
     @classmethod
-    def install(cls, params: Sequence[Any]) -> None:
+    def install(cls, params: list[Any]) -> list[Any]:
+        """Have these parameters read so."""
         for param in params:
             param._runtime_param = cls()
+        return params
+
+
+def _read(kind: Any, value: str, param: Any) -> Any:
+    """The value as that type. Raises: ValueError, TypeError: it is not plainly one."""
+    if kind is str or issubclass(kind, Enum):
+        return kind(value)
+    low, high = param.min, param.max
+    if kind is int and (low is None or low <= int(value)) and (high is None or int(value) <= high):
+        return int(value)
+    raise TypeError(kind)
 
 
 class Command(TyperCommand):
     """A command that starts fast."""
 
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        Reader.install(self.params)
+    def get_params(self, ctx: Any) -> list[Any]:
+        return Reader.install(super().get_params(ctx))
 
 
 class Group(TyperGroup):
     """A group that starts fast, and prints its help where no command is given."""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        Reader.install(self.params)
+    def get_params(self, ctx: Any) -> list[Any]:
+        return Reader.install(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args or ["--help"])

@@ -32,14 +32,8 @@ def render(data: bytes) -> object:
     """A stored value as what `json.dumps` takes. Total: what can't be read is shown as such."""
     try:
         return _shown(_decoder.decode(data))
-    except (
-        ValueError,
-        TypeError,
-        LookupError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:  # DecodeError is a ValueError
-        return {"$type": "unreadable", "error": f"{type(error).__name__}: {error}", "base64": b64encode(data).decode()}
+    except _UNREADABLE as error:
+        return _unreadable(data, error)
 
 
 def render_json(data: bytes, indent: int | None = 2) -> str:

@@ -87,6 +87,8 @@ class Attempt:
         self._body: asyncio.Task[bytes] | None = None
         self._waits: tuple[str, ...] = ()
         self._heard: list[Entry] = []
+        self._nonce = ""
+        self._first = 1
         self._cancel_heard = False
 
     async def process(self) -> None:
@@ -106,6 +108,11 @@ class Attempt:
         except Fenced:
             return  # somebody moved it on meanwhile, and does what follows
         self._acknowledge(run)
+
+    async def still_held(self) -> bool:
+        """Whether the journal says that this attempt has the run, or may yet get it."""
+        run = await self._journal.insist(lambda: self._journal.load(self.run_id, self._first))
+        return not self.holds or (run.holder is not None and run.holder.nonce == self._nonce)
 
     def hear(self, entry: Entry) -> None:
         """Take in what somebody told the run."""
@@ -230,6 +237,7 @@ class Attempt:
         """Run the user's code under one claim and record how it ended; the run after that."""
         mark = claimed[-1]
         assert isinstance(mark, AttemptStarted | AttemptResumed)
+        self._nonce, self._first = mark.nonce, run.first
         task = self._tasks[run.task]
         writer = Writer(self._journal, run, claimed, mark.nonce)
         writer.on_lost = self._lost

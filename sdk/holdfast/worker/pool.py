@@ -142,12 +142,23 @@ class Worker:
             output=self._capture.output,
             held=lambda run: (there := self._attempts.get(run)) is not None and there is not attempt,
         )
-        if attempt.run_id in self._attempts:  # a second item of a run that is here already: its holder settles its own
-            self._items.discard(item.token)
-            lane.free(1)
+        if attempt.run_id in self._attempts:
+            tasks.create_task(self._contest(self._attempts[attempt.run_id], item, lane, tasks))
             return
         self._attempts[attempt.run_id] = attempt
         tasks.create_task(self._process(attempt, lane, tasks))
+
+    async def _contest(self, holder: Attempt, item: Item, lane: _Lane, tasks: asyncio.TaskGroup) -> None:
+        """A second item of a run that is here: a repetition, or the run was taken from us while we were not looking."""
+        if await holder.still_held():
+            self._items.discard(item.token)  # whoever holds the run acknowledges its item
+            lane.free(1)
+            return
+        holder.stop(Why.LOST)
+        while self._attempts.get(holder.run_id) is holder:
+            self._ended.clear()
+            await self._ended.wait()
+        self._begin(item, lane, tasks)
 
     async def _process(self, attempt: Attempt, lane: _Lane, tasks: asyncio.TaskGroup) -> None:
         try:

@@ -1,0 +1,1 @@
+"""What `holdfast bench` measures, on a whole deployment in a temporary directory."""

@@ -1,0 +1,68 @@
+"""The tasks that are measured; a worker of the deployment serves them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import Any
+
+from holdfast.task import step, task
+
+
+@task(id="bench-first-line")
+async def first_line() -> float:
+    """When its first line ran: `time.time()`, the clock of whoever triggered it on this machine."""
+    return time.time()
+
+
+@task(id="bench-noop")
+async def noop() -> None:
+    """Nothing."""
+
+
+@task(id="bench-steps")
+async def steps(count: int) -> list[float]:
+    """Durable steps, one after the other; `time.time()` before the first and behind each."""
+    moments = [time.time()]
+    for _ in range(count):
+        await nothing()
+        moments.append(time.time())
+    return moments
+
+
+@step
+async def nothing() -> None:
+    """A step's least."""
+
+
+@task(id="bench-fan-out")
+async def fan_out(children: int) -> float:
+    """So many child runs at once and their join; the seconds that it took."""
+    begun = await moment()
+    await asyncio.gather(*(noop.trigger_and_wait() for _ in range(children)))
+    return time.time() - begun
+
+
+@step
+async def moment() -> float:
+    """When this ran the first time."""
+    return time.time()
+
+
+@task(id="bench-outlive")
+async def outlive() -> float:
+    """Step after step until its worker is killed; when the first step ran that another process made."""
+    pid, _ = await sign_of_life()
+    while True:
+        now, at = await sign_of_life()
+        if now != pid:
+            return float(at)
+
+
+@step
+async def sign_of_life() -> list[Any]:
+    """Which process ran this, and when."""
+    at = time.time()
+    await asyncio.sleep(0.005)
+    return [os.getpid(), at]

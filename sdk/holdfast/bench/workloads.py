@@ -1,0 +1,228 @@
+"""The workloads: what is done to a deployment, and what is measured of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from typing import NamedTuple
+
+import anyio
+
+from holdfast.bench import memory, tasks
+from holdfast.bench.deployment import Deploy, Deployed
+from holdfast.bench.figures import Measure, rate, spread
+from holdfast.client import Client, RunHandle
+from holdfast.core.entries import RunCompleted
+from holdfast.core.model import Run
+from holdfast.errors import HoldfastError
+from holdfast.wire import codec
+from holdfast.wire.subjects import Stream
+
+QUEUE = "default"
+
+AT_ONCE = 50
+"""Runs that make steps at once."""
+
+JOINS = 5
+"""How often the fan-out is repeated."""
+
+RESULT_WITHIN = 120.0
+
+
+class Workload(NamedTuple):
+    """Something to measure."""
+
+    help: str
+    runs: int
+    """How many runs, steps, children or kills it takes, where nothing else is said."""
+    measure: Callable[[Deploy, int], Awaitable[list[Measure]]]
+
+
+async def latency(deploy: Deploy, count: int) -> list[Measure]:
+    """One run after the other: from calling `trigger` until it returns, to user code, to the result in hand."""
+    triggered, started, ended = [], [], []
+    async with deploy():
+        for number in range(-_warm(count), count):
+            begun = time.time()
+            handle = await tasks.first_line.trigger()
+            durable = time.time()
+            first = await handle.result(RESULT_WITHIN)
+            if number >= 0:
+                triggered.append(durable - begun)
+                started.append(first - begun)
+                ended.append(time.time() - begun)
+    return [
+        *spread("trigger returns", triggered),
+        *spread("trigger to first line", started),
+        *spread("trigger to result", ended),
+    ]
+
+
+async def steps(deploy: Deploy, count: int) -> list[Measure]:
+    """Steps that do nothing: `count` in one run, then as many in each of 50 runs at once, up to 10,000 in all."""
+    each = max(1, min(count, 10_000 // AT_ONCE))
+    async with deploy():
+        await (await tasks.steps.trigger(_warm(count))).result(RESULT_WITHIN)
+        moments = await (await tasks.steps.trigger(count)).result(RESULT_WITHIN)
+        handles = await _triggered([{"count": each}] * AT_ONCE)
+        many = [await handle.result(RESULT_WITHIN) for handle in handles]
+    took = [after - before for before, after in pairwise(moments)]
+    seconds = max(run[-1] for run in many) - min(run[0] for run in many)
+    return [
+        *spread("step", took),
+        rate("steps, one run", len(took), moments[-1] - moments[0]),
+        rate(f"steps, {AT_ONCE} runs at once", AT_ONCE * each, seconds),
+    ]
+
+
+async def throughput(deploy: Deploy, count: int) -> list[Measure]:
+    """No-op runs through one worker process: triggered while it serves, then a backlog that waits for it."""
+    async with deploy() as deployed:
+        client = deployed.client
+        await _through(client, _warm(count))
+        begun = time.perf_counter()
+        seconds = await _through(client, count)
+        live = time.perf_counter() - begun
+        await client.pause(QUEUE)
+        mark = await client.bus.last_seq(Stream.JOURNAL)
+        begun = time.perf_counter()
+        await tasks.noop.batch_trigger([{}] * count)
+        stored = time.perf_counter() - begun
+        begun = time.perf_counter()
+        await client.pause(QUEUE, paused=False)
+        await _settled(client)
+        drained = time.perf_counter() - begun
+        await _check(client, mark, count)
+    return [
+        rate("triggers, nobody serves", count, stored),
+        rate("triggers, a worker serves", count, seconds),
+        rate("runs, trigger to end of all", count, live),
+        rate("runs, draining a backlog", count, drained),
+    ]
+
+
+async def fanout(deploy: Deploy, count: int) -> list[Measure]:
+    """A run that starts `count` child runs at once and joins them."""
+    async with deploy():
+        await (await tasks.fan_out.trigger(_warm(count))).result(RESULT_WITHIN)
+        took = [await (await tasks.fan_out.trigger(count)).result(RESULT_WITHIN) for _ in range(JOINS)]
+    return spread(f"fan-out of {count} and join", took, (50,))
+
+
+async def recovery(deploy: Deploy, count: int) -> list[Measure]:
+    """kill -9 of the worker that holds a run, until another one runs its next step; two workers, default settings."""
+    async with deploy(workers=2) as deployed:
+        took = [await _killed(deployed) for _ in range(count)]
+    return spread("kill -9 to next step", took, (50, 99))
+
+
+async def footprint(deploy: Deploy, count: int) -> list[Measure]:
+    """Memory of everything while nothing is to be done, and what a run of 100 steps adds to the journal's files."""
+    async with deploy() as deployed:
+        await (await tasks.steps.trigger(100)).result(RESULT_WITHIN)
+        await anyio.sleep(2.0)
+        idle = memory.resident(deployed.pid)
+        before = _journal_bytes(deployed)
+        for _ in range(count):
+            await (await tasks.steps.trigger(100)).result(RESULT_WITHIN)
+        written = _journal_bytes(deployed) - before
+    return [
+        *(Measure(f"idle memory, {name}", "MiB", size / 2**20, 1) for name, size in idle.items()),
+        Measure("idle memory, all", "MiB", sum(idle.values()) / 2**20, 1),
+        Measure("journal of a 100-step run", "KiB", written / count / 1024, count),
+    ]
+
+
+async def start(deploy: Deploy, count: int) -> list[Measure]:
+    """`holdfast up` in an empty directory until the first run has ended."""
+    took = []
+    for _ in range(count):
+        async with deploy() as deployed:
+            await (await tasks.noop.trigger()).result(RESULT_WITHIN)
+            took.append(time.time() - deployed.begun)
+    return spread("empty directory to first result", took, (50,))
+
+
+WORKLOADS = {
+    "latency": Workload("Trigger to first line of user code, and to the result.", 500, latency),
+    "steps": Workload("Durable steps, in one run and in 50 at once.", 1000, steps),
+    "throughput": Workload("No-op runs a second with one worker process.", 5000, throughput),
+    "fanout": Workload("Child runs and their join.", 500, fanout),
+    "recovery": Workload("kill -9 of a worker until its run goes on elsewhere.", 5, recovery),
+    "footprint": Workload("Idle memory, and journal bytes of a run.", 20, footprint),
+    "start": Workload("From an empty directory to the first result.", 3, start),
+}
+
+
+def _warm(count: int) -> int:
+    """How much is done before anything is measured."""
+    return max(5, min(count // 5, 200))
+
+
+async def _triggered(payloads: list[dict[str, int]]) -> list[RunHandle]:
+    handles = []
+    for outcome in await tasks.steps.batch_trigger(payloads):
+        if isinstance(outcome, Exception):
+            raise outcome
+        handles.append(outcome)
+    return handles
+
+
+async def _through(client: Client, count: int) -> float:
+    """Trigger so many no-ops and wait until all have ended; the seconds that triggering took."""
+    mark = await client.bus.last_seq(Stream.JOURNAL)
+    begun = time.perf_counter()
+    await tasks.noop.batch_trigger([{}] * count)
+    seconds = time.perf_counter() - begun
+    await _settled(client)
+    await _check(client, mark, count)
+    return seconds
+
+
+async def _settled(client: Client) -> None:
+    """Wait until no work item is left: a worker settles one when the end of its run is durable."""
+    while any(state.pending or state.delivered for state in await client.bus.consumers()):  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.01)
+
+
+async def _check(client: Client, mark: int, count: int) -> None:
+    """Raises: HoldfastError: not so many runs have completed in the journal since."""
+    logs = client.bus.subjects.log("*")
+    ends = [
+        entry
+        for message in await client.bus.read(Stream.JOURNAL, logs, first=mark + 1)
+        for entry in codec.decode_batch(message.data).entries
+        if isinstance(entry, RunCompleted)
+    ]
+    if len(ends) != count:
+        raise HoldfastError(f"expected {count} completed runs in the journal, found {len(ends)}")
+
+
+async def _killed(deployed: Deployed) -> float:
+    """Kill the worker of a run in the middle of it; the seconds until the run's next step ran elsewhere."""
+    pids = await deployed.workers(2)
+    handle = await tasks.outlive.trigger()
+    holder = (await _under_way(deployed.client, handle)).holder
+    if holder is None or holder.worker not in pids:
+        raise HoldfastError(f"expected a holder of run {handle.id} among {', '.join(pids)}, found {holder}")
+    killed = time.time()
+    os.kill(pids[holder.worker], signal.SIGKILL)
+    return float(await handle.result(RESULT_WITHIN)) - killed
+
+
+async def _under_way(client: Client, handle: RunHandle) -> Run:
+    """The run, once it has made some steps."""
+    with anyio.fail_after(RESULT_WITHIN):
+        while (run := await handle.status()).steps < 10:  # noqa: ASYNC110 - hearing each step would disturb
+            await anyio.sleep(0.01)
+    return run
+
+
+def _journal_bytes(deployed: Deployed) -> int:
+    """Bytes of the journal's messages on disk."""
+    stream = Stream.JOURNAL.of(deployed.client.bus.subjects.project)
+    return sum(file.stat().st_size for file in deployed.data.rglob(f"{stream}/msgs/*.blk"))

@@ -1,0 +1,94 @@
+"""`holdfast queues`, `holdfast workers` and `holdfast tasks`."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+from holdfast.wire import api, codec
+
+from .conftest import AT
+
+if TYPE_CHECKING:
+    from holdfast.client import Client
+
+    from .conftest import World
+
+
+def test_queues_say_what_holds_them_back(shop: World) -> None:
+    shop.queues = [
+        api.QueueRow(name="billing", depth=3, running=2, workers=1, in_rate=1.25, p95=0.12, oldest=AT - 4),
+        api.QueueRow(name="emails", depth=18200, paused=True, workers=2, dead=12),
+        api.QueueRow(name="etl", depth=6, limit=4, running=4, workers=1),
+        api.QueueRow(name="hooks", depth=1),
+    ]
+    head, *lines = shop("queues", "list").out.splitlines()
+    assert head.split()[:5] == ["QUEUE", "STATE", "DEPTH", "OLDEST", "RUN"]
+    assert lines[0].split() == ["billing", "ok", "3", "4s", "2", "-", "0", "0", "0", "0", "1.2", "0.0", "120ms", "1"]
+    assert lines[1].split()[:4] == ["emails", "PAUSED", "18,200", "-"]
+    assert lines[2].split()[:3] == ["etl", "AT", "LIMIT"]
+    assert lines[3].split()[:3] == ["hooks", "NO", "WORKER"]
+
+
+def test_queues_as_json_have_all_fields(shop: World) -> None:
+    shop.queues = [api.QueueRow(name="billing", oldest=AT)]
+    found = json.loads(shop("queues", "list", "--json").out)
+    assert found["name"] == "billing"
+    assert found["oldest"] == "2026-01-02T12:03:38.120Z"
+    assert set(found) == set(api.QueueRow.__struct_fields__)
+
+
+def test_queues_are_paused_and_resumed_by_name(shop: World) -> None:
+    shop.run(1)
+    shop.do(lambda client: client.bus.ensure_consumer("default", 5))
+
+    def paused() -> list[bool]:
+        return [one.paused for one in shop.do(lambda client: client.bus.consumers())]
+
+    assert shop("queues", "pause", "default", "emails") == (0, "default  paused\nemails  paused\n", "")
+    assert paused() == [True]
+    assert json.loads(shop("queues", "resume", "default", "--json").out) == {"queue": "default", "paused": False}
+    assert paused() == [False]
+
+
+def test_a_queue_that_can_be_none_is_wrong_usage(shop: World) -> None:
+    done = shop("queues", "pause", "a b")
+    assert (done.code, done.err) == (2, "holdfast: queue 'a b': expected letters, digits, '-' and '_'\n")
+
+
+def test_nothing_there_says_what_to_do(shop: World) -> None:
+    assert shop("queues", "list") == (0, "", "no queues yet: the first run makes one\n")
+    assert shop("workers", "list").err == "no workers: start one with `holdfast up` or `holdfast worker MODULE`\n"
+    assert shop("tasks", "list").err == "no tasks yet: a worker declares its own when it starts\n"
+    assert shop("workers", "list", "--json") == (0, "", "")
+
+
+def declare(shop: World) -> None:
+    async def put(client: Client) -> None:
+        now = time.time()
+        presence = api.Presence(
+            worker="w-07", host="mill", pid=41, started_at=now - 300, at=now, tasks=("resize",), queues=("images",),
+            concurrency=10, running=3, draining=True, version="0.1.0",
+        )  # fmt: skip
+        card = api.TaskCard(
+            id="resize", queue="images", parameters="(id: int)", doc="Make it \x1b[8m small.", module="m"
+        )
+        await client.bus.put("worker", "w-07", codec.encode(presence))
+        await client.bus.put("task", "resize", codec.encode(card))
+
+    shop.do(put)
+
+
+def test_workers_are_listed(shop: World) -> None:
+    declare(shop)
+    line = shop("workers", "list").out.splitlines()[1]
+    assert line.split() == ["w-07", "draining", "3", "10", "5m", "0s", "mill", "41", "images", "resize", "0.1.0"]
+    found = json.loads(shop("workers", "list", "--json").out)
+    assert (found["worker"], found["tasks"], found["started_at"][-1]) == ("w-07", ["resize"], "Z")
+
+
+def test_tasks_are_listed(shop: World) -> None:
+    declare(shop)
+    assert shop("tasks", "list").out.splitlines()[1] == "resize  images  (id: int)       m       Make \\x1b[8m small."
+    assert json.loads(shop("tasks", "list", "--json").out)["parameters"] == "(id: int)"

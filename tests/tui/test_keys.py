@@ -1,0 +1,109 @@
+"""Rules over the table of keys: what it promises holds on every screen."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfast_tui import command, keys
+from holdfast_tui.app import SECTIONS
+from holdfast_tui.keys import ACTIONS, SCREENS, Confirm
+from holdfast_tui.screens.dead import Dead
+from holdfast_tui.screens.logs import Logs
+from holdfast_tui.screens.page import Page
+from holdfast_tui.screens.queues import Queues
+from holdfast_tui.screens.run import RunTree
+from holdfast_tui.screens.runs import Runs
+from tui.desks import bench
+from tui.world import FakeClient, run_id
+
+PAGES: dict[str, type[Page]] = {page.kind: page for page in (Queues, Runs, RunTree, Logs, Dead)}
+
+
+def test_what_changes_has_a_capital_and_a_question_and_nothing_else_has_a_capital() -> None:
+    for action in ACTIONS:
+        for key in action.keys:
+            assert (len(key) == 1 and key.isupper()) == (action.changes or key in "GN"), action.id
+        assert action.changes == (action.confirm is not Confirm.NONE), action.id
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_a_key_does_one_thing_on_a_screen(screen: str) -> None:
+    found = [key for action in keys.on(screen) for key in action.keys]
+    assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_every_action_is_implemented_by_its_screen(screen: str) -> None:
+    for action in keys.on(screen):
+        if action.id not in keys.ROUTED:
+            assert callable(getattr(PAGES[screen], f"do_{action.id}", None)), action.id
+
+
+def test_keys_that_terminals_and_multiplexers_lose_are_not_used() -> None:
+    used = {key for action in ACTIONS for key in action.keys}
+    for key in used:
+        assert not key.startswith(("alt+", "shift+", "f1")), key
+    assert not used & {"ctrl+a", "ctrl+h", "ctrl+i", "ctrl+j", "ctrl+m", "ctrl+enter"}
+
+
+@pytest.mark.parametrize("width", [80, 120, 40])
+@pytest.mark.parametrize("screen", SCREENS)
+def test_hints_fit_and_always_end_with_help(screen: str, width: int) -> None:
+    line = keys.hints(screen, width)
+    assert len(line) <= width
+    assert line.endswith("? help")
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_help_names_every_key_of_the_screen(screen: str) -> None:
+    shown = " ".join(row.keys for row in keys.help_rows(screen)).split()
+    for action in keys.on(screen):
+        assert action.written.split()[-1] in shown or action.keys[0] in shown or not action.label, action.id
+        assert len(action.label) <= 24, f"{action.id}: two columns at 80 need a label of at most 24"
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_read_only_takes_what_changes_from_keys_hints_and_says_why_in_the_help(screen: str) -> None:
+    changing = {action.id for action in keys.on(screen) if action.changes}
+    assert not changing & {action.id for action in keys.keymap(screen, read_only=True).values()}
+    words = [action.hint for action in keys.on(screen) if action.changes]
+    assert not any(word in keys.hints(screen, 500, read_only=True) for word in words)
+    off = [row for row in keys.help_rows(screen, read_only=True) if row.off]
+    assert len(off) == len(changing)
+    assert set(keys.refused(screen, read_only=True)) == {
+        key for action in keys.on(screen) if action.changes for key in action.keys
+    }
+
+
+def test_the_help_is_searched_by_key_and_by_label() -> None:
+    assert [row.keys for row in keys.help_rows(keys.DEAD, search="drain")] == ["Z"]
+    assert "ctrl+r" in [row.keys for row in keys.help_rows(keys.DEAD, search="ctrl+r")]
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+async def test_in_read_only_no_key_and_no_command_reaches_the_client(screen: str) -> None:
+    client = FakeClient()
+    async with bench(client, read_only=True) as desk:
+        if screen == keys.RUN:
+            desk.app.open_run(run_id(2895))
+        else:
+            desk.app.section(screen)
+        await desk.settle()
+        for action in keys.on(screen):
+            if action.changes:
+                await desk.press(action.keys[0], "y")
+        for line in ("pause emails", "resume emails", "drain"):
+            desk.app.command(line)
+            await desk.press("y")
+        with pytest.raises(Exception, match="read-only"):
+            await desk.app.gateway.retry(run_id(1), from_start=False)
+    assert client.changed == []
+
+
+def test_every_word_of_the_command_line_is_understood() -> None:
+    for word in command.WORDS:
+        assert not isinstance(command.read(f"{word} x"), command.Wrong), word
+    assert isinstance(command.read("rnus"), command.Wrong)
+    assert isinstance(command.read("run"), command.Wrong)
+    assert command.read("runs state:fail") == command.Go(keys.RUNS, "state:fail")
+    assert set(SECTIONS) == set(keys.SECTIONS.values())

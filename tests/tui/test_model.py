@@ -1,0 +1,163 @@
+"""The plain models: a run heard live, the ring of log lines, the link, filters and plans."""
+
+from __future__ import annotations
+
+from holdfast.core.entries import AttemptStarted, Batch, RunCompleted, StepCompleted, StepRetried
+from holdfast.core.lifecycle import Kind
+from holdfast.core.model import ErrorInfo, State
+from holdfast.wire import api, codec
+from holdfast.wire.values import encode_value
+from holdfast_tui import filter
+from holdfast_tui.filter import Filter
+from holdfast_tui.model.link import BACKOFF, DOWN, STALE, Link
+from holdfast_tui.model.ring import Ring
+from holdfast_tui.model.run import ROOT, Story
+from holdfast_tui.plan import Plan, Verb
+from tui.world import NOW, Trace, failing, log_line, run_id
+
+
+def words(story: Story) -> list[str]:
+    return [f"{row.guide}{row.name} {row.state[0]}" for row in story.rows(NOW)]
+
+
+def test_a_run_is_drawn_as_a_tree_with_its_failed_tries() -> None:
+    story = Story(run_id(1))
+    story.load(failing(run_id(1)).history())
+    assert words(story) == [
+        "charge-card DEAD",
+        "├ validate ok",
+        "├ reserve ok",
+        "├▾ gather ok",
+        "│ ├ quote ok",
+        "│ └▾ quote#2 ok",
+        "│   └ try 1  TimeoutError fail",
+        "└ capture FAIL",
+    ]
+    quote = story.rows(NOW)[5]
+    assert quote.tries == 2
+    assert quote.took is not None
+    assert round(quote.took, 3) == 0.15
+
+
+def test_folding_hides_what_is_below_and_says_how_much() -> None:
+    story = Story(run_id(1))
+    story.load(failing(run_id(1)).history())
+    story.fold(story.rows(NOW)[3])
+    assert words(story)[3:] == ["├▸ gather ok", "└ capture FAIL"]
+    assert story.rows(NOW)[3].folded == 2
+    assert story.parent("/gather#1/quote#2!1") == "/gather#1/quote#2"
+    assert story.parent("/gather#1/quote#2") == "/gather#1"
+    assert story.parent("/gather#1") == ROOT
+
+
+def test_what_is_heard_before_and_after_the_history_is_taken_in_once() -> None:
+    trace, story = Trace(run_id(1)), Story(run_id(1))
+    trace.log(AttemptStarted(NOW, 1, "w", "n1", "item"))
+    retried = trace.log(StepRetried("/a#1", NOW, 0.1, ErrorInfo("E", ""), 1, NOW + 1))
+    history = trace.history()
+    later = codec.encode(Batch("n1", (StepCompleted("/a#1", NOW + 1, 0.1, encode_value(1)),)))
+    assert not story.hear(Kind.LOG, retried)  # in the history as well
+    assert not story.hear(Kind.LOG, later)  # not in it yet
+    story.load(history)
+    assert words(story) == ["charge-card run", "└▾ a ok", "  └ try 1  E fail"]
+    assert not story.hear(Kind.LOG, later)
+    assert not story.hear(Kind.LOG, retried)
+    assert story.hear(Kind.LOG, codec.encode(Batch("n1", (RunCompleted(NOW + 2, encode_value(None)),))))
+    assert (story.final, story.stale) == (True, False)
+
+
+def test_a_gap_is_noticed_and_the_history_read_again() -> None:
+    trace, story = Trace(run_id(1)), Story(run_id(1))
+    story.load(trace.history())
+    missed = trace.log(AttemptStarted(NOW, 1, "w", "n1", "item"))
+    heard = trace.log(StepCompleted("/a#1", NOW, 0.1, encode_value(1)))
+    assert missed != heard
+    story.hear(Kind.LOG, heard)
+    assert story.stale
+    story.load(trace.history())
+    assert (story.stale, words(story)) == (False, ["charge-card run", "└ a ok"])
+
+
+def test_a_gap_that_looks_legal_is_noticed_by_the_daemons_count() -> None:
+    trace, story = failing(run_id(1), dead=False), Story(run_id(1))
+    story.load(trace.history())
+    assert story.run is not None
+    row = api.RunRow(
+        id=run_id(1),
+        task="t",
+        queue="q",
+        priority=5,
+        state=State.RUNNING,
+        created_at=NOW,
+        steps=story.run.steps,
+    )
+    story.compare(row)
+    assert not story.stale
+    story.compare(api.RunRow(**{field: getattr(row, field) for field in row.__struct_fields__} | {"steps": 99}))
+    assert story.stale
+
+
+def test_bytes_that_are_no_entry_are_a_gap_and_no_crash() -> None:
+    story = Story(run_id(1))
+    story.load(Trace(run_id(1)).history())
+    assert not story.hear(Kind.LOG, b"\xc1")
+    assert story.stale
+
+
+def test_the_ring_drops_the_oldest_and_keeps_numbers_what_they_were() -> None:
+    ring = Ring(size=10)
+    for number in range(25):
+        ring.append(log_line(number))
+    assert len(ring) <= 11
+    kept = ring.keys()
+    assert [ring[serial].seq for serial in kept] == list(kept)
+    ring.narrow("smtp SLOW")
+    matching = ring.keys()
+    assert all("slow" in ring[serial].line.text for serial in matching)
+    ring.append(log_line(36))
+    ring.append(log_line(4))
+    assert ring[ring.keys()[-1]].seq == 4
+
+
+def test_the_link_goes_from_live_to_stale_to_down_and_refuses_changes() -> None:
+    link = Link()
+    assert link.cells(NOW)[0][0] == "CONNECTING"
+    link.answered(NOW, 0.01)
+    assert (link.cells(NOW)[0][0], link.refusal(NOW)) == ("LIVE", "")
+    link.answered(NOW, 3.2)
+    assert link.cells(NOW)[0][0] == "SLOW 3.2s"
+    assert link.cells(NOW + STALE + 9)[0][0] == "STALE 14s"
+    assert link.refusal(NOW + STALE + 1)
+    link.failed("connection refused\nmore")
+    assert "connection refused" in link.refusal(NOW)
+    assert link.cells(NOW + DOWN + 61)[0][0] == "DOWN 2m"
+    link.answered(NOW, 0.01)
+    assert link.live(NOW)
+
+
+def test_attempts_to_connect_grow_further_apart_and_never_end() -> None:
+    link = Link()
+    pauses = [link.waits(NOW) for _ in range(10)]
+    assert pauses == [*BACKOFF, 15, 15, 15, 15]
+
+
+def test_a_filter_has_fields_and_words() -> None:
+    read = filter.read("state:fail,dead queue:emails task:a,b Time out")
+    assert read == Filter(words=("time", "out"), states=(State.FAILED, State.DEAD), queue="emails", tasks=("a", "b"))
+    assert read.matches("x", "TIMEOUT")
+    assert not read.matches("time")
+    assert filter.read("state:fai").wrong == ""  # half typed
+    assert "no state 'nope'" in filter.read("state:nope").wrong
+    assert filter.read("http://x").words == ("http://x",)
+
+
+def test_a_plan_says_what_it_hits() -> None:
+    plan = Plan(verb=Verb.RETRY, targets=(run_id(1), run_id(2)), hidden=1, passed=3)
+    question = plan.question()
+    assert question.text.startswith("Retry 2 runs from the last checkpoint?  00000001 00000002  1 hidden")
+    assert "3 others" in question.text
+    assert plan.answered("s").from_start
+    assert plan.answered("s").command(run_id(1)) == f"holdfast runs retry {run_id(1)} --from-start"
+    drop = Plan(verb=Verb.DROP, targets=(run_id(1),), what="dead letter").question()
+    assert (drop.typed, drop.options[0][0]) == ("1", "y")
+    assert "\x1b" not in Plan(verb=Verb.PAUSE, targets=("a\x1b[2J",), what="queue").question().text

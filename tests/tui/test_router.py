@@ -1,0 +1,143 @@
+"""Every mode against every key: what each does, and what none may do."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from holdfast_tui import keys, router
+from holdfast_tui.router import Act, Answer, Do, Mode, Narrow, Question, Say, Scene, State, Submit, paste, press
+
+QUESTION = Question(text="Retry 3 runs?", options=(("y", "yes"), ("s", "from start")))
+TYPED = Question(text="DROP 3", typed="3")
+STATES = {
+    Mode.NORMAL: State(),
+    Mode.FILTER: State(mode=Mode.FILTER, text="ab", before="a"),
+    Mode.COMMAND: State(mode=Mode.COMMAND, text="runs"),
+    Mode.ASK: router.ask(QUESTION),
+    Mode.TYPED: msgspec.structs.replace(router.ask(TYPED), text="3"),
+    Mode.SENDING: router.sending(),
+}
+KEYS = sorted(
+    {key for action in keys.ACTIONS for key in action.keys}
+    | {"y", "n", "s", "d", "x", "backspace", "ctrl+w", "f1", "alt+2", "shift+tab", "é", "3", "N"}
+)
+
+
+def scene(screen: str = keys.DEAD, **changed: object) -> Scene:
+    actions = keys.keymap(screen)
+    base = Scene(
+        keys={key: action.id for key, action in actions.items()},
+        moves=frozenset(action.id for action in actions.values() if action.moves),
+        words=("queues", "quit"),
+        history=("runs", "dead"),
+    )
+    return base._replace(**changed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("screen", keys.SCREENS)
+def test_every_key_is_answered_in_every_mode(screen: str, mode: Mode) -> None:
+    changing = {action.id for action in keys.ACTIONS if action.changes}
+    for key in KEYS:
+        step = press(STATES[mode], key, scene(screen))
+        for intent in step.intents:
+            if isinstance(intent, Answer) and intent.option:
+                assert (mode, key) in {(Mode.ASK, "y"), (Mode.ASK, "s"), (Mode.TYPED, "enter")}
+            if isinstance(intent, Act) and intent.id in changing:
+                assert mode is Mode.NORMAL
+                assert key.isupper()
+            if intent is Do.QUIT:
+                assert key == "ctrl+c"
+        if mode in (Mode.FILTER, Mode.COMMAND) and len(key) == 1:
+            assert step.state.text == STATES[mode].text + key
+
+
+def test_escape_closes_one_thing_at_a_time() -> None:
+    full = scene(filter="x", home="", marked=2, zoomed=True, root=False)
+    assert press(State(), "escape", full).intents == (Do.UNZOOM,)
+    full = full._replace(zoomed=False)
+    assert press(State(), "q", full).intents == (Narrow(""),)
+    full = full._replace(filter="")
+    assert press(State(), "q", full).intents == (Do.UNMARK,)
+    full = full._replace(marked=0)
+    assert press(State(), "escape", full).intents == (Do.BACK,)
+    assert press(State(), "q", full._replace(root=True)).intents == (Say(router.ROOT),)
+
+
+def test_escape_goes_back_to_the_filter_the_screen_was_opened_with_and_then_back() -> None:
+    opened = scene(filter="queue:emails x", home="queue:emails", root=False)
+    assert press(State(), "q", opened).intents == (Narrow("queue:emails"),)
+    assert press(State(), "q", opened._replace(filter="queue:emails")).intents == (Do.BACK,)
+
+
+def test_the_filter_narrows_as_it_is_typed_and_escape_takes_it_back() -> None:
+    state = press(State(), "/", scene(filter="a")).state
+    assert (state.mode, state.text, state.before) == (Mode.FILTER, "a", "a")
+    step = press(state, "R", scene())
+    assert step.intents == (Narrow("aR"),)
+    assert press(step.state, "escape", scene()) == (router.NORMAL, (Narrow("a"),))
+    assert press(step.state, "enter", scene()) == (router.NORMAL, ())
+    assert press(step.state, "down", scene()).intents == (Act("down"),)
+    assert press(step.state, "ctrl+u", scene()).intents == (Narrow(""),)
+
+
+def test_commands_are_recalled_and_completed() -> None:
+    state = press(State(), ":", scene()).state
+    assert press(press(state, "up", scene()).state, "up", scene()).state.text == "runs"
+    assert press(press(state, "q", scene()).state, "tab", scene()).state.text == "queues "
+    assert press(msgspec.structs.replace(state, text="dead"), "enter", scene()).intents == (Submit("dead"),)
+    assert press(state, "backspace", scene()).state == router.NORMAL
+
+
+@pytest.mark.parametrize("key", ["enter", "space", "Y", "R", "tab", "1"])
+def test_only_y_says_yes(key: str) -> None:
+    assert press(router.ask(QUESTION), key, scene()) == (router.ask(QUESTION), ())
+
+
+@pytest.mark.parametrize("key", ["n", "q", "escape"])
+def test_no_says_that_nothing_was_sent(key: str) -> None:
+    assert press(router.ask(QUESTION), key, scene()).intents == (Answer(""), Say(router.NOTHING_SENT))
+
+
+def test_a_typed_answer_must_match_exactly() -> None:
+    asked = router.ask(TYPED)
+    for wrong in ("", "2", "33", "3 ", "y"):
+        state = msgspec.structs.replace(asked, text=wrong)
+        assert press(state, "enter", scene()).intents == ()
+    assert press(msgspec.structs.replace(asked, text="3"), "enter", scene()).intents == (Answer("y"),)
+
+
+@pytest.mark.parametrize("mode", [Mode.NORMAL, Mode.ASK, Mode.TYPED, Mode.SENDING])
+def test_a_paste_is_no_answer_and_no_key(mode: Mode) -> None:
+    assert paste(STATES[mode], "y\n3\nq") == (STATES[mode], ())
+
+
+def test_a_paste_fills_a_prompt_with_its_first_line() -> None:
+    assert paste(STATES[Mode.FILTER], "cd\nef").intents == (Narrow("abcd"),)
+    assert paste(STATES[Mode.COMMAND], " x\n").state.text == "runs x"
+
+
+def test_while_sending_only_movement_works_and_ctrl_c_asks_twice() -> None:
+    sending = router.sending()
+    assert press(sending, "j", scene()).intents == (Act("down"),)
+    assert press(sending, "R", scene()).intents == ()
+    assert press(sending, ":", scene()).state == sending
+    assert press(sending, "escape", scene()).intents == (Do.STOP,)
+    first = press(sending, "ctrl+c", scene())
+    assert isinstance(first.intents[0], Say)
+    assert press(first.state, "ctrl+c", scene()).intents == (Do.QUIT,)
+
+
+def test_a_key_that_is_off_says_why() -> None:
+    off = scene(off={"R": "no link"})
+    assert press(State(), "R", off).intents == (Say("R is off: no link"),)
+
+
+@pytest.mark.parametrize(
+    ("key", "character", "name"),
+    [("slash", "/", "/"), ("R", "R", "R"), ("space", " ", "space"), ("tab", "\t", "tab"), ("ctrl+r", "\x12", "ctrl+r")],
+)
+def test_keys_are_named_as_in_the_table(key: str, character: str, name: str) -> None:
+    assert router.key_name(key, character) == name
+    assert router.key_name("alt+2", "™") == "alt+2"
