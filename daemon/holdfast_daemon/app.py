@@ -24,7 +24,6 @@ from holdfast.client import Client
 from holdfast.config import Config, Retention
 from holdfast.credentials import Credentials, resolve
 from holdfast.dial import dial
-from holdfast.errors import UnknownTask
 from holdfast_daemon.conductor import Conductor
 from holdfast_daemon.gauges import Gauges
 from holdfast_daemon.http.app import build
@@ -206,10 +205,7 @@ class _Triggers:
         self._client = client
 
     async def trigger(self, task_id: str, payload: dict[str, object]) -> str:
-        card = await self._client.card(task_id)
-        if card is None:
-            raise UnknownTask(f"no worker has declared a task {task_id!r}: see `holdfast tasks list`")
-        return (await self._client.trigger(task_id, payload, queue=card.queue)).id
+        return (await self._client.trigger(task_id, payload)).id
 
 
 def _credentials(config: Config, server: NatsServer | None, project: str) -> Credentials:

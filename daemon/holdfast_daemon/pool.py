@@ -19,6 +19,7 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
 from holdfast.core.model import Seconds
+from holdfast.errors import WorkerError
 from holdfast_daemon.child import Child, spawn
 
 log = logging.getLogger("holdfast.pool")
@@ -51,7 +52,7 @@ class WorkerPool:
             env: what is added to this process's environment.
             output: the file that they write to.
             gone: told the name of each worker that has ended, and how.
-            on_failure: told why a worker that never served has ended: its last lines.
+            on_failure: told of a worker that ended with an error, with the last line that it wrote.
         """
         self._size = size
         self._modules = modules
@@ -67,49 +68,72 @@ class WorkerPool:
         """Of the running workers, by name."""
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Keep them running until cancelled; then they drain."""
+        """Keep them running until cancelled; then they drain. Started once each has served.
+
+        Raises:
+            WorkerError: the first worker ended before it served anything: its modules are wrong.
+        """
         async with anyio.create_task_group() as tasks:
-            for _ in range(self._size):
-                tasks.start_soon(self._keep)
+            async with anyio.create_task_group() as beginning:
+                for _ in range(self._size):
+                    beginning.start_soon(tasks.start, self._keep)
             task_status.started()
 
-    async def _keep(self) -> None:
-        pause = 0.2
+    async def _keep(self, *, task_status: TaskStatus[None]) -> None:
+        pause, first = 0.2, True
         while True:
             begun = time.monotonic()
-            served = await self._one()
-            if served or time.monotonic() - begun > STEADY:
+            child, ready, before, name = self._spawn()
+            try:
+                if await _served(ready):
+                    log.info("worker %s serves, pid %d", name, child.pid)
+                    if first:
+                        task_status.started()
+                    first = False
+                code = await child.exited()
+            finally:
+                del self.pids[name]
+                await child.stop(grace=self._drain + 5)
+                self._gone(name, "told to stop")
+            self._ended(name, code, before, first)
+            if time.monotonic() - begun > STEADY:
                 pause = 0.2
-                continue
-            await anyio.sleep(pause)
-            pause = min(LONGEST_PAUSE, pause * 2)
+            elif code > 0:
+                await anyio.sleep(pause)
+                pause = min(LONGEST_PAUSE, pause * 2)
 
-    async def _one(self) -> bool:
-        """One worker, from start to end; whether its end was that of a worker that had served."""
+    def _spawn(self) -> tuple[Child, int, int, str]:
+        """Start a worker: the process, where it says that it serves, how much its output holds so far, its name."""
         self._started += 1
         name = f"{self._station}{self._started}"
         before = self._output.stat().st_size if self._output.exists() else 0
-        child = spawn(
-            [sys.executable, "-m", "holdfast.worker", *self._modules],
-            output=self._output,
-            env={**os.environ, **self._env, "HOLDFAST_WORKER_ID": name},
-            cwd=self._cwd,
-        )
-        self.pids[name] = child.pid
-        code = 0
+        ready, said = os.pipe()
         try:
-            code = await child.exited()
+            child = spawn(
+                [sys.executable, "-m", "holdfast.worker", *self._modules],
+                output=self._output,
+                inherit=(said,),
+                env={**os.environ, **self._env, "HOLDFAST_WORKER_ID": name, "HOLDFAST_READY_FD": str(said)},
+                cwd=self._cwd,
+            )
+        except BaseException:
+            os.close(ready)
+            raise
         finally:
-            del self.pids[name]
-            await self._end(child)
-            self._gone(name, _how(code))
-        log.warning("worker %s ended: %s", name, _how(code))
-        if code > 0:
-            self._on_failure(self._tail(before))
-        return code < 0
+            os.close(said)
+        self.pids[name] = child.pid
+        return child, ready, before, name
 
-    async def _end(self, child: Child) -> None:
-        await child.stop(grace=self._drain + 5)
+    def _ended(self, name: str, code: int, before: int, first: bool) -> None:
+        """A worker ended though nobody asked it to."""
+        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        log.warning("worker %s ended: %s", name, how)
+        if code <= 0:
+            return
+        text = self._tail(before)
+        if first:
+            raise WorkerError(text.removeprefix("holdfast worker: "))
+        self._on_failure(f"a worker ended with {how} and is started again: {text}")
 
     def _tail(self, since: int) -> str:
         """The last line that a worker wrote since then."""
@@ -119,5 +143,10 @@ class WorkerPool:
         return lines[-1] if lines else "it wrote nothing"
 
 
-def _how(code: int) -> str:
-    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+async def _served(ready: int) -> bool:
+    """Wait until the worker says that it serves; False where it ends before."""
+    try:
+        await anyio.wait_readable(ready)
+        return bool(os.read(ready, 1))
+    finally:
+        os.close(ready)

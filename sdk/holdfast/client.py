@@ -6,6 +6,7 @@ is answered by the daemon.
 
 from __future__ import annotations
 
+import difflib
 import os
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -23,7 +24,16 @@ from holdfast.core import ids
 from holdfast.core.entries import Entry, RunCreated
 from holdfast.core.lifecycle import Kind, apply
 from holdfast.core.model import DEFAULT_PRIORITY, Retry, Run, State
-from holdfast.errors import ConfigError, PayloadError, RunFailed, RunWasCancelled
+from holdfast.errors import (
+    ConfigError,
+    DaemonUnavailable,
+    PayloadError,
+    Refused,
+    RunFailed,
+    RunWasCancelled,
+    Unanswered,
+    UnknownTask,
+)
 from holdfast.wire import api, codec
 from holdfast.wire.subjects import TOKEN, Stream
 from holdfast.wire.values import decode_value, encode_value
@@ -192,15 +202,45 @@ class Client:
         current = context.execution.get()
         return ids.make(now, os.urandom(10)) if current is None else current.derived_id()
 
-    async def trigger(self, task: str, payload: Mapping[str, Any] | None = None, **options: Any) -> RunHandle:
+    async def trigger(
+        self, task: str, payload: Mapping[str, Any] | None = None, *, declared: bool = True, **options: Any
+    ) -> RunHandle:
         """Start a run of a task by its id, without importing it; durable when this returns.
 
-        Options are those of `new_run`. The queue is the task's own where its catalogue card is known to the server.
-        The payload is checked against the task's signature by the worker, before the first attempt.
+        Other options are those of `new_run`; the queue is the task's own. The payload is checked by a worker that has
+        the task, where one serves just now, and always before the first attempt.
+
+        Args:
+            declared: False starts a run also of a task that no worker has ever declared; it waits for one.
+
+        Raises:
+            UnknownTask: no worker has declared a task of this id; nothing was started.
+            PayloadError: the payload does not fit the task's signature; nothing was started.
         """
-        if "queue" not in options and (card := await self.card(task)) is not None:
-            options["queue"] = card.queue
-        return await self.start(self.new_run(task, encode_payload(payload or {}), **options))
+        data = encode_payload(payload or {})
+        card = await self.card(task)
+        if card is not None:
+            options.setdefault("queue", card.queue)
+            await self._check(task, data)
+        elif declared:
+            raise await self._unknown(task)
+        return await self.start(self.new_run(task, data, **options))
+
+    async def _check(self, task: str, payload: bytes) -> None:
+        subject = self.bus.subjects.api(f"{api.CHECK}.{task}")
+        try:
+            reply = await self.bus.request(subject, payload, timeout=1.0)
+        except (DaemonUnavailable, Unanswered, Refused):
+            return  # no worker has a moment: one checks it before the first attempt
+        checked = api.decode(reply, api.Checked)
+        if checked.error:
+            raise PayloadError(checked.error)
+
+    async def _unknown(self, task: str) -> UnknownTask:
+        known = sorted(card.id for card in await self.cards())
+        near = difflib.get_close_matches(task, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known[:10]) or 'none yet'}"
+        return UnknownTask(f"no worker has declared a task {task!r}; {hint} (see `holdfast tasks list`)")
 
     async def start(self, created: RunCreated) -> RunHandle:
         """Create a run from its entry."""

@@ -39,6 +39,7 @@ VARIABLES: Mapping[str, str] = {
     "HOLDFAST_HTTP": "daemon.http",
     "HOLDFAST_DURABILITY": "nats.durability",
     "HOLDFAST_WORKER_ID": "internal: set by the pool supervisor for its worker processes",
+    "HOLDFAST_READY_FD": "internal: where such a worker says that it serves",
 }
 """Every variable that may be set, and what it does. An empty one counts as unset."""
 

@@ -17,6 +17,7 @@
     ├── RecordedError          stands for a recorded exception that can't be rebuilt as its own class
     ├── ConnectError           the server or the daemon can't be reached
     │   └── DaemonUnavailable  the server answers, the daemon does not
+    ├── WorkerError            a worker process ended before it served anything
     ├── ServerError            the embedded nats-server can't start or is unfit
     ├── BusError               the bus refused or did not answer
     │   ├── Fenced             somebody else appended to the run since we looked: it is theirs now
@@ -114,6 +115,10 @@ class ConnectError(HoldfastError):
 
 class DaemonUnavailable(ConnectError):
     """The server answers, the daemon does not: runs go on, questions and commands wait."""
+
+
+class WorkerError(HoldfastError):
+    """A worker process ended before it served anything; the message is what it said."""
 
 
 class ServerError(HoldfastError):

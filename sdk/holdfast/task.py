@@ -6,6 +6,7 @@ import functools
 import hashlib
 import inspect
 import re
+import types
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
@@ -161,7 +162,9 @@ class Step(Generic[P, R]):
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """Methods can be steps too."""
-        return self if instance is None else functools.partial(self, instance)
+        if instance is None:
+            return self
+        return Step(types.MethodType(self.fn, instance), retry=self.retry, name=self.name)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         current = context.execution.get()

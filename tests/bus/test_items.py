@@ -102,6 +102,20 @@ async def test_a_settled_item_never_comes_again(world: World, bus: Bus) -> None:
     assert await bus.consumers() == [ConsumerState("ready-q-5", 0, 0, False)]
 
 
+async def test_an_item_released_for_later_comes_then_and_not_before(world: World, bus: Bus) -> None:
+    items: list[Item] = []
+    pull = await bus.pull(await bus.ensure_consumer("q", 5), items.append)
+    pull.want(5)
+    await offer(bus, 1)
+    await world.until(lambda: len(items) == 1)
+    bus.release(items[0].token, after=0.4)
+    await world.quiet()
+    assert len(items) == 1
+    await world.elapse(0.4)
+    await world.until(lambda: len(items) == 2)
+    assert items[1].deliveries == 2
+
+
 async def test_a_released_item_comes_again_at_once_and_counts(world: World, bus: Bus) -> None:
     items: list[Item] = []
     pull = await bus.pull(await bus.ensure_consumer("q", 5), items.append)

@@ -59,6 +59,26 @@ def test_the_help_of_each_command_loads_neither_screens_nor_database_nor_server(
         assert f"'{heavy}'" not in last
 
 
+@pytest.mark.parametrize(
+    "args", [["queues", "list"], ["runs", "list", "-s", "dead", "-n", "5", "--task", "a", "--since", "1h", "-p", "x"]]
+)
+def test_calling_a_command_does_not_load_what_typer_would_read_options_with(args: list[str]) -> None:
+    probe = (
+        "import sys; from contextlib import asynccontextmanager; from holdfast.cli.app import run\n"
+        "from holdfast.wire import api\n"
+        "class C:\n"
+        "    async def queues(self): return api.Queues((), 1.0)\n"
+        "    async def runs(self, query): return api.RunsPage((), 0, False)\n"
+        "@asynccontextmanager\n"
+        "async def opener(place): yield C()\n"
+        f"print(run({args!r}, opener=opener), sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    )
+    done = holdfast(code=probe)
+    assert done.stdout.startswith("0 "), done.stderr
+    for heavy in ("pydantic", "textual", "rich", "duckdb", "nats", "holdfast_daemon", "holdfast_tui"):
+        assert f"'{heavy}'" not in done.stdout
+
+
 def test_without_a_command_it_prints_its_help(shop: World) -> None:
     done = shop()
     assert done.code == 0

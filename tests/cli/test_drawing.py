@@ -31,7 +31,8 @@ from holdfast.core.tree import Tree
 from holdfast.wire.api import RunRow
 
 T = 1_767_355_418.12
-TRACEBACK = """Traceback (most recent call last):
+TRACEBACK = """\
+Traceback (most recent call last):
   File "payments.py", line 212, in capture
     raise CardDeclined(f"bad currency {currency!r}")
 payments.CardDeclined: bad currency 'XX'

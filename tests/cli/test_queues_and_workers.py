@@ -71,9 +71,7 @@ def declare(shop: World) -> None:
             worker="w-07", host="mill", pid=41, started_at=now - 300, at=now, tasks=("resize",), queues=("images",),
             concurrency=10, running=3, draining=True, version="0.1.0",
         )  # fmt: skip
-        card = api.TaskCard(
-            id="resize", queue="images", parameters="(id: int)", doc="Make it \x1b[8m small.", module="m"
-        )
+        card = api.TaskCard(id="resize", queue="images", parameters="(id: int)", doc="Make \x1b[8m small.", module="m")
         await client.bus.put("worker", "w-07", codec.encode(presence))
         await client.bus.put("task", "resize", codec.encode(card))
 

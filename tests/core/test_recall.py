@@ -382,7 +382,7 @@ def test_no_key_is_given_twice(created: list[tuple[str, str]]) -> None:
 
 
 def test_the_code_has_caught_up_once_it_came_to_every_outcome() -> None:
-    recall = recall_of(done("/a#1"), raised("/b#1"), ended("/c#1"))
+    recall = recall_of(done("/a#1"), raised("/b#1"), asked("/c#1"), ended("/c#1"))
     assert recall.unseen == {"/a#1", "/b#1", "/c#1"}
     seen = []
     for key in ("/b#1", "/a#1", "/c#1"):

@@ -1,5 +1,6 @@
 """The HTTP interface: what is answered, and that a refused request has triggered nothing."""
 
+import signal
 import socket
 from collections.abc import AsyncIterator
 
@@ -181,8 +182,6 @@ async def test_the_server_serves_and_ends_with_its_scope(daemon: Daemon) -> None
 
 
 async def test_the_server_leaves_signals_alone(daemon: Daemon) -> None:
-    import signal
-
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     async with anyio.create_task_group() as tasks:
         await tasks.start(HttpServer(build(daemon, daemon, daemon.readiness), port=0).run)

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from msgspec.structs import replace
 
 from histories import ERROR, T0, Stored, Teller, random_history, records, run_id, store
 from holdfast.bus.memory import MemoryBus
@@ -12,12 +13,15 @@ from holdfast.core.entries import (
     LetterDropped,
     RunCancelled,
     RunCompleted,
+    RunCreated,
     RunDead,
     RunRetried,
     StepCompleted,
 )
 from holdfast.core.lifecycle import fold
 from holdfast.core.model import Run, State
+from holdfast.wire.codec import decode_entry
+from holdfast.wire.subjects import Stream
 from holdfast_daemon.ledger import Change, Ledger
 
 TELL = Teller()
@@ -88,8 +92,6 @@ async def test_after_a_restart_runs_go_on_from_what_was_folded() -> None:
 
 
 def light(run: Run) -> Run:
-    from msgspec.structs import replace
-
     return replace(run, payload=b"")
 
 
@@ -98,8 +100,13 @@ async def test_reading_back_begins_at_the_first_sequence_that_is_known() -> None
     await store(bus, TELL.created(B))
     last = await store(bus, TELL.created(A), started(A), TELL.log(A, "n1", RunDead(T0 + 6, ERROR, "aborted")))
     asked: list[str] = []
+
+    def first_of(run: str) -> int:
+        asked.append(run)
+        return 2
+
     await store(bus, TELL.log(A, "op", LetterDropped(T0 + 9)))
-    (change,) = await all_of(Ledger(bus, last, lambda run: asked.append(run) or 2))
+    (change,) = await all_of(Ledger(bus, last, first_of))
     assert change.after.state is State.FAILED
     assert asked == [A]
 
@@ -112,17 +119,11 @@ async def test_a_timer_that_fires_while_nobody_follows_makes_the_delayed_run_rea
     before = from_the_start(bus)
     await all_of(before)
     assert before.live[A].state is State.DELAYED
-    await bus.delete(*_journal(last))
+    await bus.delete(Stream.JOURNAL, last)
     await store(bus, ready)
     (change,) = await all_of(Ledger(bus, last, lambda run: 1, dict(before.live)))
     assert change.before is not None
     assert (change.before.state, change.after.state, change.after.first) == (State.DELAYED, State.QUEUED, 1)
-
-
-def _journal(seq: int) -> tuple[object, int]:
-    from holdfast.wire.subjects import Stream
-
-    return Stream.JOURNAL, seq  # type: ignore[return-value]
 
 
 async def test_a_timer_that_fires_in_the_moment_of_the_cancel_creates_nothing() -> None:
@@ -130,11 +131,10 @@ async def test_a_timer_that_fires_in_the_moment_of_the_cancel_creates_nothing() 
     ledger = from_the_start(bus)
     created = TELL.created(A, due=T0 + 60)
     last = await store(bus, TELL.delayed(A, T0 + 60))
-    from holdfast.wire.codec import decode_entry
-
     copy = decode_entry(created.data)
-    await store(bus, TELL.log(A, "op", RunCancelled(T0 + 30, created=copy)))  # type: ignore[arg-type]
-    await bus.delete(*_journal(last))
+    assert isinstance(copy, RunCreated)
+    await store(bus, TELL.log(A, "op", RunCancelled(T0 + 30, created=copy)))
+    await bus.delete(Stream.JOURNAL, last)
     await store(bus, created)
     *_, fired = await all_of(ledger)
     assert fired.after.state is State.CANCELLED

@@ -183,7 +183,7 @@ async def test_a_history_that_can_not_be_written_is_caught_up_with_later(
                 raise Unavailable("the disk is full")
             write(*given)  # type: ignore[arg-type]
 
-        opened._write = failing  # type: ignore[method-assign]
+        opened._write = failing  # type: ignore[method-assign,assignment]
         await store(bus, TELL.created(A))
         assert await projector.reach(1, within=5)
         assert rows(opened) == [(A, "queued")]

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 import pytest
+from msgspec.structs import replace
 
 from histories import ERROR, T0, run_id
 from holdfast.core.entries import (
@@ -131,8 +132,6 @@ def test_a_change_without_the_payload_leaves_it_as_it_was() -> None:
 
 
 def apply_light(run: Run) -> Run:
-    from msgspec.structs import replace
-
     return replace(run, payload=b"")
 
 

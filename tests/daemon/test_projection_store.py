@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from msgspec.structs import replace
 
 from histories import ERROR, T0, Stored, Teller, random_history, records, run_id
 from holdfast.core.entries import AttemptStarted, RunDead
@@ -185,8 +186,6 @@ def test_values_that_the_file_refuses_write_nothing_and_leave_the_store_usable(s
 def test_live_runs_come_back_as_they_were_folded(store: Store) -> None:
     changes = changes_of(list(random_history(3, 8, TELL)))
     project(store, changes, 11)
-    from msgspec.structs import replace
-
     expected = {change.run_id: replace(change.after, payload=b"", result=None) for change in changes}
     assert store.live() == {run: found for run, found in expected.items() if not found.final}
 

@@ -104,7 +104,7 @@ HERE = __name__
             {"$type": f"{HERE}:Order", "id": "A1", "lines": [{"$type": f"{HERE}:Point", "x": 1, "y": 2}]},
         ),
         (Card("4", date(2026, 1, 2)), {"$type": f"{HERE}:Card", "number": "4", "due": "2026-01-02"}),
-        (Person(name="Ada", age=36), {"$type": f"{HERE}:Person", "name": "Ada", "age": 36}),
+        (Person.model_validate({"name": "Ada", "age": 36}), {"$type": f"{HERE}:Person", "name": "Ada", "age": 36}),
     ],
 )
 def test_a_value_is_shown_as_json(value: object, expected: object) -> None:

@@ -46,6 +46,8 @@ class Desk(App[int], inherit_bindings=False):
 
     CSS = """
     Screen { layout: vertical; background: $background; color: $foreground; }
+    #top { height: 1; layout: horizontal; }
+    #time { width: 12; }
     #body { height: 1fr; width: 1fr; layout: vertical; }
     Page.-wide #body { layout: horizontal; }
     Page Pane { display: none; }
@@ -71,6 +73,12 @@ class Desk(App[int], inherit_bindings=False):
     def on_mount(self) -> None:
         self.section(keys.QUEUES)
         self.set_interval(TICK, self.tick)
+        self.run_worker(self._greet(), exit_on_error=True)
+
+    async def _greet(self) -> None:
+        """Look as soon as there is a connection, not at the next tick."""
+        await self.gateway.connected.wait()
+        self.tick()
 
     def tick(self) -> None:
         screen = self.screen

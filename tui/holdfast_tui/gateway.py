@@ -56,6 +56,8 @@ class Gateway:
         self.queues_at: Instant | None = None
         self._factory = client_factory
         self._client: Client | None = None
+        self.connected = anyio.Event()
+        """Set once there has been a connection."""
         self._wake = anyio.Event()
         self._returned: set[Callable[[], None]] = set()
 
@@ -83,6 +85,7 @@ class Gateway:
             return
         client.bus.on_reconnect(self._back)
         self._client = client
+        self.connected.set()
         self.link.why, self.link.attempts, self.link.next_at = "", 0, None
 
     def _back(self) -> None:

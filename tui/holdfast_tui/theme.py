@@ -22,6 +22,12 @@ ANSI: dict[str, Style] = {
 """Every role. A word on the screen always says the same as its colour."""
 
 
+def base(found: Style) -> Style:
+    """A widget's own style; the terminal's default colours are nothing at all, which saves their bytes."""
+    plain = (found.color is None or found.color.is_default) and (found.bgcolor is None or found.bgcolor.is_default)
+    return ANSI[""] if plain else found
+
+
 def style(role: str) -> Style:
     """Raises: KeyError: no such role."""
     return ANSI[role]

@@ -112,9 +112,12 @@ class QueryService:
 
     async def runs(self, query: api.RunsQuery) -> api.RunsPage:
         """A page of runs, newest first."""
-        asked = sql.runs(query)
+        asked = sql.runs(query, self._clock())
         await self._fresh()
-        rows = [sql.listed(values) for values in await self._ask(asked.page, sql.LISTED)]
+        found = [] if asked.near is None else await self._ask(asked.near, sql.LISTED)
+        if len(found) <= query.limit:
+            found = await self._ask(asked.page, sql.LISTED)
+        rows = [sql.listed(values) for values in found]
         page = _fitting(rows[: query.limit])
         return api.RunsPage(tuple(page), await self._count(asked.total), len(rows) > len(page))
 

@@ -11,6 +11,8 @@ from datetime import datetime
 from math import isfinite
 from typing import Any, NamedTuple
 
+import msgspec
+
 from holdfast.core import ids
 from holdfast.core.model import ErrorInfo, Instant, Seconds, State
 from holdfast.wire.api import Letter, LettersQuery, LogLine, LogRow, LogsQuery, RunRow, RunsQuery
@@ -18,6 +20,9 @@ from holdfast_daemon.projection.rows import instant, utc
 
 RUNS_MOST, LETTERS_MOST, LINES_MOST, CHILDREN_MOST = 1_000, 1_000, 10_000, 1_000
 """The largest pages."""
+
+NEAR: Seconds = 3600.0
+"""The newest part of the history, in which a page of runs is looked for first."""
 
 SKEW: Seconds = 3600.0
 """How far the clocks of clients and workers may be apart before log lines or children are missed."""
@@ -85,6 +90,8 @@ class Listing(NamedTuple):
 
     page: Statement
     total: Statement
+    near: Statement | None = None
+    """The page looked for in the newest part of the history only: right if it comes back full, and cheaper."""
 
 
 class Span(NamedTuple):
@@ -125,8 +132,18 @@ class _Where:
         return f" WHERE {' AND '.join(self._conditions)}" if self._conditions else ""
 
 
-def runs(query: RunsQuery) -> Listing:
+def runs(query: RunsQuery, now: Instant) -> Listing:
     """The runs that a query means."""
+    limit = _limit(query.limit, RUNS_MOST)
+    listing = _listing(LISTED, _runs(query), ("created_at", "id"), query.before, limit)
+    newest = min(at for at in (now, query.until, query.before and query.before[0]) if at is not None)
+    if query.since is not None and query.since >= newest - NEAR:
+        return listing
+    near = _runs(msgspec.structs.replace(query, since=newest - NEAR))
+    return listing._replace(near=_listing(LISTED, near, ("created_at", "id"), query.before, limit).page)
+
+
+def _runs(query: RunsQuery) -> _Where:
     where = _Where()
     where.between("created_at", query.since, query.until)
     where.one_of("state", query.states)
@@ -142,7 +159,7 @@ def runs(query: RunsQuery) -> Listing:
             "(contains(id, upper(?)) OR contains(lower(task), lower(?)) OR contains(lower(error), lower(?)))",
             *[query.text] * 3,
         )
-    return _listing(LISTED, where, ("created_at", "id"), query.before, _limit(query.limit, RUNS_MOST))
+    return where
 
 
 def letters(query: LettersQuery) -> Listing:

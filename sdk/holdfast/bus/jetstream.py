@@ -41,7 +41,7 @@ from holdfast.bus.ports import (
     consumer_name,
 )
 from holdfast.bus.publishing import Publisher, fence, headers
-from holdfast.bus.pulling import EXTEND, RELEASE, SETTLE, Pull
+from holdfast.bus.pulling import EXTEND, RELEASE, SETTLE, Pull, release_after
 from holdfast.bus.serving import Server, ask_service
 from holdfast.core.model import Instant, Seconds
 from holdfast.errors import BusError
@@ -190,8 +190,8 @@ class JetStreamBus:
     def settle(self, token: str) -> None:
         self._link.emit(token, SETTLE)
 
-    def release(self, token: str) -> None:
-        self._link.emit(token, RELEASE)
+    def release(self, token: str, *, after: Seconds = 0.0) -> None:
+        self._link.emit(token, release_after(after) if after > 0 else RELEASE)
 
     def extend(self, token: str) -> None:
         self._link.emit(token, EXTEND)

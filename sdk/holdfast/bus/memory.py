@@ -183,9 +183,12 @@ class MemoryBus:
         if found := self._delivered(token):
             found.consumer.settle(found.seq)
 
-    def release(self, token: str) -> None:
+    def release(self, token: str, *, after: Seconds = 0.0) -> None:
         if found := self._delivered(token):
-            found.consumer.release(found.seq)
+            if after > 0:
+                found.consumer.extend(found.seq, after)
+            else:
+                found.consumer.release(found.seq)
 
     def extend(self, token: str) -> None:
         if found := self._delivered(token):

@@ -54,9 +54,9 @@ class MemoryConsumer:
             self._again.append(seq)
             self.wake()
 
-    def extend(self, seq: int) -> None:
+    def extend(self, seq: int, wait: Seconds | None = None) -> None:
         if seq in self._waits:
-            self._wait(seq)
+            self._wait(seq, wait)
 
     def demand(self, pull: MemoryPull) -> None:
         if pull not in self._demands:
@@ -104,9 +104,10 @@ class MemoryConsumer:
                 return message
         return None
 
-    def _wait(self, seq: int) -> None:
+    def _wait(self, seq: int, wait: Seconds | None = None) -> None:
         self._end_wait(seq)
-        self._waits[seq] = self._clock.call_at(self._clock.now() + self._ack_wait, lambda: self.release(seq))
+        due = self._clock.now() + (self._ack_wait if wait is None else wait)
+        self._waits[seq] = self._clock.call_at(due, lambda: self.release(seq))
 
     def _end_wait(self, seq: int) -> None:
         cancel = self._waits.pop(seq, None)

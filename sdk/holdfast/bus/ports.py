@@ -179,8 +179,8 @@ class Bus(Protocol):
     def settle(self, token: str) -> None:
         """The item is done with. At most once: it may be delivered again after a crash, so the journal decides."""
 
-    def release(self, token: str) -> None:
-        """Deliver the item again at once, to anybody."""
+    def release(self, token: str, *, after: Seconds = 0.0) -> None:
+        """Deliver the item again, to anybody, at once or after a while; meanwhile it counts as delivered."""
 
     def extend(self, token: str) -> None:
         """The item is still worked on: its ack wait begins anew."""

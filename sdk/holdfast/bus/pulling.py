@@ -19,6 +19,7 @@ from collections import deque
 from holdfast.bus.asking import Asker
 from holdfast.bus.ports import Handler
 from holdfast.bus.replies import description, item, status, whole
+from holdfast.core.model import Seconds
 
 EXPIRES = 60.0
 """Seconds that a request stands."""
@@ -32,6 +33,11 @@ _BEAT = 100
 _log = logging.getLogger("holdfast.bus")
 
 RELEASE, SETTLE, EXTEND = b"-NAK", b"+ACK", b"+WPI"
+
+
+def release_after(seconds: Seconds) -> bytes:
+    """The acknowledgement that has an item delivered again after a while."""
+    return b'-NAK {"delay": %d}' % int(seconds * 1e9)
 
 
 class Pull:

@@ -87,8 +87,12 @@ class Place:
 
 def connection(place: Place) -> AbstractAsyncContextManager[Client]:
     """A connection to the project that is meant."""
+    import logging
+
     from holdfast.client import connect
 
+    for name in ("holdfast", "nats"):  # what goes wrong is said once, by what it makes of the command
+        logging.getLogger(name).addHandler(logging.NullHandler())
     return connect(place.url, project=place.project, config=place.config, name="cli")
 
 

@@ -131,7 +131,7 @@ async def show(client: Client, out: Output, run: RunName) -> None:
     )
     out.block("payload", view.payload)
     if error is not None:
-        out.block("error", f"{error.type}: {error.message}\n{error.traceback}", Style.BAD)
+        out.block("error", error.traceback or f"{error.type}: {error.message}", Style.BAD)
 
 
 def _record(view: RunView) -> dict[str, object]:
@@ -245,8 +245,8 @@ def _preview(letters: list[Letter], per_second: float, out: Output) -> None:
     if out.json:
         out.records({"run": letter.run, "task": letter.task, "error_type": letter.error.type} for letter in letters)
         return
-    lasts = text.took(max(len(letters) - 1, 0) / per_second)
-    out.line(f"{text.count(len(letters), 'letter')} would be retried, at {per_second:g}/s in {lasts}")
+    lasts = f", in {text.took((len(letters) - 1) / per_second)}" if len(letters) > 1 else ""
+    out.line(f"{text.count(len(letters), 'letter')} would be retried, at {per_second:g}/s{lasts}")
     counted = Counter((letter.task, letter.error.type) for letter in letters)
     if counted:
         columns = (Column("LETTERS", right=True), Column("TASK"), Column("ERROR", cut=True))

@@ -120,7 +120,7 @@ async def show(client: Client, out: Output, run: RunName) -> None:
     out.block("payload", view.payload)
     out.block("result", view.result)
     if view.error is not None:
-        out.block("error", f"{view.error.type}: {view.error.message}\n{view.error.traceback}", Style.BAD)
+        out.block("error", view.error.traceback or f"{view.error.type}: {view.error.message}", Style.BAD)
     if view.children:
         out.line()
         now = time.time()

@@ -432,7 +432,8 @@ def _error_lines(error: ErrorInfo, paint: Paint) -> Iterator[str]:
     first, *more = text.block(error.message)
     yield paint(": ".join(part for part in (text.visible(error.type), first) if part), Style.BAD)
     yield from more
-    frames = [line for line in text.block(error.traceback.strip("\n")) if line.strip()]
+    trace = error.traceback.rstrip("\n").removesuffix(error.message)
+    frames = [line for line in text.block(trace) if line.strip()]
     if frames and frames[0].startswith("Traceback "):
         frames.pop(0)
     if frames and not frames[-1].startswith(" "):  # the error again, as Python ends its tracebacks

@@ -32,12 +32,12 @@ from holdfast.core.tree import Tree
 from holdfast.demo import outside
 from holdfast.demo.claims import ORDERS, Act, Evidence, Kill, Witness
 from holdfast.demo.tasks import process_order, restock
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, Refused
 from holdfast.wire import codec
-from holdfast.wire.api import Letter, LettersQuery
+from holdfast.wire.api import Letter, LettersQuery, RunRow
 from holdfast.wire.subjects import Stream
 
-PATIENCE: Seconds = 20.0
+PATIENCE: Seconds = 5.0
 """What an act may take before it counts as failed."""
 
 KILL_AFTER = "/pack#2"
@@ -224,7 +224,13 @@ class Story:
         for entry in entries:
             tree.add(entry)
         own = Counter({key: number for (id, key), number in calls.items() if id == run_id})
-        return Witness(run, entries, tree, own, (await self._client.get(run_id)).row)
+        return Witness(run, entries, tree, own, await self._row(run_id))
+
+    async def _row(self, run_id: str) -> RunRow | None:
+        try:
+            return (await self._client.get(run_id)).row
+        except Refused:
+            return None
 
     async def _caught_up(self) -> None:
         """Wait until the history holds what the journal holds now; not for ever."""

@@ -40,6 +40,17 @@ HEALTH = "health"
 """`Nothing` → `Health`."""
 
 
+CHECK = "check"
+"""`check.<task>`, served by the workers that have the task: a payload in the value codec → `Checked`."""
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """Whether a payload fits a task's signature."""
+
+    error: str = ""
+    """Why not; empty where it does."""
+
+
 class Nothing(msgspec.Struct, frozen=True):
     """A request without arguments."""
 

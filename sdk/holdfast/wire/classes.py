@@ -250,7 +250,8 @@ def take_exception(error: BaseException, causes: list[bytes]) -> Parts:
         Unfit: it can't.
     """
     path = path_of(type(error))
-    reduced: Any = _built_in(type(error)).__reduce__(error)
+    built_in: Any = _built_in(type(error))
+    reduced = built_in.__reduce__(error)
     arguments, state = reduced[1], reduced[2] if len(reduced) > 2 else {}
     attributes = dict(error.__dict__)
     members = {name: part for name, part in (state or {}).items() if name not in attributes and name != "args"}

@@ -101,13 +101,13 @@ def _instant(value: datetime | time) -> list[Any]:
 
 
 def _make_datetime(parts: Parts) -> datetime:
-    *fields, zone, fold = parts
-    return datetime(*fields, tzinfo=zone, fold=fold)
+    *fields, fold = parts
+    return datetime(*fields).replace(fold=fold)
 
 
 def _make_time(parts: Parts) -> time:
-    *fields, zone, fold = parts
-    return time(*fields, tzinfo=zone, fold=fold)
+    *fields, fold = parts
+    return time(*fields).replace(fold=fold)
 
 
 def _take_zone(value: ZoneInfo) -> Parts:

@@ -204,10 +204,12 @@ class Attempt:
         return beat is not None and decode(beat.data, Presence).worker == run.holder.worker
 
     def _served(self, run: Run) -> bool:
-        """Whether this worker has the task; else the item is left alone, to come again and find one that has."""
-        if run.task not in self._tasks:
-            log.info("run %s waits: this worker does not serve task %s", run.id, run.task)
-        return run.task in self._tasks
+        """Whether this worker has the task; else the item comes again, ever less often, to find one that has."""
+        if run.task in self._tasks:
+            return True
+        log.info("run %s waits: this worker does not serve task %s", run.id, run.task)
+        self._journal.bus.release(self.item.token, after=min(5.0, 0.1 * 2 ** min(self.item.deliveries, 10)))
+        return False
 
     def _started(self, run: Run) -> AttemptStarted:
         task = self._tasks[run.task]

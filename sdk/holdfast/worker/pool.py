@@ -19,9 +19,10 @@ from holdfast.bus.ports import Bus, Item, Puller
 from holdfast.client import Client
 from holdfast.core.lifecycle import Kind
 from holdfast.core.model import DEFAULT_PRIORITY, Seconds
+from holdfast.errors import PayloadError
 from holdfast.task import Task
 from holdfast.wire import codec
-from holdfast.wire.api import Presence, TaskCard
+from holdfast.wire.api import CHECK, Checked, Presence, TaskCard
 from holdfast.worker.attempt import Attempt, Why
 from holdfast.worker.capture import Capture
 from holdfast.worker.execution import SHOWN_AFTER
@@ -112,6 +113,7 @@ class Worker:
                 code=task.code,
             )
             await self._bus.put("task", task.id, codec.encode(card))
+            await self._bus.serve(self._bus.subjects.api(f"{CHECK}.{task.id}"), _checker(task))
 
     async def _open(self, queue: str, tasks: asyncio.TaskGroup) -> _Lane:
         consumer = await self._bus.ensure_consumer(queue, DEFAULT_PRIORITY, limit=self._limits.get(queue))
@@ -233,6 +235,19 @@ class Worker:
         while self._attempts:
             self._ended.clear()
             await self._ended.wait()
+
+
+def _checker(task: Task[..., Any]) -> Callable[[bytes], Awaitable[bytes]]:
+    """Answers whether a payload fits the task, for whoever triggers it without importing it."""
+
+    async def check(payload: bytes) -> bytes:
+        try:
+            task.signature.decode(payload)
+        except PayloadError as error:
+            return codec.encode(Checked(str(error)))
+        return codec.encode(Checked())
+
+    return check
 
 
 class _Lane:

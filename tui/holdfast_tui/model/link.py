@@ -50,7 +50,7 @@ class Link:
         """Why nothing can be changed now; empty where it can."""
         if self.live(now):
             return ""
-        return f"no link to the server ({self.why or 'no answer yet'}): nothing can be changed until it is back"
+        return f"no link to the server: {self.why or 'no answer yet'}"
 
     def cells(self, now: Instant) -> list[Cell]:
         """For row 1."""

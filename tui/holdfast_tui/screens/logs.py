@@ -9,7 +9,7 @@ import anyio
 from holdfast.errors import HoldfastError
 from holdfast.wire import api
 from holdfast_tui import keys
-from holdfast_tui.format import LEVELS, Cell, clean, clock, count, short
+from holdfast_tui.format import LEVELS, Cell, clean, clock, count, plural, short
 from holdfast_tui.gateway import Lost
 from holdfast_tui.model.ring import Ring
 from holdfast_tui.model.window import Follow
@@ -144,10 +144,11 @@ class Logs(Page):
     def scope(self) -> tuple[list[Cell], list[Cell]]:
         matching = len(self.ring.keys())
         parts: list[Cell] = [(f"run:{self.of_run}" if self.of_run else "all runs", "")]
-        parts.append((f"{matching:,} of {len(self.ring):,} lines" if self.filter else f"{len(self.ring):,} lines", ""))
+        lines = plural(len(self.ring), "line")
+        parts.append((f"{matching:,} of {lines}" if self.filter else lines, ""))
         if self.ring.dropped:
             parts.append((f"{count(self.ring.dropped)} older dropped", ""))
         if self.window.follow is Follow.LAST:
             return told(clean(self.filter), parts), [("FOLLOW", "title")]
         below = self.ring.dropped + len(self.ring) - self.frozen_at
-        return told(clean(self.filter), parts), [(f"FROZEN, {below:,} lines below (f)", "title")]
+        return told(clean(self.filter), parts), [(f"FROZEN, {plural(below, 'line')} below (f)", "title")]

@@ -71,12 +71,8 @@ class Page(Screen[None], inherit_bindings=False):
         self._reading = False
         self._pending = False
         self._sender: Worker[None] | None = None
-        self.context, self.scope_line, self.prompt, self.hints = (
-            Line(),
-            Line(classes="less"),
-            Line(),
-            Line(classes="less"),
-        )
+        self.context, self.time_line, self.scope_line = Line(), Line(id="time"), Line(classes="less")
+        self.prompt, self.hints = Line(), Line(classes="less")
         self.table = Table(self.window, self.columns, self.cells, self.empty)
         self.pane = Pane()
 
@@ -130,7 +126,9 @@ class Page(Screen[None], inherit_bindings=False):
     # --- frame --------------------------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
-        yield self.context
+        with Container(id="top"):
+            yield self.context
+            yield self.time_line
         yield self.scope_line
         with Container(id="body"):
             yield self.table
@@ -200,6 +198,7 @@ class Page(Screen[None], inherit_bindings=False):
         gateway, now = self.desk.gateway, self.now
         live = gateway.link.live(now)
         mode = ("READ-ONLY", "title") if gateway.read_only else ("RW", "")
+        self.time_line.show([(f"  {clock(now)}Z ", "")])
         self.context.show([(clean(gateway.project) + " ", "title"), mode, (" │ " + self.crumbs, "")], self._link(now))
         left, right = self.scope()
         if not live and gateway.link.answered_at is not None:
@@ -216,7 +215,7 @@ class Page(Screen[None], inherit_bindings=False):
         cells: list[Cell] = [("  ", ""), *gateway.link.cells(now)]
         if gateway.link.live(now) and gateway.queues_at is not None:
             cells.append((f"  {rate(gateway.events)} ev/s", ""))
-        return [*cells, (f"  {clock(now)}Z ", "")]
+        return cells
 
     def _bottom(self, live: bool) -> None:
         state, question = self.state, self.state.question

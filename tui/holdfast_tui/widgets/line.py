@@ -11,7 +11,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from holdfast_tui.format import Cell, spread
-from holdfast_tui.theme import style
+from holdfast_tui.theme import base, style
 
 
 class Line(Widget, can_focus=False, inherit_bindings=False):
@@ -45,7 +45,7 @@ class Line(Widget, can_focus=False, inherit_bindings=False):
         return [(char, role) for text, role in cells for char in text]
 
     def render_line(self, y: int) -> Strip:
-        base, width = self.rich_style, self.size.width
+        plain, width = base(self.rich_style), self.size.width
         cells = spread(self._left, self._right, width)
-        segments = [Segment(text, base + style(role) if role else base) for text, role in cells if text]
-        return Strip(segments).adjust_cell_length(width, base)
+        segments = [Segment(text, plain + style(role) if role else plain) for text, role in cells if text]
+        return Strip(segments).adjust_cell_length(width, plain)

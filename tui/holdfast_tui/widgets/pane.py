@@ -12,7 +12,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from holdfast_tui.format import Cell, fit, wrap
-from holdfast_tui.theme import style
+from holdfast_tui.theme import base, style
 
 
 class Pane(Widget, can_focus=False, inherit_bindings=False):
@@ -66,14 +66,14 @@ class Pane(Widget, can_focus=False, inherit_bindings=False):
 
     def render_line(self, y: int) -> Strip:
         text, role = self._painted[y] = self._line(y)
-        base, width = self.rich_style, self.size.width
+        plain, width = base(self.rich_style), self.size.width
         lead = "│" if self.barred else ""
         rest = width - len(lead)
         if y == 0 and not self.barred:
             body = fit(f"─ {text} " + "─" * rest, rest)
         else:
             body = fit(f"{'─' if y == 0 else ''} {text}", rest)
-        return Strip([Segment(lead, base), Segment(body, base + style(role))]).adjust_cell_length(width, base)
+        return Strip([Segment(lead, plain), Segment(body, plain + style(role))]).adjust_cell_length(width, plain)
 
     def forget(self) -> None:
         self._painted.clear()

@@ -16,7 +16,7 @@ from textual.strip import Strip
 
 from holdfast_tui.format import Cell, fit
 from holdfast_tui.model.window import Window
-from holdfast_tui.theme import style
+from holdfast_tui.theme import base, style
 
 _Painted: TypeAlias = tuple[Hashable, ...]
 
@@ -128,29 +128,29 @@ class Table(ScrollView, can_focus=False, inherit_bindings=False):
         if line[0] == "head":
             return self._head(width)
         if line[0] == "said":
-            return Strip([Segment(fit(str(line[1]), width), self.rich_style)], width)
+            return Strip([Segment(fit(str(line[1]), width), base(self.rich_style))], width)
         _, cells, cursor, marked, dimmed, widths = line
-        base = self.rich_style
+        plain = base(self.rich_style)
         if dimmed:
-            base += style("dim")
+            plain += style("dim")
         if cursor:
-            base += style("cursor")
+            plain += style("cursor")
         parts: list[tuple[str, Style]] = [
-            (">" if cursor else " ", base),
-            ("*" if marked else " ", base + style("mark") if marked and not cursor else base),
+            (">" if cursor else " ", plain),
+            ("*" if marked else " ", plain + style("mark") if marked and not cursor else plain),
         ]
         shown = [item for item in zip(cells, self.columns, widths, strict=True) if item[2]]  # type: ignore[call-overload]
         for index, ((text, role), column, room) in enumerate(shown):
             gap = " " if index < len(shown) - 1 else ""
-            painted = base if cursor or dimmed or not role else base + style(role)
+            painted = plain if cursor or dimmed or not role else plain + style(role)
             cell = fit(text, room, right=column.right)
             if painted.reverse and not cursor:
                 word = cell.rstrip()
                 parts.append((word, painted))
-                parts.append((cell[len(word) :] + gap, base))
+                parts.append((cell[len(word) :] + gap, plain))
             else:
                 parts.append((cell + gap, painted))
-        return Strip(_merged(parts)).adjust_cell_length(width, base)
+        return Strip(_merged(parts)).adjust_cell_length(width, plain)
 
     def _head(self, width: int) -> Strip:
         titles = [
@@ -159,7 +159,7 @@ class Table(ScrollView, can_focus=False, inherit_bindings=False):
             if room
         ]
         text = fit(" " * GUTTER + " ".join(titles), width)
-        return Strip([Segment(text, self.rich_style + style("head"))], width)
+        return Strip([Segment(text, base(self.rich_style) + style("head"))], width)
 
     def forget(self) -> None:
         """Paint everything anew."""
