@@ -84,6 +84,7 @@ class WorkerPool:
         while True:
             begun = time.monotonic()
             child, ready, before, name = self._spawn()
+            how = "told to stop"
             try:
                 if await _served(ready):
                     log.info("worker %s serves, pid %d", name, child.pid)
@@ -91,10 +92,11 @@ class WorkerPool:
                         task_status.started()
                     first = False
                 code = await child.exited()
+                how = _how(code)
             finally:
                 del self.pids[name]
                 await child.stop(grace=self._drain + 5)
-                self._gone(name, "told to stop")
+                self._gone(name, how)
             self._ended(name, code, before, first)
             if time.monotonic() - begun > STEADY:
                 pause = 0.2
@@ -126,14 +128,13 @@ class WorkerPool:
 
     def _ended(self, name: str, code: int, before: int, first: bool) -> None:
         """A worker ended though nobody asked it to."""
-        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        log.warning("worker %s ended: %s", name, how)
+        log.warning("worker %s ended: %s", name, _how(code))
         if code <= 0:
             return
         text = self._tail(before)
         if first:
             raise WorkerError(text.removeprefix("holdfast worker: "))
-        self._on_failure(f"a worker ended with {how} and is started again: {text}")
+        self._on_failure(f"a worker ended with {_how(code)} and is started again: {text}")
 
     def _tail(self, since: int) -> str:
         """The last line that a worker wrote since then."""

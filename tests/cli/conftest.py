@@ -24,7 +24,11 @@ T = TypeVar("T")
 AT = 1_767_355_418.12
 """2026-01-02 12:03:38.120 UTC."""
 
-DECLINED = ErrorInfo("payments.CardDeclined", "bad currency 'XX'", '  File "payments.py", line 212, in capture\n')
+DECLINED = ErrorInfo(
+    "payments.CardDeclined",
+    "bad currency 'XX'",
+    "  File \"payments.py\", line 212, in capture\npayments.CardDeclined: bad currency 'XX'\n",
+)
 
 
 class Told(Client):

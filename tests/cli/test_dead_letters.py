@@ -40,7 +40,7 @@ def test_a_letter_as_json_holds_everything(shop: World) -> None:
         "error": {
             "type": "payments.CardDeclined",
             "message": "bad currency 'XX'",
-            "traceback": '  File "payments.py", line 212, in capture\n',
+            "traceback": "  File \"payments.py\", line 212, in capture\npayments.CardDeclined: bad currency 'XX'\n",
         },
         "reason": "attempts used up",
         "attempts": 1,
@@ -151,7 +151,7 @@ def test_a_named_purge_with_yes_drops(shop: World) -> None:
 def test_a_dry_run_counts_and_touches_nothing(shop: World) -> None:
     ids = dead(shop, 5)
     assert shop("dlq", "drain", "--dry-run", "--rate", "60/m").out == (
-        "5 letters would be retried, at 1/s in 4.00s\n"
+        "5 letters would be retried, at 1/s, in 4.00s\n"
         "LETTERS  TASK         ERROR\n"
         "      5  charge-card  payments.CardDeclined\n"
     )

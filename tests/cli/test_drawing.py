@@ -278,3 +278,10 @@ def test_colours_change_no_width() -> None:
         bare = [line.replace(f"\x1b[{style}m", "").replace("\x1b[0m", "") for line in bare]
     assert [line.rstrip() for line in bare] == plain
     assert painted != plain
+
+
+def test_an_error_of_several_lines_is_not_said_again_below_its_traceback() -> None:
+    error = ErrorInfo("ValueError", "bad 7\nmore", '  File "jobs.py", line 9, in boom\nValueError: bad 7\nmore\n')
+    died = tree(AttemptStarted(T, 1, "w", "n"), RunDead(T + 1, error, "aborted"))
+    lines = draw(died, row(State.DEAD, finished_at=T + 1), width=80)
+    assert lines[-3:] == ["ValueError: bad 7", "more", '  File "jobs.py", line 9, in boom']

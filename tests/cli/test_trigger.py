@@ -49,13 +49,14 @@ def test_a_delayed_run_waits_in_the_queue_that_is_named(shop: World) -> None:
     assert (run.queue, run.state.value, decode_value(run.payload)) == ("bulk", "delayed", {})
 
 
-def test_a_task_that_nobody_declared_is_triggered_and_said(shop: World) -> None:
+def test_a_task_that_nobody_declared_is_not_triggered_unless_asked(shop: World) -> None:
     declare(shop, "resize-image")
     done = shop("trigger", "resize-imgae")
-    assert done.code == 0
-    assert done.err == (
-        "no worker has declared a task resize-imgae yet; did you mean resize-image?: the run waits until one does\n"
-    )
+    assert (done.code, done.out) == (1, "")
+    assert "resize-imgae" in done.err
+    assert "resize-image'?" in done.err
+    done = shop("trigger", "resize-imgae", "--undeclared")
+    assert (done.code, look(shop, done.out.strip()).state.value) == (0, "queued")
 
 
 def test_a_payload_comes_from_a_file_or_stdin(shop: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from holdfast import Abort, ChildFailed, PayloadError, Retry, RunFailed, RunWasCancelled, Snooze, State, step, task
 from holdfast.bus.ports import Item
+from holdfast.client import encode_payload
 from holdfast.core.entries import AttemptInterrupted, StepCompleted
-from holdfast.errors import Fenced, RunStateError
+from holdfast.errors import Fenced, RunStateError, UnknownTask
 from holdfast.wire import api, codec
 from holdfast.wire.subjects import Stream
 from holdfast.wire.values import encode_value
@@ -145,9 +146,13 @@ async def test_a_payload_that_does_not_fit_is_refused_at_trigger_and_dead_withou
         await strict.trigger(n="four")  # type: ignore[arg-type]
     with pytest.raises(PayloadError, match="missing a required argument: 'n'"):
         await strict.trigger()  # type: ignore[call-arg]
+    unchecked = stage.client.new_run("strict", encode_payload({"n": "four"}))
     async with stage.worker(strict):
-        handle = await stage.client.trigger("strict", {"n": "four"})
-        run = await stage.until(handle, "dead")
+        with pytest.raises(PayloadError, match="argument 'n'"):
+            await stage.client.trigger("strict", {"n": "four"})
+        with pytest.raises(UnknownTask, match="did you mean 'strict'"):
+            await stage.client.trigger("stricd", {"n": 4})
+        run = await stage.until(await stage.client.start(unchecked), "dead")
     assert (run.reason, run.attempt) == ("payload", 1)
 
 

@@ -13,7 +13,6 @@ from holdfast.cli.session import connected, group
 from holdfast.cli.text import visible
 from holdfast.client import Client, RunHandle, failure
 from holdfast.core.model import FIRST_PRIORITY, LAST_PRIORITY, Run, State
-from holdfast.decoding import nearest
 from holdfast.errors import HoldfastError
 from holdfast.wire.render import render_json
 
@@ -42,6 +41,9 @@ async def trigger(
         int | None, typer.Option("--priority", min=FIRST_PRIORITY, max=LAST_PRIORITY, help="0 first, 9 last.")
     ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="May be repeated.")] = None,
+    undeclared: Annotated[
+        bool, typer.Option("--undeclared", help="Also a task that no worker has declared: the run waits for one.")
+    ] = False,
 ) -> None:
     """Start a run of a task and print its id; it is durable then."""
     arguments = given.payload_of(payload)
@@ -50,8 +52,7 @@ async def trigger(
         options["queue"] = queue
     if priority is not None:
         options["priority"] = priority
-    handle = await client.trigger(task, arguments, **options)
-    await _mention_unknown(client, task, out)
+    handle = await client.trigger(task, arguments, declared=not undeclared, **options)
     if not wait:
         out.record({"run": handle.id}) if out.json else out.line(handle.id)
         return
@@ -63,13 +64,6 @@ async def trigger(
         raise failure(run)
     if not out.json:
         _result(run, out)
-
-
-async def _mention_unknown(client: Client, task: str, out: Output) -> None:
-    """Say so where no worker has ever declared the task: the run waits for one."""
-    if await client.card(task) is None:
-        known = [card.id for card in await client.cards()]
-        out.note(f"no worker has declared a task {task} yet{nearest(task, known)}: the run waits until one does")
 
 
 async def _ended(handle: RunHandle, timeout: float | None) -> Run:

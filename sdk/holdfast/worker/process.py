@@ -43,7 +43,6 @@ def serve(
         TaskImportError, DefinitionError: a module is wrong; nothing was connected.
         ConnectError, ConfigError: no server there.
     """
-    import gc; gc.disable()
     section = config.project(project)
     tasks = load_tasks(modules or section.modules, base=config.base)
     credentials = resolve(config, project, url=url)

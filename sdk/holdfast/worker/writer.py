@@ -45,6 +45,8 @@ class Writer:
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
             self._next.add_done_callback(_looked_at)
+        if self._unclaimed:
+            self._claim = self._next
         self._pending += (*self._unclaimed, *entries)
         self._unclaimed = ()
         if self._task is None:
@@ -82,7 +84,8 @@ class Writer:
     async def claimed(self) -> None:
         """Wait until the claim is durable; sends it where it has not left. Raises: LostRun."""
         if self._claim is None:
-            self._claim = self.write()
+            self.write()
+        assert self._claim is not None
         if not self._claim.done() or self._claim.exception() is not None:
             await self._until(self._claim)
 
