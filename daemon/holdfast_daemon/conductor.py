@@ -18,6 +18,7 @@ from anyio.abc import TaskStatus
 
 from holdfast.bus.journal import Journal
 from holdfast.core.effects import effects
+from holdfast.core.entries import AttemptResumed, AttemptStarted, CancelRequested
 from holdfast.core.lifecycle import interruption
 from holdfast.core.model import FINAL, Instant, Run, Seconds, State
 from holdfast.errors import Fenced, HoldfastError, UnknownRun
@@ -26,6 +27,8 @@ from holdfast_daemon.ledger import Change
 from holdfast_daemon.projection.rows import Ready, Standing
 
 log = logging.getLogger("holdfast.conductor")
+
+CLAIMS = (AttemptStarted, AttemptResumed)
 
 GRACE: Seconds = 2.0
 """How long what follows from an entry is left to whoever wrote it."""
@@ -79,6 +82,8 @@ class Conductor:
             return
         for change in changes:
             self._note(change.after)
+            if change.after.cancel_requested and any(isinstance(entry, CLAIMS) for entry in change.record.entries):
+                self._soon(change.run_id, 0)
 
     def worker_gone(self, worker: str, reason: str) -> None:
         """A worker has ended: whatever it holds is offered again at once."""
@@ -145,6 +150,8 @@ class Conductor:
                 run = await self._journal.load(run_id, known.first)
                 if run.state is State.RUNNING:
                     await self._interrupt(run)
+                    if run.cancel_requested:  # it was claimed after that was asked: its holder was not there to hear it
+                        await self._journal.tell(run_id, CancelRequested(at=self._clock(), by="conductor"))
                 elif not run.final and effects(run):
                     self.repairs += not run.resumable
                     await self._journal.act(run)

@@ -151,3 +151,7 @@ async def _served(ready: int) -> bool:
         return bool(os.read(ready, 1))
     finally:
         os.close(ready)
+
+
+def _how(code: int) -> str:
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"

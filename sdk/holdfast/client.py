@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
@@ -374,8 +374,3 @@ class connect:
 
     def __await__(self) -> Any:
         return self.open().__await__()
-
-    def __enter__(self) -> Self:
-        raise TypeError("use `async with connect(...)`; the blocking form is not part of this version")
-
-    def __exit__(self, *_: object) -> None: ...

@@ -84,6 +84,7 @@ def test_without_a_command_it_prints_its_help(shop: World) -> None:
     assert done.code == 0
     assert "Commands:" in done.out
     assert shop("runs").out.startswith("Usage: holdfast runs ")
+    assert shop("runs", "tree", "-h").out.startswith("Usage: holdfast runs tree ")
 
 
 def test_place_options_are_taken_before_the_command_and_behind_it(shop: World) -> None:

@@ -142,7 +142,12 @@ ROUTED = frozenset({"back", "quit", "command", "filter"})
 """Actions that the router carries out itself."""
 
 HINT_WORDS: Mapping[tuple[str, str], str] = MappingProxyType(
-    {(LOGS, "open"): "enter run", (QUEUES, "open"): "enter runs", (DEAD, "open"): "enter run"}
+    {
+        (RUN, "filter"): "/ find",
+        (LOGS, "open"): "enter run",
+        (QUEUES, "open"): "enter runs",
+        (DEAD, "open"): "enter run",
+    }
 )
 """Hints that a screen words better than the table."""
 

@@ -52,6 +52,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     filter: Filter = Filter()
     total: int = 0
     """How many a drain will find, as far as is known."""
+    more: bool = False
+    """Whether a drain may find more than `total`."""
     what: str = "run"
 
     @property
@@ -68,7 +70,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                 text = f"Retry {plural(self.size, self.what)} from the last checkpoint?{self._which()}"
                 return Question(text=text, options=(("y", "yes"), ("s", "from start instead")))
             case Verb.DRAIN:
-                what = plural(self.total, "dead letter")
+                what = plural(self.total, "dead letter") + (" or more" if self.more else "")
                 text = f"Drain: retry {what} {self._matching()}, {RATE} a second, from the last checkpoint?"
                 return Question(text=text, options=(("y", "yes"), ("s", "from start instead")))
             case Verb.DROP:

@@ -227,16 +227,23 @@ class Journal:
         found = await self.load(run)
         if found.final:
             raise RunStateError(f"run {run} has ended {found.state}: only a live run can be cancelled")
-        await self.bus.publish(
-            self.bus.subjects.inbox(run), codec.encode(CancelRequested(at=self.clock(), by=by, reason=reason))
-        )
+        request = CancelRequested(at=self.clock(), by=by, reason=reason)
+        asked = await self.tell(run, request)
         while True:
             found = await self.load(run, found.first)
+            if found.state is State.RUNNING:
+                if found.last > asked:  # it may have been claimed by somebody who was not there to hear it
+                    await self.tell(run, request)
+                return found
             try:
                 await self.act(found)
             except Fenced:  # a worker took it meanwhile, or gave it back: look again
                 continue
-            return found if found.state is State.RUNNING else await self.load(run, found.first)
+            return await self.load(run, found.first)
+
+    async def tell(self, run: str, entry: CancelRequested) -> int:
+        """Tell a run something; whoever holds it hears it. Returns its sequence. May be repeated."""
+        return await self.bus.publish(self.bus.subjects.inbox(run), codec.encode(entry))
 
     async def retry(
         self, run: str, *, by: str = "", from_start: bool = False, payload: bytes | None = None, first: int = 1

@@ -186,7 +186,13 @@ class Root(Group):
             raise typer.Exit(BROKEN_PIPE) from None
 
 
-app = typer.Typer(name="holdfast", cls=Root, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(
+    name="holdfast",
+    cls=Root,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
 
 
 @app.callback()

@@ -27,22 +27,16 @@ from holdfast.cli.app import FAILED, INTERRUPTED, Usage
 from holdfast.cli.output import Output, Style
 from holdfast.cli.serving import loop_run
 from holdfast.cli.session import Json, group
-from holdfast.client import Client, connect
+from holdfast.client import connect
 from holdfast.config import FILE, VARIABLES, load
-from holdfast.core.model import Seconds
 from holdfast.demo import report
 from holdfast.demo.claims import judge
 from holdfast.demo.story import Story
-from holdfast.errors import HoldfastError
-from holdfast.wire.subjects import Stream
 
 app = group()
 
 WORKERS = 2
 """So that the run of the one that is killed goes on at once on the other."""
-
-PATIENCE: Seconds = 20.0
-"""What the workers may take to begin."""
 
 CONFIG = """\
 [nats]
@@ -141,9 +135,9 @@ async def _play(directory: Path, out: Output, desk: Desk) -> int:
         daemon(settings, workers=WORKERS, tell=audience.note) as up,
         connect(config=directory / FILE, name="demo") as client,
     ):
-        await _until_served(client, settings.data_dir)
         started = time.monotonic() - begun
-        audience.note(f"they run: {up.nats}, {up.http}, workers {', '.join(map(str, up.worker_pids().values()))}")
+        pids = ", ".join(map(str, up.worker_pids().values()))
+        audience.note(f"{up.nats}, {up.http}, worker pids {pids}")
         evidence = await Story(client, directory, up.worker_pids, audience).perform()
         done = report.Performance(evidence, judge(evidence), started, time.monotonic() - begun)
         if out.json:
@@ -153,17 +147,6 @@ async def _play(directory: Path, out: Output, desk: Desk) -> int:
         if desk is Desk.OPEN or (desk is Desk.OFFER and await _wanted(out)):
             await _open_desk(directory)
     return 0 if done.holds else FAILED
-
-
-async def _until_served(client: Client, data_dir: Path) -> None:
-    """Wait until every worker has said that it lives."""
-    pulse, present = client.bus.subjects.control("worker", "*"), set[str]()
-    with anyio.move_on_after(PATIENCE):
-        async for messages in client.bus.follow(Stream.CONTROL, pulse, first=1):
-            present |= {message.subject for message in messages}
-            if len(present) >= WORKERS:
-                return
-    raise HoldfastError(f"expected {WORKERS} workers within {PATIENCE:g} s, found {len(present)}: see {data_dir}")
 
 
 async def _wanted(out: Output) -> bool:

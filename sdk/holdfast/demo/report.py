@@ -109,7 +109,7 @@ def _trees(seen: Evidence, out: Output) -> None:
 def _shortened(tree: Tree) -> Tree:
     """The tree with the workers by number: their whole names differ at the end only."""
     for span in tree.attempts:
-        span.reason = span.reason.replace(span.worker, short(span.worker))
+        span.reason = span.reason.partition(": ")[2] or span.reason  # it begins with the worker
         span.worker = short(span.worker)
     return tree
 

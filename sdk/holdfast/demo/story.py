@@ -13,6 +13,7 @@ from typing import Protocol
 
 import anyio
 
+from holdfast.cli import text
 from holdfast.client import Client, RunHandle
 from holdfast.core.entries import (
     AttemptFailed,
@@ -37,7 +38,7 @@ from holdfast.wire import codec
 from holdfast.wire.api import Letter, LettersQuery, RunRow
 from holdfast.wire.subjects import Stream
 
-PATIENCE: Seconds = 5.0
+PATIENCE: Seconds = 15.0
 """What an act may take before it counts as failed."""
 
 KILL_AFTER = "/pack#2"
@@ -48,7 +49,9 @@ import asyncio, json, nats
 
 async def main():
     me = json.load(open(".holdfast/credentials/default.json"))
-    nc = await nats.connect(me["url"], user=me["user"], password=me["password"])
+    nc = await nats.connect(
+        me["url"], user=me["user"], password=me["password"]
+    )
     event = {"order": "D-1004", "items": ["mouse"]}
     subject = "hf.default.evt.orders.created"
     await nc.jetstream().publish(subject, json.dumps(event).encode())
@@ -157,11 +160,11 @@ class Story:
         await self._watch(handle)
         self._letter = await self._letter_of(handle.id)
         if self._letter is not None:
-            self._audience.note(f"in the dead letter queue: {said(self._letter.error)}")
+            self._audience.note(f"a dead letter of {text.count(self._letter.attempts, 'attempt')} lies in the queue")
         closed.unlink()
-        self._audience.note("the supplier opens; the dead letter is retried, as by `holdfast dlq retry`")
+        self._audience.note("the supplier opens; the letter is retried, as by `holdfast dlq retry`")
         await handle.retry()
-        self._audience.note(f"it bought {await handle.result()} lamps")
+        self._audience.note(f"completed: {await handle.result()} lamps are bought")
         self._letter_left = await self._letter_of(handle.id) is not None
 
     async def _letter_of(self, run: str) -> Letter | None:
@@ -171,7 +174,7 @@ class Story:
         return next((letter for letter in page.letters if letter.run == run), None)
 
     async def _event(self) -> None:
-        self._audience.act("an event from outside: this program knows NATS, and nothing of holdfast")
+        self._audience.act("an event from outside; its program knows NATS, and nothing of holdfast")
         self._audience.show(SNIPPET)
         last = await self._client.bus.last_seq(Stream.JOURNAL)
         done = await anyio.run_process(
@@ -183,7 +186,7 @@ class Story:
             if created.task == process_order.id and created.parent is None:
                 break
         handle = self._runs[Act.EVENT] = self._client.run(created.run)
-        self._audience.note(f"a run of {created.task} began, from {created.source}")
+        self._audience.note(f"a run of {created.task} began, its source: {created.source}")
         await handle.result()
 
     async def _created_after(self, seq: int) -> AsyncIterator[RunCreated]:
@@ -199,8 +202,8 @@ class Story:
             self._tell(entry)
 
     def _tell(self, entry: Entry) -> None:
-        if text := told(entry):
-            self._audience.note(text)
+        if said := told(entry):
+            self._audience.note(said)
 
     # --- what is there then -----------------------------------------------------------------------------------------
 
@@ -244,24 +247,23 @@ def told(entry: Entry) -> str:
     """What is worth telling while it happens; empty for what the tree shows as well."""
     match entry:
         case StepRetried():
-            again = f"again in {round((entry.due - entry.at) * 1000)}ms"
-            return f"{_name(entry.key)} failed, try {entry.number}: {said(entry.error)}; {again}"
+            return f"{_name(entry.key)}, try {entry.number}: {error_line(entry.error)}"
         case ChildTriggered():
-            return f"{_name(entry.key)} is a run of its own: {entry.child[-8:]}"
+            return f"{_name(entry.key)} is a run of its own, {entry.child[-8:]}"
         case Suspended():
-            return "the order waits for it and holds no worker"
+            return "the order waits for it, and holds no worker meanwhile"
         case AttemptInterrupted():
-            return f"the daemon took the run from it: {entry.reason.partition(': ')[2]}"
+            return f"the daemon takes the run from it: {entry.reason.partition(': ')[2]}"
         case AttemptResumed():
             return f"{short(entry.worker)} goes on behind the last checkpoint"
         case AttemptFailed():
-            return f"attempt failed: {said(entry.error)}"
+            return f"{error_line(entry.error)}; another attempt in {text.took(entry.due - entry.at)}"
         case RunDead():
-            return f"attempt failed: {said(entry.error)}; {entry.reason}"
+            return f"{error_line(entry.error)}; {entry.reason}"
     return ""
 
 
-def said(error: ErrorInfo) -> str:
+def error_line(error: ErrorInfo) -> str:
     """An error on one line, its type without the module."""
     return f"{error.type.rpartition('.')[2]}: {error.message}"
 

@@ -59,7 +59,7 @@ async def charge(order: str, cents: int) -> str:
 
 async def pack(item: str) -> None:
     """Put an item into the parcel."""
-    await outside.call(f"warehouse: pack a {item}", takes=0.12)
+    await outside.call(f"warehouse: pack a {item}", takes=0.1)
 
 
 @task(queue="orders")
@@ -103,4 +103,4 @@ async def buy(item: str, number: int) -> None:
     """Order from the supplier."""
     await outside.call(f"supplier: buy {number} of {item}")
     if outside.supplier_is_closed():
-        raise SupplierClosed("closed for stocktaking, call again later")
+        raise SupplierClosed("closed for stocktaking")

@@ -23,7 +23,13 @@ class Ring:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def __contains__(self, serial: object) -> bool:
+        return isinstance(serial, int) and 0 <= serial - self.dropped < len(self._rows)
+
     def __getitem__(self, serial: int) -> LogRow:
+        """Raises: KeyError: it was dropped, or has not come yet."""
+        if serial not in self:
+            raise KeyError(serial)
         return self._rows[serial - self.dropped]
 
     def append(self, row: LogRow) -> None:

@@ -162,7 +162,8 @@ class Dead(Page):
         given = filter.read(self.filter)
         query = msgspec.structs.replace(self.asking(), before=(self.now, NEWEST_ID))
         total = len(self.window) if given.words else self.total
-        self.propose(Plan(verb=Verb.DRAIN, query=query, filter=given, total=total))
+        more = bool(given.words) and self.more
+        self.propose(Plan(verb=Verb.DRAIN, query=query, filter=given, total=total, more=more))
 
 
 def _texts(letter: api.Letter) -> tuple[str, ...]:

@@ -85,7 +85,6 @@ class Logs(Page):
     def _grow(self) -> None:
         if self._fresh and self.is_current:
             self._fresh = False
-            self.arrange_rows()
             self.paint()
 
     def arrange_rows(self) -> None:
@@ -115,7 +114,7 @@ class Logs(Page):
         self._set_follow(self.window.follow is not Follow.LAST)
 
     def do_open(self) -> None:
-        if self.window.cursor is not None:
+        if self.window.cursor in self.ring:
             self.desk.open_run(self.ring[self.window.cursor].run)
 
     def cells(self, key: int, widths: Sequence[int]) -> Sequence[Cell]:

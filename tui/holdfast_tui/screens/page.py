@@ -167,7 +167,6 @@ class Page(Screen[None], inherit_bindings=False):
             self.note = (clean(str(error)), "fail")
         finally:
             self._reading = False
-        self.arrange_rows()
         self.paint()
         if self._pending:
             self._pending = False
@@ -195,6 +194,7 @@ class Page(Screen[None], inherit_bindings=False):
         """Bring the terminal in line with the state; what did not change costs nothing."""
         if not self.is_mounted or not self.size.width:
             return
+        self.arrange_rows()
         gateway, now = self.desk.gateway, self.now
         live = gateway.link.live(now)
         mode = ("READ-ONLY", "title") if gateway.read_only else ("RW", "")

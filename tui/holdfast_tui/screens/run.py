@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from holdfast.core.lifecycle import Kind
 from holdfast.core.model import ErrorInfo, Instant
-from holdfast.errors import Refused
+from holdfast.errors import HoldfastError, Refused
 from holdfast.wire import api
 from holdfast_tui import keys
 from holdfast_tui.format import (
@@ -24,7 +24,6 @@ from holdfast_tui.format import (
     took,
     value,
 )
-from holdfast_tui.gateway import Lost
 from holdfast_tui.model.run import RETRIABLE, ROOT, NodeRow, Story
 from holdfast_tui.plan import Plan, Verb
 from holdfast_tui.screens.page import Page
@@ -103,7 +102,6 @@ class RunTree(Page):
         """What came in live, at most ten times a second."""
         if self._stirred and self.is_current:
             self._stirred = False
-            self.arrange_rows()
             self.paint()
 
     async def on_unmount(self) -> None:
@@ -111,17 +109,13 @@ class RunTree(Page):
             stop, self._stop = self._stop, None
             try:
                 await stop()
-            except Lost:
+            except HoldfastError:  # the connection is gone, and with it what was listened to
                 return
 
     def arrange_rows(self) -> None:
         rows = self.story.rows(self.as_of)
         self._rows = {row.id: row for row in rows}
         self.window.sync(list(self._rows))
-
-    def tick(self) -> None:
-        self.arrange_rows()
-        super().tick()
 
     def cells(self, key: str, widths: Sequence[int]) -> Sequence[Cell]:
         row, now = self._rows[key], self.as_of

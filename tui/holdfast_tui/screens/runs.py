@@ -43,6 +43,8 @@ class Runs(Page):
         """Whether there are older ones than the last that is loaded."""
         self.answered = False
         self._generation = 0
+        self._begin = True
+        """Whether the next answer begins a new list."""
         self._debounce: Timer | None = None
         super().__init__(filter=filter)
         self.window.follow = Follow.FIRST
@@ -66,19 +68,17 @@ class Runs(Page):
         head = await self.desk.gateway.runs(query)
         if generation != self._generation:
             return
-        if not self.answered or not self.listing.rows:
-            self.more = head.more
         self.answered, self.total = True, head.total
-        known = self.listing.rows
-        joined = not known or not head.more or any(row.id in known for row in head.runs)
-        hold = self.held and self.window.follow is Follow.OFF
-        if joined:
-            self.listing.take(head.runs, hold=hold, gone=self._gone(head))
-        elif self.window.follow is Follow.FIRST:  # more came than one page holds: begin anew
+        known, follows = self.listing.rows, self.window.follow is Follow.FIRST
+        joined = not head.more or any(row.id in known for row in head.runs)
+        if self._begin or not known or (follows and not joined):  # not joined: more came than one page holds
+            self._begin, self.more = False, head.more
             self.listing.take(head.runs)
-            self.more = head.more
+        elif joined:
+            self.listing.take(head.runs, hold=self.held and not follows, gone=self._gone(head))
         else:
             self.listing.waiting = HEAD
+        self.arrange_rows()
         await self._read_view(query, generation)
 
     def _gone(self, head: api.RunsPage) -> set[str]:
@@ -116,9 +116,8 @@ class Runs(Page):
         self._debounce = self.set_timer(DEBOUNCE, self._anew)
 
     def _anew(self) -> None:
-        """Read a new list; the cursor's run is kept where it is in it."""
-        self.listing.rows = {}
-        self.answered = False
+        """Read a new list; the cursor stays on its run where that is in it."""
+        self._begin = True
         self.window.follow = Follow.FIRST if self.window.position == 0 else Follow.OFF
         self.refresh_data()
 
@@ -134,8 +133,7 @@ class Runs(Page):
         """The newest; from here on new ones come in at the top."""
         self.window.follow = Follow.FIRST
         self.window.to(0)
-        if self.listing.waiting:
-            self.listing.rows = {}
+        self._begin = self._begin or self.listing.waiting > 0
         self.refresh_data()
 
     def do_follow(self) -> None:
