@@ -588,12 +588,15 @@ def test_a_timer_of_a_run_that_waits_for_no_time_arms_nothing(history: tuple[Ent
         ([timer(17, replace(CREATED, due=50.0))], 0),
         ([timer(17, replace(CREATED, due=50.0)), ready(30, replace(CREATED, due=50.0))], 30),
         ([ready(17, CREATED), told(18, CancelRequested(at=3.0))], 17),
+        ([log(17, CREATED), ready(18, DEAD)], 0),
+        ([log(17, CREATED), log(18, DEAD), log(19, RunRetried(at=9.0)), ready(20, replace(OFFERED, cause=17))], 0),
         ([ready(17, CREATED), log(18, started(), writer="n1")], 0),
         ([ready(17, CREATED), log(18, started(), CRASH, writer="n1"), ready(20, replace(OFFERED, cause=18))], 0),
         ([ready(17, CREATED), log(18, started(), failed(), writer="n1"), ready(20, replace(OFFERED, cause=18))], 0),
     ],
     ids=[
         "triggered", "created on its log", "offered", "delayed", "its delay passed", "told something",
+        "no work item at all", "a stale offer",
         "started", "offered after a crash", "offered after a failure",
     ],
 )  # fmt: skip

@@ -59,6 +59,11 @@ class Bench:
         assert isinstance(self.app.screen, Page)
         return self.app.screen
 
+    @property
+    def kind(self) -> str:
+        """Which screen is shown, as in `keys.SCREENS`."""
+        return self.page.kind
+
     async def settle(self) -> None:
         """Until what was asked is on the screen."""
         for _ in range(50):

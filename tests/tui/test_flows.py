@@ -6,12 +6,9 @@ import asyncio
 
 from holdfast.core.entries import StepCompleted
 from holdfast.wire.values import encode_value
+from holdfast_tui import keys
 from holdfast_tui.model.window import Follow
 from holdfast_tui.router import Mode
-from holdfast_tui.screens.logs import Logs
-from holdfast_tui.screens.queues import Queues
-from holdfast_tui.screens.run import RunTree
-from holdfast_tui.screens.runs import Runs
 from tui.desks import Bench, bench
 from tui.world import FakeClient, failing, log_line, queue, run_id
 
@@ -45,11 +42,11 @@ async def test_a_queue_opens_its_runs_and_q_comes_back_to_the_same_row() -> None
     async with bench() as desk:
         await desk.press("/", *"image", "enter")
         await desk.press("enter")
-        assert isinstance(desk.page, Runs)
+        assert desk.kind == keys.RUNS
         assert "queue:images" in desk.text
         assert desk.client.asked[-1].queue == "images"
         await desk.press("q")
-        assert isinstance(desk.page, Queues)
+        assert desk.kind == keys.QUEUES
         assert (desk.page.window.cursor, desk.page.filter) == ("images", "image")
         await desk.press("q", "q")
         assert "ctrl+c quits" in desk.text
@@ -119,7 +116,7 @@ async def test_the_pane_turns_and_fills_the_screen() -> None:
         assert '"amount": 1999' in desk.text
         await desk.press("escape")
         assert "└ capture" in desk.text
-        assert isinstance(desk.page, RunTree)
+        assert desk.kind == keys.RUN
 
 
 async def test_logs_follow_and_frozen_means_frozen() -> None:
@@ -139,7 +136,7 @@ async def test_logs_follow_and_frozen_means_frozen() -> None:
         await desk.press("/", *"slow", "enter")
         assert "of 44 lines" in desk.text
         await desk.press("enter")
-        assert isinstance(desk.page, RunTree)
+        assert desk.kind == keys.RUN
 
 
 async def test_output_of_a_run_is_that_runs() -> None:
@@ -147,7 +144,7 @@ async def test_output_of_a_run_is_that_runs() -> None:
         desk.app.open_logs(run_id(2801))
         await desk.settle()
         assert "Runs > 00002801 > output" in desk.text
-        assert isinstance(desk.page, Logs)
+        assert desk.kind == keys.LOGS
         assert "00002802" not in desk.text
 
 
@@ -217,3 +214,18 @@ async def test_ctrl_c_quits_and_closes_the_client() -> None:
         await desk.pilot.press("ctrl+c")
         assert desk.app._exit
     assert client.closed
+
+
+async def test_a_resize_moves_the_pane_and_keeps_the_cursor_in_view() -> None:
+    async with bench(size=(120, 36)) as desk:
+        await desk.press("2", "G")
+        assert "priority" in desk.text
+        cursor = desk.page.window.cursor
+        await desk.pilot.resize_terminal(80, 24)
+        await desk.settle()
+        assert "priority" not in desk.text
+        assert desk.page.window.cursor == cursor
+        assert "\n>" in desk.text
+        await desk.pilot.resize_terminal(30, 6)
+        await desk.settle()
+        assert "\n>" in desk.text

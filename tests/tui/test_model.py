@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from holdfast.core.entries import AttemptStarted, Batch, RunCompleted, StepCompleted, StepRetried
 from holdfast.core.lifecycle import Kind
 from holdfast.core.model import ErrorInfo, State
@@ -111,6 +113,9 @@ def test_the_ring_drops_the_oldest_and_keeps_numbers_what_they_were() -> None:
     assert len(ring) <= 11
     kept = ring.keys()
     assert [ring[serial].seq for serial in kept] == list(kept)
+    assert (ring.dropped in ring, ring.dropped - 1 in ring, ring.dropped + len(ring) in ring) == (True, False, False)
+    with pytest.raises(KeyError):
+        ring[ring.dropped - 1]
     ring.narrow("smtp SLOW")
     matching = ring.keys()
     assert all("slow" in ring[serial].line.text for serial in matching)

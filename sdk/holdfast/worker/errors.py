@@ -12,6 +12,8 @@ from holdfast.errors import EncodeError
 from holdfast.wire.values import encode_exception
 
 _OURS = str(Path(holdfast.__file__).parent)
+_USERS = str(Path(_OURS, "demo"))
+"""Lies below ours, and is user code all the same."""
 _ASYNCIO = str(Path(sysconfig.get_path("stdlib")) / "asyncio")
 
 LONGEST = 20_000
@@ -47,11 +49,15 @@ def _strip(shown: traceback.TracebackException, seen: set[int]) -> None:
     if id(shown) in seen:
         return
     seen.add(id(shown))
-    kept = [frame for frame in shown.stack if not frame.filename.startswith((_OURS, _ASYNCIO))]
+    kept = [frame for frame in shown.stack if not _is_machinery(frame.filename)]
     shown.stack = traceback.StackSummary.from_list(kept)
     for other in (shown.__cause__, shown.__context__, *(getattr(shown, "exceptions", None) or ())):
         if other is not None:
             _strip(other, seen)
+
+
+def _is_machinery(file: str) -> bool:
+    return file.startswith((_OURS, _ASYNCIO)) and not file.startswith(_USERS)
 
 
 def _cut(text: str) -> str:

@@ -114,8 +114,9 @@ class Logs(Page):
         self._set_follow(self.window.follow is not Follow.LAST)
 
     def do_open(self) -> None:
-        if self.window.cursor in self.ring:
-            self.desk.open_run(self.ring[self.window.cursor].run)
+        serial = self.window.cursor
+        if serial is not None and serial in self.ring:
+            self.desk.open_run(self.ring[serial].run)
 
     def cells(self, key: int, widths: Sequence[int]) -> Sequence[Cell]:
         row = self.ring[key]
