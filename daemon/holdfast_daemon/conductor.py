@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
@@ -35,6 +36,9 @@ GRACE: Seconds = 2.0
 
 TICK: Seconds = 0.5
 """Between two looks at what is overdue and who is alive."""
+
+BEHIND: Seconds = 0.02
+"""Between two looks at whether the fold has caught up: it has no event for it, and this happens once."""
 
 SILENCE: Seconds = 5.0
 """For how long a holder may be without a heartbeat before its runs are taken; the heartbeat itself lives as long."""
@@ -65,9 +69,11 @@ class Conductor:
         self._caught_up = caught_up
         self._clock = clock
         self._due: dict[str, Seconds] = {}
-        self._gone: dict[str, str] = {}
+        self._ended: dict[str, str] = {}
+        self._silent: dict[str, str] = {}
         self._unseen_since: dict[str, Seconds] = {}
         self._orphaned = orphaned
+        self._surveyed = False
         self._stirred = anyio.Event()
 
     # --- what it is told --------------------------------------------------------------------------------------------
@@ -75,19 +81,22 @@ class Conductor:
     def restart(self, standings: Sequence[Standing], ready: Sequence[Ready]) -> None:
         """The following begins anew: every live run is looked at once it has caught up."""
         self._due.clear()
+        self._surveyed = False
 
     def take(self, changes: Sequence[Change]) -> None:
         """Note which runs want looking at."""
-        if not self._caught_up():
+        if not self._surveyed:
             return
         for change in changes:
             self._note(change.after)
+            if change.after.final and change.after.parent is not None:
+                self._note_parent(change.after.parent.run)
             if change.after.cancel_requested and any(isinstance(entry, CLAIMS) for entry in change.record.entries):
                 self._soon(change.run_id, 0)
 
     def worker_gone(self, worker: str, reason: str) -> None:
-        """A worker has ended: whatever it holds is offered again at once."""
-        self._gone[worker] = reason
+        """A worker has ended for good: whatever it holds, or turns out to have held, is offered again at once."""
+        self._ended[worker] = reason
         self._take_from(worker)
 
     def _note(self, run: Run) -> None:
@@ -96,10 +105,16 @@ class Conductor:
                 self._soon(run.id, 0)
         elif run.resumable and not run.offered:
             self._soon(run.id, 0)
-        elif run.state not in FINAL and effects(run):
+        elif run.state is State.WAITING or (run.state not in FINAL and effects(run)):
             self._soon(run.id, GRACE)
         else:
             self._due.pop(run.id, None)
+
+    def _note_parent(self, run_id: str) -> None:
+        """A child has ended; in a while it shows whether its parent was told."""
+        parent = self._live().get(run_id)
+        if parent is not None and parent.state is State.WAITING:
+            self._soon(run_id, GRACE)
 
     def _soon(self, run: str, after: Seconds) -> None:
         self._due[run] = min(self._due.get(run, math.inf), time.monotonic() + after)
@@ -107,7 +122,7 @@ class Conductor:
             self._stirred.set()
 
     def _is_gone(self, worker: str) -> bool:
-        return worker in self._gone or self._orphaned(worker)
+        return worker in self._ended or worker in self._silent or self._orphaned(worker)
 
     def _take_from(self, worker: str) -> None:
         for run in self._live().values():
@@ -117,19 +132,24 @@ class Conductor:
     # --- what it does -----------------------------------------------------------------------------------------------
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Conduct until cancelled; begins once the fold has caught up with the journal."""
+        """Conduct until cancelled; nothing is done before the fold has caught up with the journal."""
         task_status.started()
-        while not self._caught_up():  # noqa: ASYNC110 - the fold has no event for it, and this happens once
-            await anyio.sleep(0.02)
-        for run in list(self._live().values()):
-            self._note(run)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch_presence)
             while True:
-                with anyio.move_on_after(TICK):
+                if not self._surveyed and self._caught_up():
+                    self._survey()
+                with anyio.move_on_after(TICK if self._surveyed else BEHIND):
                     await self._stirred.wait()
                 self._stirred = anyio.Event()
-                await self._attend_due()
+                if self._surveyed:
+                    await self._attend_due()
+
+    def _survey(self) -> None:
+        """Note every live run; from now on runs are noted as they change."""
+        self._surveyed = True
+        for run in list(self._live().values()):
+            self._note(run)
 
     async def _attend_due(self) -> None:
         now = time.monotonic()
@@ -155,6 +175,8 @@ class Conductor:
                 elif not run.final and effects(run):
                     self.repairs += not run.resumable
                     await self._journal.act(run)
+                elif run.state is State.WAITING:
+                    await self._tell_of_children(run)
             except Fenced:
                 pass  # it has moved on: the change that says so comes here too
             except UnknownRun:
@@ -168,7 +190,8 @@ class Conductor:
         holder = run.holder
         if holder is None or not self._is_gone(holder.worker):
             return
-        reason = f"worker {holder.worker}: {self._gone.get(holder.worker, 'ended with its daemon')}"
+        how = self._ended.get(holder.worker) or self._silent.get(holder.worker) or "ended with its daemon"
+        reason = f"worker {holder.worker}: {how}"
         moved = await self._journal.move(run, interruption(run, self._clock(), reason))
         log.info("run %s taken from %s: %s", run.id, holder.worker, moved.state)
         if not holder.item:
@@ -177,6 +200,15 @@ class Conductor:
             self._journal.bus.settle(holder.item)
         else:
             self._journal.bus.release(holder.item)
+
+    async def _tell_of_children(self, run: Run) -> None:
+        """Tell a waiting run of children whose end nobody told it: who ended them died first."""
+        for child in run.waits - run.arrived - self._live().keys():
+            with suppress(UnknownRun):
+                ended = await self._journal.load(child, run.first)
+                if ended.final:
+                    self.repairs += 1
+                    await self._journal.act(ended)
 
     async def _watch_presence(self) -> None:
         """Find out who has fallen silent."""
@@ -193,11 +225,12 @@ class Conductor:
     def _compare(self, present: set[str]) -> None:
         now = time.monotonic()
         holders = {run.holder.worker for run in self._live().values() if run.holder is not None}
-        for worker in self._gone.keys() & present:
-            del self._gone[worker]  # it was stopped, not dead, and is back: what it held is lost to it all the same
+        for worker in self._silent.keys() & present:
+            del self._silent[worker]  # it was stopped, not dead, and is back: what it held is lost to it all the same
         self._unseen_since = {
             worker: self._unseen_since.get(worker, now) for worker in holders - present if not self._is_gone(worker)
         }
         for worker, since in list(self._unseen_since.items()):
             if now - since >= SILENCE:
-                self.worker_gone(worker, f"silent for {SILENCE:g} s")
+                self._silent[worker] = f"silent for {SILENCE:g} s"
+                self._take_from(worker)

@@ -21,7 +21,17 @@ from holdfast import context
 from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Bus
 from holdfast.core import ids
-from holdfast.core.entries import Entry, RunCreated
+from holdfast.core.entries import (
+    AttemptResumed,
+    AttemptStarted,
+    Entry,
+    RunCreated,
+    StepCompleted,
+    StepFailed,
+    StepRetried,
+    StepStarted,
+    StepVolatile,
+)
 from holdfast.core.lifecycle import Kind, apply
 from holdfast.core.model import DEFAULT_PRIORITY, Retry, Run, State
 from holdfast.errors import (
@@ -84,7 +94,8 @@ class RunHandle(msgspec.Struct, dict=True):
         moved = anyio.Event()
 
         def heard(_subject: str, data: bytes) -> None:
-            moved.set()
+            if _may_end(data):
+                moved.set()
 
         stop = await self.client.bus.listen(self.client.bus.subjects.live(self.id, Kind.LOG), heard)
         try:
@@ -119,6 +130,17 @@ class RunHandle(msgspec.Struct, dict=True):
                     yield entry
             if run is not None and run.final:
                 return
+
+
+_GOING_ON = (AttemptStarted, AttemptResumed, StepStarted, StepCompleted, StepFailed, StepRetried, StepVolatile)
+
+
+def _may_end(data: bytes) -> bool:
+    """Whether a message on a run's log may end it: a run of a thousand steps is not read a thousand times."""
+    try:
+        return not all(isinstance(entry, _GOING_ON) for entry in codec.decode_batch(data).entries)
+    except msgspec.DecodeError:
+        return True
 
 
 def failure(run: Run) -> RunFailed:

@@ -231,6 +231,81 @@ async def test_a_wait_for_that_timed_out_times_out_again_on_resume(stage: Stage)
     assert calls == ["slow", "flaky", "flaky"]
 
 
+async def test_a_step_cut_short_by_a_timeout_is_cut_short_again_and_not_run_again(stage: Stage) -> None:
+    calls: list[str] = []
+
+    async def slow() -> str:
+        calls.append("slow")
+        await asyncio.sleep(30)
+        return "late"
+
+    async def flaky() -> str:
+        calls.append("flaky")
+        if calls.count("flaky") == 1:
+            raise ValueError("once")
+        return "in time"
+
+    @task(retry=QUICK)
+    async def bounded() -> str:
+        try:
+            async with asyncio.timeout(0.02):
+                return await slow()
+        except TimeoutError:
+            return await flaky()
+
+    async with stage.worker(bounded):
+        assert await (await bounded.trigger()).result(10) == "in time"
+    assert calls == ["slow", "flaky", "flaky"]
+
+
+async def test_a_timeout_that_ends_the_attempt_runs_the_step_again(stage: Stage) -> None:
+    calls: list[str] = []
+
+    async def slow_at_first() -> str:
+        calls.append("slow")
+        if len(calls) == 1:
+            await asyncio.sleep(30)
+        return "in time"
+
+    @task(retry=QUICK)
+    async def bounded_attempt() -> str:
+        async with asyncio.timeout(0.05):
+            return await slow_at_first()
+
+    async with stage.worker(bounded_attempt):
+        assert await (await bounded_attempt.trigger()).result(10) == "in time"
+    assert calls == ["slow", "slow"]
+
+
+async def test_the_order_of_as_completed_is_the_same_on_resume(stage: Stage) -> None:
+    calls: list[str] = []
+    orders: list[list[int]] = []
+
+    async def work(n: int) -> int:
+        calls.append(f"work {n}")
+        await asyncio.sleep(0.03 * (3 - n))
+        return n
+
+    async def flaky() -> None:
+        calls.append("flaky")
+        if calls.count("flaky") == 1:
+            raise ValueError("once")
+
+    @task(retry=QUICK)
+    async def ordered() -> list[int]:
+        found: list[int] = []
+        for turn in asyncio.as_completed([work(n) for n in range(3)]):
+            found.append(await turn)  # noqa: PERF401 - as users write it
+        orders.append(list(found))
+        await flaky()
+        return found
+
+    async with stage.worker(ordered):
+        assert await (await ordered.trigger()).result(10) == [2, 1, 0]
+    assert orders == [[2, 1, 0], [2, 1, 0]]
+    assert sorted(calls) == ["flaky", "flaky", "work 0", "work 1", "work 2"]
+
+
 async def test_a_value_without_a_round_trip_is_volatile_and_runs_again(stage: Stage) -> None:
     opened: list[object] = []
 

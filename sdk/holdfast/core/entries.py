@@ -130,6 +130,7 @@ class Suspended(msgspec.Struct, frozen=True, array_like=True, tag=11):
 
     at: Instant
     waits: tuple[str, ...]
+    """Ids of what it waits for: child runs."""
 
 
 class AttemptFailed(msgspec.Struct, frozen=True, array_like=True, tag=12):

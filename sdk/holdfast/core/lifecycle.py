@@ -7,7 +7,7 @@ work item offered twice, or a message to a run that had ended.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple, assert_never
 
@@ -184,7 +184,7 @@ def _moved(run: Run, entry: Entry) -> Run:
         case CancelRequested():
             return run if run.final else replace(run, cancel_requested=True)
         case ChildEnded():
-            return replace(run, arrived=run.arrived | {entry.key})  # an ended run may be retried and ask for it
+            return replace(run, arrived=run.arrived | {entry.child})  # an ended run may be retried and ask for it
         case RunCreated():
             raise IllegalEntry(f"RunCreated: run {run.id} exists")
         case _:
@@ -197,7 +197,7 @@ def _wrong_attempt(run: Run, found: int) -> IllegalEntry:
 
 
 def _offered(run: Run, entry: Offered) -> Run:
-    if run.final or 0 < entry.cause < run.last:
+    if run.final or 0 < entry.cause < run.moved:
         return run
     if run.state in (State.DELAYED, State.RETRYING):
         return replace(run, state=State.QUEUED, offered=True, armed=False, due=None)
@@ -277,14 +277,13 @@ MAY_CARRY: dict[Kind, tuple[type[Entry], ...]] = {
 def apply(run: Run | None, record: Record) -> Run | None:
     """The run after one stored message; what is illegal in it is skipped."""
     before = run
-    for entry in record.entries:
-        if isinstance(entry, MAY_CARRY[record.kind]):
-            run = _try(run, entry, record)
+    for _, run in taken(run, record):
+        pass
     if run is None:
         return None
     match record.kind:
         case Kind.LOG:
-            return replace(run, last=record.seq)
+            return replace(run, last=record.seq, moved=run.moved if run == before else record.seq)
         case Kind.READY:
             return _readied(run, record, created=before is None)
         case Kind.TIMER if run.state in (State.DELAYED, State.RETRYING):
@@ -292,21 +291,34 @@ def apply(run: Run | None, record: Record) -> Run | None:
     return run
 
 
+def taken(run: Run | None, record: Record) -> Iterator[tuple[Entry, Run]]:
+    """The entries of a stored message that count, each with the run after it."""
+    for entry in record.entries:
+        if isinstance(entry, MAY_CARRY[record.kind]):
+            moved = _try(run, entry, record)
+            if moved is not None:
+                run = moved
+                yield entry, run
+
+
 def _readied(run: Run, record: Record, *, created: bool) -> Run:
-    """A work item stands in the stream; a RunCreated that is one makes a delayed run ready too."""
-    if any(isinstance(entry, RunCreated) for entry in record.entries):
+    """A work item stands in the stream: a RunCreated that is one makes a delayed run ready too."""
+    if not any(isinstance(entry, RunCreated) for entry in record.entries):
+        return run
+    if created or run.state is State.DELAYED:
         run = _offered(run, Offered(run.id, run.first))
-    fresh = run.state is State.QUEUED and run.attempt == 0 and (created or run.offered)
-    return replace(run, item=record.seq) if fresh else run
+    unstarted = run.state is State.QUEUED and run.attempt == 0 and not run.item
+    return replace(run, item=record.seq) if unstarted else run
 
 
 def _try(run: Run | None, entry: Entry, record: Record) -> Run | None:
+    """The run after an entry; None where it does not count."""
     if record.kind is Kind.LOG and run is not None and not _may_write(run, entry, record.writer):
-        return run
+        return None
     try:
         moved = advance(run, entry)
     except IllegalEntry:
-        return run
+        return None
     return replace(moved, first=record.seq) if run is None else moved
 
 
@@ -324,3 +336,11 @@ def fold(records: Iterable[Record], run: Run | None = None) -> Run | None:
     for record in records:
         run = apply(run, record)
     return run
+
+
+def story(records: Iterable[Record]) -> Iterator[Entry]:
+    """The entries of a run's messages that count, in order: what `Recall` and `Tree` are to be fed with."""
+    run: Run | None = None
+    for record in records:
+        yield from (entry for entry, _ in taken(run, record))
+        run = apply(run, record)

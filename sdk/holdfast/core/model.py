@@ -127,6 +127,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Stream sequence of the run's first message: where reading it begins."""
     last: int = 0
     """Stream sequence of the last message on its log subject; what the next append expects. 0: none yet."""
+    moved: int = 0
+    """Stream sequence of the last message on its log subject that changed it: an offer made before that is stale."""
     payload: bytes = b""
     """The arguments by name, in the value codec."""
     retry: Retry | None = None
@@ -171,9 +173,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     last_key: str = ""
     """The checkpoint recorded last."""
     waits: frozenset[str] = frozenset()
-    """Keys it is suspended on."""
+    """Ids of what it is suspended on: child runs."""
     arrived: frozenset[str] = frozenset()
-    """Keys of waits whose outcome has come in."""
+    """Ids of such as have come in."""
 
     @property
     def final(self) -> bool:

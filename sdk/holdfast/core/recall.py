@@ -37,21 +37,28 @@ class Recall:
     """The outcomes of a run so far; feed it entries in journal order with `add`, then ask by key."""
 
     def __init__(self) -> None:
-        self._outcomes: dict[str, Outcome] = {}
+        self._outcomes: dict[str, StepCompleted | StepFailed] = {}
         self._children: dict[str, str] = {}
+        self._ended: dict[tuple[str, str], ChildEnded] = {}
+        """How children ended, by key and child: an earlier child's end is no outcome of the one that follows it."""
         self._tried: dict[str, Tried] = {}
         self._unseen: set[str] = set()
+        self._parents: set[str] = set()
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, entry: Entry) -> None:
         """Take in one entry; those that say nothing about awaits are passed over."""
         match entry:
-            case StepCompleted() | StepFailed() | ChildEnded():
+            case StepCompleted() | StepFailed():
                 if entry.key not in self._outcomes:
                     self._outcomes[entry.key] = entry
-                    self._unseen.add(entry.key)
+                    self._know(entry.key)
             case ChildTriggered():
                 self._children[entry.key] = entry.child
+                self._know_child(entry.key, entry.child)
+            case ChildEnded():
+                self._ended.setdefault((entry.key, entry.child), entry)
+                self._know_child(entry.key, entry.child)
             case StepRetried():
                 self._tried[entry.key] = Tried(entry.number, entry.due)
             case AttemptFailed() | RunDead():
@@ -60,6 +67,15 @@ class Recall:
                 if entry.from_start:
                     self._forget([*self._outcomes, *self._children, *self._tried])
                 self._tried.clear()
+
+    def _know(self, key: str) -> None:
+        self._unseen.add(key)
+        while key := key.rpartition("/")[0]:
+            self._parents.add(key)
+
+    def _know_child(self, key: str, child: str) -> None:
+        if self._children.get(key) == child and (key, child) in self._ended:
+            self._know(key)
 
     def _forget(self, keys: tuple[str, ...] | list[str]) -> None:
         for key in keys:
@@ -75,8 +91,12 @@ class Recall:
 
     def take(self, key: str) -> Outcome | None:
         """The recorded outcome of an await that the code has come to, or None."""
-        self._unseen.discard(key)
-        return self._outcomes.get(key)
+        outcome = self._outcomes.get(key) or self._ended.get((key, self._children.get(key, "")))
+        if outcome is not None:
+            self._unseen.discard(key)
+            if key in self._parents:  # what happened within it is not come to again
+                self._unseen = {other for other in self._unseen if not other.startswith(f"{key}/")}
+        return outcome
 
     def child(self, key: str) -> str | None:
         """The child run that this await had created, or None."""

@@ -48,12 +48,15 @@ class NodeState(StrEnum):
 
 
 class Try(msgspec.Struct, frozen=True):
-    """One failed try of a step that its own policy repeated."""
+    """One failed try of a step: its own policy repeated it, or a later attempt of the run did."""
 
     number: int
     at: Instant
+    """When it had failed."""
     took: Seconds
     error: ErrorInfo
+    attempt: int = 0
+    """The run's attempt that made it."""
 
 
 class Node(msgspec.Struct):
@@ -71,6 +74,8 @@ class Node(msgspec.Struct):
     child: str = ""
     """Id of the child run, for a node that is one."""
     note: str = ""
+    due: Instant | None = None
+    """When a step that retries tries again."""
     children: list[Node] = []
 
     @property
@@ -94,7 +99,7 @@ class AttemptSpan(msgspec.Struct):
     resumed: bool
     ended_at: Instant | None = None
     outcome: str = ""
-    """`completed`, `failed`, `interrupted`, `suspended`, `dead`, `cancelled`, or empty while it runs."""
+    """`completed`, `failed`, `snoozed`, `interrupted`, `suspended`, `dead`, `cancelled`, or empty while it runs."""
     error: ErrorInfo | None = None
     reason: str = ""
 
@@ -112,43 +117,27 @@ class Tree:
         match entry:
             case AttemptStarted() | AttemptResumed():
                 self._close(entry.at, "interrupted")
-                self.attempts.append(
-                    AttemptSpan(entry.attempt, entry.worker, entry.at, isinstance(entry, AttemptResumed))
-                )
+                resumed = isinstance(entry, AttemptResumed)
+                self.attempts.append(AttemptSpan(entry.attempt, entry.worker, entry.at, resumed))
             case StepStarted():
-                self._set(entry.key, NodeState.RUNNING, started_at=entry.at)
+                self._begun(entry.key, NodeState.RUNNING, entry.at)
             case StepCompleted():
-                self._set(
-                    entry.key, NodeState.OK, started_at=entry.at - entry.took, ended_at=entry.at, value=entry.value
-                )
+                self._done(entry.key, NodeState.OK, entry).value = entry.value
             case StepFailed():
-                self._set(
-                    entry.key, NodeState.FAILED, started_at=entry.at - entry.took, ended_at=entry.at, error=entry.error
-                )
+                self._done(entry.key, NodeState.FAILED, entry).error = entry.error
             case StepVolatile():
-                self._set(
-                    entry.key,
-                    NodeState.VOLATILE,
-                    started_at=entry.at - entry.took,
-                    ended_at=entry.at,
-                    note=entry.reason,
-                )
+                self._done(entry.key, NodeState.VOLATILE, entry).note = entry.reason
             case StepRetried():
-                node = self._set(entry.key, NodeState.RETRYING, error=entry.error)
-                node.tries.append(Try(entry.number, entry.at, entry.took, entry.error))
-                node.started_at = node.started_at or entry.at - entry.took
+                node = self._begun(entry.key, NodeState.RETRYING, entry.at - entry.took)
+                node.error, node.due = entry.error, entry.due
+                node.tries.append(Try(len(node.tries) + 1, entry.at, entry.took, entry.error, node.attempt))
             case ChildTriggered():
-                self._set(
-                    entry.key, NodeState.WAITING, started_at=entry.at, child=entry.child, note=f"child {entry.task}"
-                )
+                node = self._begun(entry.key, NodeState.WAITING, entry.at)
+                node.child, node.note = entry.child, f"child {entry.task}"
             case ChildEnded():
-                state = NodeState.OK if entry.state == "completed" else NodeState.FAILED
-                self._set(entry.key, state, ended_at=entry.at, value=entry.value, error=entry.error, child=entry.child)
+                self._child_ended(entry)
             case Suspended():
                 self._close(entry.at, "suspended")
-                for key in entry.waits:
-                    if key in self._nodes and self._nodes[key].ended_at is None:
-                        self._nodes[key].state = NodeState.WAITING
             case AttemptFailed():
                 self._close(entry.at, "failed" if entry.spent else "snoozed", entry.error)
             case AttemptInterrupted():
@@ -174,17 +163,35 @@ class Tree:
     def node(self, key: str) -> Node | None:
         return self._nodes.get(key)
 
-    def _set(self, key: str, state: NodeState, **changed: object) -> Node:
-        node = self._nodes.get(key)
-        if node is None:
-            node = self._insert(key, state)
-        elif node.ended_at is None or "started_at" in changed:
-            node.ended_at = None
-        node.state = state
-        node.attempt = self.attempts[-1].attempt if self.attempts else 0
-        for name, value in changed.items():
-            setattr(node, name, value)
+    def _begun(self, key: str, state: NodeState, at: Instant) -> Node:
+        """The node of an await that is under way; what an earlier attempt left of it becomes a try."""
+        node = self._nodes.get(key) or self._insert(key, state)
+        attempt = self.attempts[-1].attempt if self.attempts else 0
+        if node.ended_at is not None:
+            self._keep_failure(node)
+            node.started_at = node.ended_at = node.value = None
+            node.child = ""
+        node.state, node.attempt, node.error, node.note, node.due = state, attempt, None, "", None
+        node.started_at = node.started_at or at
         return node
+
+    def _done(self, key: str, state: NodeState, entry: StepCompleted | StepFailed | StepVolatile) -> Node:
+        node = self._begun(key, state, entry.at - entry.took)
+        node.ended_at = entry.at
+        return node
+
+    @staticmethod
+    def _keep_failure(node: Node) -> None:
+        if node.error is not None and node.ended_at is not None:
+            took = node.ended_at - (node.started_at or node.ended_at)
+            node.tries.append(Try(len(node.tries) + 1, node.ended_at, took, node.error, node.attempt))
+
+    def _child_ended(self, entry: ChildEnded) -> None:
+        node = self._nodes.get(entry.key) or self._insert(entry.key, NodeState.WAITING)
+        if node.child not in ("", entry.child):
+            return  # an earlier child, which this await does not wait for any more
+        node.state = NodeState.OK if entry.state == "completed" else NodeState.FAILED
+        node.child, node.ended_at, node.value, node.error = entry.child, entry.at, entry.value, entry.error
 
     def _insert(self, key: str, state: NodeState) -> Node:
         node = self._nodes[key] = Node(key, state, 0, tries=[], children=[])
@@ -198,10 +205,12 @@ class Tree:
 
     def _close(self, at: Instant, outcome: str, error: ErrorInfo | None = None, reason: str = "") -> None:
         """End the attempt that is under way, and what it had under way."""
-        if not self.attempts or self.attempts[-1].ended_at is not None:
-            return
-        span = self.attempts[-1]
-        span.ended_at, span.outcome, span.error, span.reason = at, outcome, error, reason
+        if self.attempts and self.attempts[-1].ended_at is None:
+            span = self.attempts[-1]
+            span.ended_at, span.outcome, span.error, span.reason = at, outcome, error, reason
+        ended = outcome in ("dead", "cancelled", "completed")
         for node in self._nodes.values():
-            if node.state in (NodeState.RUNNING, NodeState.RETRYING) and outcome != "suspended":
+            if node.state in (NodeState.RUNNING, NodeState.RETRYING):
+                node.state = NodeState.WAITING if outcome == "suspended" else NodeState.LOST
+            elif node.state is NodeState.WAITING and ended:
                 node.state = NodeState.LOST

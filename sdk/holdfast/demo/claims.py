@@ -124,16 +124,18 @@ class Evidence(NamedTuple):
     """Child runs by id."""
     kill: Kill | None
     letter: Letter | None
-    """As it lay in the queue, between the run's death and its retry."""
+    """As it lay on its subject, between the run's death and its retry."""
+    letter_listed: bool
+    """Whether the daemon listed it then."""
     letter_left: bool
-    """Whether it still lies there."""
+    """Whether it lies on its subject, or is listed, in the end."""
     troubles: Mapping[Act, str]
     """Why an act did not come to its end."""
 
     def of(self, act: Act) -> Witness:
         """Raises: Missing: the act has no run."""
         if act in self.troubles:
-            raise Missing(self.troubles[act])
+            raise Missing(f"{act}: {self.troubles[act]}")
         return self.runs[act]
 
     @property
@@ -229,16 +231,16 @@ def _child(seen: Evidence) -> Iterator[str]:
             yield f"{act}: the child run does not name its parent"
         if child.state is not State.COMPLETED or ended[0].value != child.result:
             yield f"{act}: the child ended {child.state}, its result is not what the parent was told"
-        if not any(isinstance(entry, Suspended) and entry.waits == (begun[0].key,) for entry in it.entries):
+        if not any(isinstance(entry, Suspended) and entry.waits == (begun[0].child,) for entry in it.entries):
             yield f"{act}: the parent held its worker while it waited"
 
 
 def _goes_on(seen: Evidence) -> Iterator[str]:
     it = seen.of(Act.KILL)
     assert seen.kill is not None
-    lost = [entry for entry in it.entries if isinstance(entry, AttemptInterrupted) and not entry.polite]
-    if len(lost) != 1 or seen.kill.worker not in lost[0].reason:
-        yield f"expected the loss of {seen.kill.worker} in the journal, found {[entry.reason for entry in lost]}"
+    reasons = [entry.reason for entry in it.entries if isinstance(entry, AttemptInterrupted)]
+    if reasons != [f"worker {seen.kill.worker}: killed by signal 9"]:
+        yield f"expected one interruption as {seen.kill.worker} was killed, found {reasons}"
     if it.resumed is None:
         yield "the run was not taken up again"
     elif it.resumed.worker == seen.kill.worker:
@@ -274,8 +276,10 @@ def _dies(seen: Evidence) -> Iterator[str]:
     deaths = [entry for entry in it.entries if isinstance(entry, RunDead)]
     if len(deaths) != 1 or deaths[0].reason != "attempts used up":
         yield f"expected one death as attempts are used up, found {[entry.reason for entry in deaths]}"
+    if not seen.letter_listed:
+        yield "the daemon did not list a dead letter"
     if letter is None:
-        yield "no dead letter was there"
+        yield "no dead letter lay on its subject"
     elif not letter.error.type.endswith(SupplierClosed.__name__) or letter.attempts != 2:
         yield f"expected SupplierClosed after 2 attempts, found {letter.error.type} after {letter.attempts}"
 

@@ -35,7 +35,7 @@ from holdfast.demo.claims import ORDERS, Act, Evidence, Kill, Witness
 from holdfast.demo.tasks import process_order, restock
 from holdfast.errors import HoldfastError, Refused
 from holdfast.wire import codec
-from holdfast.wire.api import Letter, LettersQuery, RunRow
+from holdfast.wire.api import Letter, LettersQuery, RunRow, decode
 from holdfast.wire.subjects import Stream
 
 PATIENCE: Seconds = 15.0
@@ -98,6 +98,7 @@ class Story:
         self._troubles: dict[Act, str] = {}
         self._kill: Kill | None = None
         self._letter: Letter | None = None
+        self._letter_listed = False
         self._letter_left = True
 
     async def perform(self) -> Evidence:
@@ -158,20 +159,33 @@ class Story:
         closed.touch()
         handle = self._runs[Act.LETTER] = await restock.trigger("lamp", 10)
         await self._watch(handle)
-        self._letter = await self._letter_of(handle.id)
+        self._letter = await self._letter_of(handle)
+        self._letter_listed = await self._listed(handle)
         if self._letter is not None:
             self._audience.note(f"a dead letter of {text.count(self._letter.attempts, 'attempt')} lies in the queue")
         closed.unlink()
         self._audience.note("the supplier opens; the letter is retried, as by `holdfast dlq retry`")
         await handle.retry()
         self._audience.note(f"completed: {await handle.result()} lamps are bought")
-        self._letter_left = await self._letter_of(handle.id) is not None
+        subject = self._client.bus.subjects.letter(restock.queue, handle.id)
+        self._letter_left = await self._client.bus.last(Stream.JOURNAL, subject) is not None or await self._listed(
+            handle
+        )
 
-    async def _letter_of(self, run: str) -> Letter | None:
-        """The run's letter, as the daemon lists it."""
+    async def _letter_of(self, handle: RunHandle) -> Letter | None:
+        """The run's dead letter on its subject; it follows the run's death, so it is given a moment."""
+        subject = self._client.bus.subjects.letter(restock.queue, handle.id)
+        with anyio.move_on_after(2):
+            async for messages in self._client.bus.follow(Stream.JOURNAL, subject, first=handle.first):
+                if messages:
+                    return decode(messages[-1].data, Letter)
+        return None
+
+    async def _listed(self, handle: RunHandle) -> bool:
+        """Whether the daemon lists a dead letter of the run."""
         await self._caught_up()
         page = await self._client.letters(LettersQuery())
-        return next((letter for letter in page.letters if letter.run == run), None)
+        return handle.id in {letter.run for letter in page.letters}
 
     async def _event(self) -> None:
         self._audience.act("an event from outside; its program knows NATS, and nothing of holdfast")
@@ -216,7 +230,9 @@ class Story:
         for act in Act:
             if act not in runs:
                 self._troubles.setdefault(act, "it has no run")
-        return Evidence(runs, children, self._kill, self._letter, self._letter_left, self._troubles)
+        return Evidence(
+            runs, children, self._kill, self._letter, self._letter_listed, self._letter_left, self._troubles
+        )
 
     async def _witness(self, run_id: str, calls: Counter[tuple[str, str]]) -> Witness:
         records = [record for _, record in await self._client.journal.messages(run_id)]

@@ -119,6 +119,6 @@ class Subjects:
                 return Parsed(run, Kind.IN)
             case [run, "ready", queue, priority] if TOKEN.match(queue) and priority in _PRIORITIES:
                 return Parsed(run, Kind.READY, queue, int(priority))
-            case [run, "timer", _]:
+            case [run, "timer", name] if TOKEN.match(name):
                 return Parsed(run, Kind.TIMER)
         raise ValueError(f"expected a journal subject, found {subject}")

@@ -29,7 +29,7 @@ from holdfast.core.entries import (
     RunDead,
     Suspended,
 )
-from holdfast.core.lifecycle import Kind, Record, fold, interruption
+from holdfast.core.lifecycle import Kind, Record, fold, interruption, story
 from holdfast.core.model import Run, State
 from holdfast.core.recall import Recall
 from holdfast.core.retry import Stop, decide
@@ -70,7 +70,7 @@ class Attempt:
         tasks: Mapping[str, Task[..., Any]],
         worker: str,
         output: Callable[[Run], AbstractContextManager[Output]],
-        held: Callable[[str], bool],
+        held: Callable[[Attempt], bool],
     ) -> None:
         self.item = item
         self.holds = False
@@ -87,8 +87,7 @@ class Attempt:
         self._body: asyncio.Task[bytes] | None = None
         self._waits: tuple[str, ...] = ()
         self._heard: list[Entry] = []
-        self._nonce = ""
-        self._first = 1
+        self._writer: Writer | None = None
         self._cancel_heard = False
 
     async def process(self) -> None:
@@ -111,8 +110,11 @@ class Attempt:
 
     async def still_held(self) -> bool:
         """Whether the journal says that this attempt has the run, or may yet get it."""
-        run = await self._journal.insist(lambda: self._journal.load(self.run_id, self._first))
-        return not self.holds or (run.holder is not None and run.holder.nonce == self._nonce)
+        writer = self._writer
+        if not self.holds or writer is None or not writer.holds:
+            return True  # its claim is under way: the append decides
+        run = await self._journal.insist(lambda: self._journal.load(self.run_id, writer.run.first))
+        return run.holder is not None and run.holder.nonce == writer.nonce
 
     def hear(self, entry: Entry) -> None:
         """Take in what somebody told the run."""
@@ -120,7 +122,7 @@ class Attempt:
             self._cancel_heard = True
             self.stop(Why.CANCELLED)
         elif self.execution is not None:
-            self.execution.hear(entry)
+            self.execution.waits.hear(entry)
         self._heard.append(entry)
 
     def stop(self, why: Why) -> None:
@@ -130,8 +132,9 @@ class Attempt:
         self._why = why
         if self._body is None or self.execution is None:
             return
+        self.execution.ending = True
         if why is not Why.CANCELLED:
-            self._waits = self.execution.waits
+            self._waits = self.execution.waits.ids
             self.execution.stopped = True
         self._body.cancel()
 
@@ -189,7 +192,7 @@ class Attempt:
             moved = await self._journal.move(run, lost)
         except Fenced:
             return None  # the item comes again
-        if moved.final:
+        if moved.final or moved.cancel_requested:  # dead of it, or ended by what followed from the move
             self._journal.bus.settle(self.item.token)
             return None
         return moved
@@ -198,7 +201,7 @@ class Attempt:
         if run.holder is None:
             return False
         if run.holder.worker == self._worker:
-            return self._held(run.id)
+            return self._held(self)
         subject = self._journal.bus.subjects.control("worker", run.holder.worker)
         beat = await self._journal.insist(lambda: self._journal.bus.last(Stream.CONTROL, subject))
         return beat is not None and decode(beat.data, Presence).worker == run.holder.worker
@@ -239,14 +242,13 @@ class Attempt:
         """Run the user's code under one claim and record how it ended; the run after that."""
         mark = claimed[-1]
         assert isinstance(mark, AttemptStarted | AttemptResumed)
-        self._nonce, self._first = mark.nonce, run.first
         task = self._tasks[run.task]
-        writer = Writer(self._journal, run, claimed, mark.nonce)
+        writer = self._writer = Writer(self._journal, run, claimed, mark.nonce)
         writer.on_lost = self._lost
         execution = self.execution = Execution(writer, recall, self._journal, mark.attempt)
-        execution.on_quiet = lambda: self.stop(Why.SUSPENDED)
+        execution.waits.on_quiet = lambda: self.stop(Why.SUSPENDED)
         for entry in self._heard:
-            execution.hear(entry)
+            execution.waits.hear(entry)
         try:
             if not task.is_async:
                 await writer.claimed()  # its body is one effect: not before the claim stands
@@ -256,6 +258,8 @@ class Attempt:
                 await writer.durable(*ending)
         except LostRun as lost:
             self._lost(str(lost))
+        finally:
+            self.execution = self._body = None  # both know us: cut loose, they go at once and leave no cycle to collect
         return writer.run
 
     async def _run_body(
@@ -350,14 +354,16 @@ async def _call(task: Task[..., Any], payload: bytes) -> bytes:
 
 async def _reap(tasks: list[asyncio.Task[Any]]) -> None:
     """End what the user's code left running."""
+    running = [task for task in tasks if task.cancel()]
+    if running:
+        await asyncio.wait(running)
     for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        if not task.cancelled():
+            task.exception()  # or asyncio reports that nobody looked at it
 
 
 def _recall(messages: list[tuple[Message, Record]]) -> Recall:
     recall = Recall()
-    for _, record in messages:
-        for entry in record.entries:
-            recall.add(entry)
+    for entry in story(record for _, record in messages):
+        recall.add(entry)
     return recall

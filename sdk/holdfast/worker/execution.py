@@ -16,17 +16,16 @@ import inspect
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeGuard
 
 from holdfast.bus.journal import Journal
 from holdfast.core import ids
 from holdfast.core.entries import (
     ChildEnded,
     ChildTriggered,
-    Entry,
     RunCreated,
     StepCompleted,
     StepFailed,
@@ -41,7 +40,10 @@ from holdfast.errors import ChildFailed, EncodeError, RecordedError
 from holdfast.rewrite import Site
 from holdfast.task import Step, Task
 from holdfast.wire.values import decode_exception, decode_value, encode_value
+from holdfast.worker.calls import Call
+from holdfast.worker.completions import Completions, Next
 from holdfast.worker.errors import error_info
+from holdfast.worker.waits import Waits
 from holdfast.worker.writer import Writer
 
 log = logging.getLogger("holdfast.worker")
@@ -52,43 +54,17 @@ SHOWN_AFTER = 0.25
 LARGEST = 4 << 20
 """Bytes of the largest value that a checkpoint holds."""
 
+CUT = "asyncio.CancelledError"
+"""What is recorded of an await that the task's own code cancelled, as `asyncio.timeout` does, and went on after."""
+
+PATIENCE = 5.0
+"""Seconds beyond its first time for which a recalled await waits to be cut short again."""
+
 _scope: ContextVar[str] = ContextVar("holdfast_scope", default="")
 """The checkpoint within which the current code creates awaitables."""
 
 _FANS: frozenset[Any] = frozenset({asyncio.gather, asyncio.wait_for, asyncio.shield, asyncio.as_completed})
 _PROCESS_OWN = (asyncio.Lock, asyncio.Event, asyncio.Condition, asyncio.Semaphore, asyncio.Queue, asyncio.Barrier)
-
-
-class Call(Coroutine[Any, Any, Any]):
-    """A step or inline task that was called and not yet awaited: whoever awaits it gives it its key."""
-
-    def __init__(self, name: str, make: Callable[[str], Coroutine[Any, Any, Any]], default: Callable[[], str]) -> None:
-        self.__name__ = name
-        self._make = make
-        self._default = default
-        self._coroutine: Coroutine[Any, Any, Any] | None = None
-
-    def under(self, key: str) -> Coroutine[Any, Any, Any]:
-        """The coroutine that runs it as the checkpoint `key`."""
-        return self._make(key)
-
-    def _begun(self) -> Coroutine[Any, Any, Any]:
-        if self._coroutine is None:
-            self._coroutine = self._make(self._default())
-        return self._coroutine
-
-    def send(self, value: Any) -> Any:
-        return self._begun().send(value)
-
-    def throw(self, *error: Any) -> Any:
-        return self._begun().throw(*error)
-
-    def close(self) -> None:
-        if self._coroutine is not None:
-            self._coroutine.close()
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return self._begun().__await__()
 
 
 class Execution:
@@ -109,12 +85,12 @@ class Execution:
         self.tags = run.tags
         self.recalling = not recall.caught_up
         """Whether the code still goes over ground that the journal knows; its output is silent meanwhile."""
+        self.ending = False
+        """Whether somebody outside cancels this code."""
         self.stopped = False
         """Whether the run was taken from this code: it gets nothing done any more, not even in a `finally`."""
         self.branches: set[asyncio.Task[Any]] = set()
-        """Tasks that run branches."""
-        self.on_quiet: Callable[[], None] = lambda: None
-        """Called when nothing is under way but waits."""
+        """Tasks that run steps of this claim."""
         self.open: dict[str, float] = {}
         """Steps under way, with their start."""
         self._shown: set[str] = set()
@@ -123,8 +99,9 @@ class Execution:
         self._journal = journal
         self._clock = clock
         self._raised: dict[int, tuple[BaseException, list[str]]] = {}
-        self._waiting: dict[str, asyncio.Future[ChildEnded]] = {}
-        self._moves = 0
+        self.waits = Waits(recall, self.open)
+        self._cut: dict[str, StepFailed] = {}
+        """Steps that were cancelled from within the task's code, until that goes on."""
         self._derived: Counter[str] = Counter()
 
     # --- called by the seam ---------------------------------------------------------------------------------------
@@ -145,7 +122,7 @@ class Execution:
         return self._checkpoint(self._new_key(site.name), lambda: f(*args, **kwargs))
 
     def value(self, site: Site, awaitable: Awaitable[Any]) -> Awaitable[Any]:
-        if isinstance(awaitable, asyncio.Future):
+        if isinstance(awaitable, asyncio.Future | Next):
             return awaitable  # a task or future of this process: its branch is the checkpoint
         if isinstance(awaitable, Call):
             return awaitable.under(self._new_key(awaitable.__name__))
@@ -155,6 +132,8 @@ class Execution:
 
     def spawn(self, site: Site, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         scope = self._new_key(site.name) if _hashable(f) and f in _FANS else _scope.get()
+        if f is asyncio.as_completed:
+            return self._as_completed(scope, *args, **kwargs)
         if (args and inspect.iscoroutinefunction(args[0])) or (args and isinstance(args[0], Step | Task)):
             return f(self._starter(scope, args[0]), *args[1:], **kwargs)  # anyio's start_soon(function, *args)
         return f(*(self._as_branch(scope, arg) for arg in args), **kwargs)
@@ -188,6 +167,10 @@ class Execution:
             return self._branch(self._recall.key(scope, argument.__name__), argument)
         return argument
 
+    def _as_completed(self, scope: str, awaitables: Iterable[Any], *, timeout: float | None = None) -> Completions:
+        branches = [self._as_branch(scope, awaitable) for awaitable in awaitables]
+        return Completions(scope, branches, timeout, self._checkpoint)
+
     def _starter(self, scope: str, f: Callable[..., Any]) -> Callable[..., Any]:
         key = self._recall.key(scope, getattr(f, "__name__", "call"))
 
@@ -199,10 +182,6 @@ class Execution:
         return start
 
     async def _branch(self, key: str, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        task = asyncio.current_task()
-        if task is not None:
-            self.branches.add(task)
-            task.add_done_callback(self.branches.discard)
         try:
             return await self._checkpoint(key, lambda: coroutine)
         finally:
@@ -232,17 +211,27 @@ class Execution:
         self, key: str, make: Callable[[], Awaitable[Any]], step: Step[..., Any] | None = None
     ) -> Any:
         outcome = self._take(key)
-        if outcome is not None:
+        if outcome is not None and not _was_cut(outcome):
             return self._recalled(key, outcome)
-        await self._writer.claimed()
-        self.recalling = False
+        if outcome is not None:
+            await self._cut_again(key, outcome)
         while True:
-            if step is not None:
-                await self._due(key)
             started = self._clock()
             try:
+                await self._writer.claimed()
+                self.recalling = False
+                if step is not None:
+                    await self._due(key)
+                started = self._clock()
                 with self._under_way(key, started):
                     value = await make()
+            except asyncio.CancelledError as cut:
+                self._note(key, cut)
+                if not self.ending:
+                    now = self._clock()
+                    info = ErrorInfo(CUT, "cancelled by the task's own code")
+                    self._cut[key] = StepFailed(key, now, now - started, info)
+                raise
             except Exception as error:
                 if step is not None and await self._again(key, step, started, error):
                     continue
@@ -250,6 +239,14 @@ class Execution:
                 raise
             await self._completed(key, started, value)
             return value
+
+    async def _cut_again(self, key: str, outcome: StepFailed) -> None:
+        """Wait for the cancellation that cut this await short before; where none comes, it runs after all."""
+        try:
+            await asyncio.sleep(outcome.took + PATIENCE)
+        except asyncio.CancelledError as cut:
+            self._note(key, cut)
+            raise
 
     def _take(self, key: str) -> Outcome | None:
         if self.stopped:
@@ -283,15 +280,20 @@ class Execution:
         token = _scope.set(key)
         self._derived[key] = 0
         self.open[key] = started
-        self._moves += 1
+        self.waits.stir()
+        self._track(asyncio.current_task())
         try:
             yield
         finally:
             _scope.reset(token)
             del self.open[key]
             self._shown.discard(key)
-            self._moves += 1
-            self._watch_quiet()
+            self.waits.stir()
+
+    def _track(self, task: asyncio.Task[Any] | None) -> None:
+        if task is not None and task not in self.branches:
+            self.branches.add(task)
+            task.add_done_callback(self.branches.discard)
 
     async def _completed(self, key: str, started: float, value: Any) -> None:
         now = self._clock()
@@ -301,14 +303,20 @@ class Execution:
                 raise EncodeError(f"{len(data):,} bytes: a checkpoint holds at most {LARGEST:,}")
         except EncodeError as error:
             log.warning("%s of run %s is volatile, it runs again on resume: %s", key, self.id, error)
-            await self._writer.durable(StepVolatile(key, now, now - started, str(error)))
+            await self._record(StepVolatile(key, now, now - started, str(error)))
         else:
-            await self._writer.durable(StepCompleted(key, now, now - started, data))
+            await self._record(StepCompleted(key, now, now - started, data))
 
     async def _failed(self, key: str, started: float, error: Exception) -> None:
         self._note(key, error)
         now = self._clock()
-        await self._writer.durable(StepFailed(key, now, now - started, error_info(error)))
+        await self._record(StepFailed(key, now, now - started, error_info(error)))
+
+    async def _record(self, entry: StepCompleted | StepFailed | StepVolatile) -> None:
+        """Append an outcome, behind the cancellations that the task's code went on after."""
+        cut, self._cut = self._cut, {}
+        cut.pop(entry.key, None)
+        await self._writer.durable(*cut.values(), entry)
 
     async def _due(self, key: str) -> None:
         """Wait until the step's next try is due, also where the tries before were another worker's."""
@@ -366,7 +374,7 @@ class Execution:
             self.recalling = False
             if self._recall.child(key) is None:
                 await self._trigger_child(key, task, queue, payload)
-            outcome = await self._arrival(key)
+            outcome = await self.waits.arrival(key)
         return self._recalled(key, outcome)
 
     async def _trigger_child(self, key: str, task: str, queue: str, payload: bytes) -> None:
@@ -388,46 +396,9 @@ class Execution:
         self._recall.add(entry)
         await self._writer.durable(entry)
 
-    async def _arrival(self, key: str) -> Outcome:
-        arrived = self._recall.take(key)
-        if arrived is not None:
-            return arrived
-        future: asyncio.Future[ChildEnded] = asyncio.get_running_loop().create_future()
-        self._waiting[key] = future
-        self._moves += 1
-        self._watch_quiet()
-        try:
-            return await future
-        finally:
-            self._waiting.pop(key, None)
-            self._moves += 1
 
-    def hear(self, entry: Entry) -> None:
-        """Take in what somebody told the run."""
-        self._recall.add(entry)
-        if isinstance(entry, ChildEnded) and (future := self._waiting.get(entry.key)) is not None and not future.done():
-            future.set_result(entry)
-
-    @property
-    def waits(self) -> tuple[str, ...]:
-        """The keys that it waits for."""
-        return tuple(self._waiting)
-
-    def _watch_quiet(self) -> None:
-        if self._waiting:
-            asyncio.get_running_loop().call_later(LINGER, self._check_quiet, self._moves)
-
-    def _check_quiet(self, moves: int) -> None:
-        if moves == self._moves and self._waiting and all(self._blocked(key) for key in self.open):
-            self.on_quiet()
-
-    def _blocked(self, key: str) -> bool:
-        """Whether a step that is under way does nothing but wait, in an await below it."""
-        return any(wait.startswith(key + "/") for wait in self._waiting)
-
-
-LINGER = 0.1
-"""Seconds for which a run that only waits stays with its worker: what comes quickly needs no resume."""
+def _was_cut(outcome: Outcome) -> TypeGuard[StepFailed]:
+    return isinstance(outcome, StepFailed) and outcome.error.type == CUT and outcome.error.value is None
 
 
 def _recorded(info: ErrorInfo) -> BaseException:

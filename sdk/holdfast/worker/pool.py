@@ -142,7 +142,7 @@ class Worker:
             tasks=self._tasks,
             worker=self._name,
             output=self._capture.output,
-            held=lambda run: (there := self._attempts.get(run)) is not None and there is not attempt,
+            held=self._held_elsewhere,
         )
         if attempt.run_id in self._attempts:
             tasks.create_task(self._contest(self._attempts[attempt.run_id], item, lane, tasks))
@@ -161,6 +161,10 @@ class Worker:
             self._ended.clear()
             await self._ended.wait()
         self._begin(item, lane, tasks)
+
+    def _held_elsewhere(self, attempt: Attempt) -> bool:
+        """Whether another attempt of this worker has the run."""
+        return self._attempts.get(attempt.run_id, attempt) is not attempt
 
     async def _process(self, attempt: Attempt, lane: _Lane, tasks: asyncio.TaskGroup) -> None:
         try:

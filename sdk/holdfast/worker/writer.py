@@ -29,12 +29,17 @@ class Writer:
         """Called once when an append is refused: the run is somebody else's."""
         self._unclaimed = claimed
         self._journal = journal
-        self._nonce = nonce
+        self.nonce = nonce
         self._claim: asyncio.Future[None] | None = None
         self._pending: list[Entry] = []
         self._next: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._lost: Exception | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the claim is durable."""
+        return self.run.holder is not None and self.run.holder.nonce == self.nonce
 
     def write(self, *entries: Entry) -> asyncio.Future[None]:
         """Append entries, the first time behind those that claim the run; the future is done when they are durable.
@@ -72,12 +77,12 @@ class Writer:
         if self._lost is not None:
             raise LostRun(str(self._lost))
         try:
-            seq = await self._journal.append(self.run.id, self.run.last, self._nonce, entries)
+            seq = await self._journal.append(self.run.id, self.run.last, self.nonce, entries)
         except (Fenced, HoldfastError) as error:
             self._lost = error
             self.on_lost(str(error))
             raise LostRun(str(error)) from None
-        moved = apply(self.run, Record(seq, Kind.LOG, self._nonce, entries))
+        moved = apply(self.run, Record(seq, Kind.LOG, self.nonce, entries))
         assert moved is not None
         self.run = moved
 
