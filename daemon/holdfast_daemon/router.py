@@ -19,6 +19,7 @@ from holdfast.bus.ports import Message
 from holdfast.core import ids
 from holdfast.core.entries import RunCreated
 from holdfast.core.routing import matches
+from holdfast.errors import EncodeError, TooLarge
 from holdfast.wire import api
 from holdfast.wire.subjects import Stream
 from holdfast.wire.values import encode_value
@@ -36,13 +37,15 @@ class Router:
         """Runs created from events."""
         self.unwanted = 0
         """Events that no task wants; they stay in the event stream for its retention."""
+        self.refused = 0
+        """Runs that the server takes no more, being too large; their events stay likewise."""
         self._journal = journal
         self._bus = journal.bus
         self._cards: dict[str, api.TaskCard] = {}
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Route until cancelled, from where the last daemon came to."""
-        cursor = await self._cursor()
+        cursor = min(await self._cursor(), await self._bus.last_seq(Stream.EVENTS))  # it may be another stream by now
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._follow_cards)
             task_status.started()
@@ -72,20 +75,25 @@ class Router:
 
     async def _route(self, events: list[Message]) -> None:
         runs = [run for event in events for run in self._runs_of(event)]
-        if runs:
-            await self._create(runs)
-            self.routed += len(runs)
+        await self._create(runs)
         await self._journal.insist(lambda: self._bus.put(*_CURSOR, str(events[-1].seq).encode()))
 
     async def _create(self, runs: list[RunCreated]) -> None:
         """Create them all; those whose outcome is unknown are created again, which does nothing twice."""
         while runs:
-            outcomes = await self._journal.create_many(runs)
-            failed = [(run, out) for run, out in zip(runs, outcomes, strict=True) if isinstance(out, Exception)]
-            if failed:
-                log.warning("%d of %d runs are created again: %s", len(failed), len(runs), failed[0][1])
+            again = []
+            for run, outcome in zip(runs, await self._journal.create_many(runs), strict=True):
+                if isinstance(outcome, TooLarge):
+                    self.refused += 1
+                    log.error("no run of %s for the %s, which is passed over: %s", run.task, run.source, outcome)
+                elif isinstance(outcome, Exception):
+                    again.append((run, outcome))
+                else:
+                    self.routed += 1
+            if again:
+                log.warning("%d of %d runs are created again: %s", len(again), len(runs), again[0][1])
                 await anyio.sleep(0.2)
-            runs = [run for run, _ in failed]
+            runs = [run for run, _ in again]
 
     def _runs_of(self, event: Message) -> Iterable[RunCreated]:
         name = event.subject.removeprefix(self._bus.subjects.event(""))
@@ -103,9 +111,12 @@ class Router:
 
 
 def payload_of(data: bytes) -> bytes:
-    """An event's data as a payload: the members of a JSON object by name; anything else under the name `event`."""
+    """An event's data as a payload: the members of a JSON object by name; anything else under the name `event`.
+
+    What is no JSON, or nested deeper than a value may be, is text.
+    """
     try:
         value = msgspec.json.decode(data) if data else {}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        value = data.decode("utf-8", "replace")
-    return encode_value(value if isinstance(value, dict) else {"event": value})
+        return encode_value(value if isinstance(value, dict) else {"event": value})
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, EncodeError):
+        return encode_value({"event": data.decode("utf-8", "replace")})

@@ -21,6 +21,7 @@
     ├── ServerError            the embedded nats-server can't start or is unfit
     ├── BusError               the bus refused or did not answer
     │   ├── Fenced             somebody else appended to the run since we looked: it is theirs now
+    │   ├── TooLarge           the server takes no message of that size
     │   └── Unanswered         no answer in time: the outcome is unknown until it is read
     └── Refused                the daemon refused a request, with its reason
     Abort, RetryAfter, Snooze  raised by user code: what shall happen to this attempt
@@ -140,6 +141,10 @@ class Fenced(BusError):
         self.expected = expected
         self.found = found
         """The last sequence that the server named, or None where it does not say."""
+
+
+class TooLarge(BusError):
+    """A message is larger than what the server takes; repeating it is of no use."""
 
 
 class Unanswered(BusError):

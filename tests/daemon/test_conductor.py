@@ -43,8 +43,14 @@ SOON = 3.0
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for in seconds takes tenths of them here."""
-    for name, seconds in {"GRACE": 0.1, "TICK": 0.03, "SILENCE": 0.2}.items():
-        monkeypatch.setattr(conducting, name, seconds)
+    monkeypatch.setattr(conducting, "GRACE", 0.1)
+    monkeypatch.setattr(conducting, "TICK", 0.03)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence is noticed at once."""
+    monkeypatch.setattr(conducting, "SILENCE", 0.2)
 
 
 @task
@@ -336,6 +342,7 @@ async def test_a_run_that_takes_down_one_worker_too_many_is_dead_with_a_letter(s
         assert not any(state.delivered for state in await bus.consumers()), "its work item must be settled"
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_worker_that_falls_silent_loses_its_runs_and_one_that_beats_keeps_them(stage: Stage) -> None:
     silent, beating = Hand(stage, "silent"), Hand(stage, "beating")
     lost, kept = await created(stage), await created(stage)
@@ -362,6 +369,7 @@ async def test_a_worker_that_falls_silent_loses_its_runs_and_one_that_beats_keep
             await heart
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_silent_worker_that_comes_back_keeps_what_it_takes_then(stage: Stage) -> None:
     hand = Hand(stage)
     lost, later = await created(stage, "lost"), None

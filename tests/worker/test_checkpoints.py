@@ -246,15 +246,15 @@ async def test_a_step_cut_short_by_a_timeout_is_cut_short_again_and_not_run_agai
         return "in time"
 
     @task(retry=QUICK)
-    async def bounded() -> str:
+    async def cut_short() -> str:
         try:
             async with asyncio.timeout(0.02):
                 return await slow()
         except TimeoutError:
             return await flaky()
 
-    async with stage.worker(bounded):
-        assert await (await bounded.trigger()).result(10) == "in time"
+    async with stage.worker(cut_short):
+        assert await (await cut_short.trigger()).result(10) == "in time"
     assert calls == ["slow", "flaky", "flaky"]
 
 

@@ -25,7 +25,7 @@ from nats import errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
-from holdfast.errors import BusError, ConnectError
+from holdfast.errors import BusError, ConnectError, TooLarge
 
 _log = logging.getLogger("holdfast.bus")
 
@@ -144,7 +144,7 @@ class Link(Client):
             BusError: the subject or the size can't be sent.
         """
         if len(data) + len(headers) > self._max_payload:
-            raise BusError(f"{subject}: {len(data)} bytes, the server takes {self._max_payload}: store it elsewhere")
+            raise TooLarge(f"{subject}: {len(data)} bytes, the server takes {self._max_payload}: store it elsewhere")
         if self._status != Client.CONNECTED:
             return False
         if headers:

@@ -37,7 +37,7 @@ from holdfast.bus.ports import (
     consumer_name,
 )
 from holdfast.core.model import Instant, Seconds
-from holdfast.errors import BusError, ConnectError, DaemonUnavailable, HoldfastError, Refused, Unanswered
+from holdfast.errors import BusError, ConnectError, DaemonUnavailable, HoldfastError, Refused, TooLarge, Unanswered
 from holdfast.wire.subjects import Stream, Subjects
 
 __all__ = ["MemoryBus", "MemoryServer", "VirtualClock", "WallClock"]
@@ -297,7 +297,7 @@ class MemoryBus:
     def _taker(self, subject: str, data: bytes) -> MemoryStream:
         check_subject(subject)
         if len(data) > MAX_PAYLOAD:
-            raise BusError(f"{subject}: {len(data)} bytes, the server takes {MAX_PAYLOAD}: store it elsewhere")
+            raise TooLarge(f"{subject}: {len(data)} bytes, the server takes {MAX_PAYLOAD}: store it elsewhere")
         project = self._project
         for stream, filters in project.filters.items():
             if any(matches(filter, subject) for filter in filters):

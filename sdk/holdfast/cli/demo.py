@@ -136,8 +136,7 @@ async def _play(directory: Path, out: Output, desk: Desk) -> int:
         connect(config=directory / FILE, name="demo") as client,
     ):
         started = time.monotonic() - begun
-        pids = ", ".join(map(str, up.worker_pids().values()))
-        audience.note(f"{up.nats}, {up.http}, worker pids {pids}")
+        audience.note(f"they run: {up.nats}, {up.http}")
         evidence = await Story(client, directory, up.worker_pids, audience).perform()
         done = report.Performance(evidence, judge(evidence), started, time.monotonic() - begun)
         if out.json:
