@@ -125,7 +125,7 @@ def _next(tell: Teller, run: Run, chance: random.Random, at: float, key: str) ->
         StepRetried(f"/step#{key}", at, 0.5, ERROR, 1, at + 1),
         StepVolatile(f"/step#{key}", at, 0.5, "a socket"),
         ChildTriggered(f"/child#{key}", at, run_id(99), "pack"),
-        Suspended(at, (f"/child#{key}",)),
+        Suspended(at, (run_id(99),)),
         AttemptFailed(at, ERROR, at + 1),
         AttemptInterrupted(at, "worker died"),
         RunCompleted(at, b"\x2a"),

@@ -12,6 +12,7 @@ from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Bus
 from holdfast.client import Client, RunHandle
 from holdfast.core.entries import Entry
+from holdfast.core.lifecycle import story
 from holdfast.core.model import Run
 from holdfast.core.tree import Node, Tree
 from holdfast.task import Task
@@ -55,7 +56,7 @@ class Stage:
 
     async def tree(self, handle: RunHandle) -> Tree:
         tree = Tree()
-        for entry in await self.entries(handle):
+        for entry in story(record for _, record in await self.journal.messages(handle.id)):
             tree.add(entry)
         return tree
 

@@ -27,7 +27,7 @@ from holdfast.dial import dial
 from holdfast_daemon.conductor import Conductor
 from holdfast_daemon.gauges import Gauges
 from holdfast_daemon.http.app import build
-from holdfast_daemon.http.serve import HttpServer
+from holdfast_daemon.http.serve import HttpServer, check_address
 from holdfast_daemon.pool import WorkerPool
 from holdfast_daemon.projection.projector import Projector
 from holdfast_daemon.projection.store import Store
@@ -77,11 +77,17 @@ async def daemon(
         ServerError: the server can't start, or is older than 2.12.
         ConnectError: the server that the configuration names does not answer.
     """
+    pids: list[int] = []
+    address, lock = config.daemon.address, DataDirLock(config.data_dir)
+    server = (
+        NatsServer.of(config, lock, on_event=lambda event: _told(event, tell, pids)) if config.nats.embedded else None
+    )
+    lock.check()  # what is refused for these reasons has written nothing
+    check_address(*address)
+    if server is not None:
+        server.check()
     async with AsyncExitStack() as stack:
-        embedded = config.nats.embedded
-        lock = stack.enter_context(DataDirLock(config.data_dir))
-        pids: list[int] = []
-        server = NatsServer.of(config, lock, on_event=lambda event: _told(event, tell, pids)) if embedded else None
+        stack.enter_context(lock)
         if server is not None:
             await stack.enter_async_context(running(server))
         names = tuple(dict.fromkeys((config.default_project, *config.projects)))
@@ -93,7 +99,6 @@ async def daemon(
             for name in names
         ]
         home = projects[0]
-        address = config.daemon.address
         http = HttpServer(build(_Triggers(home.client), home.queries, home.readiness), address.host, address.port)
         await stack.enter_async_context(running(http))
         pools = [pool for each in projects if (pool := each.pool(config, modules, workers, tell)) is not None]

@@ -1,8 +1,8 @@
 """The worker processes of a project: started, watched, replaced; their end is known at once.
 
 A worker has its own process and session and dies with the daemon (see `child`). One that ends by itself is replaced at
-once where it had served for a while, else after a pause that doubles, so that a module that can't be imported does not
-eat the machine.
+once, and where that happens again soon after a pause that doubles, so that a module that crashes does not eat the
+machine.
 """
 
 from __future__ import annotations
@@ -25,9 +25,12 @@ from holdfast_daemon.child import Child, spawn
 log = logging.getLogger("holdfast.pool")
 
 STEADY: Seconds = 5.0
-"""A worker that lived so long is replaced at once."""
+"""A worker that lived so long is replaced at once, whatever happened before."""
 
 LONGEST_PAUSE: Seconds = 10.0
+
+_COMPLAINT = "holdfast worker: "
+"""What the line begins with in which a worker says why it can't serve."""
 
 
 class WorkerPool:
@@ -80,7 +83,7 @@ class WorkerPool:
             task_status.started()
 
     async def _keep(self, *, task_status: TaskStatus[None]) -> None:
-        pause, first = 0.2, True
+        failures, first = 0, True
         while True:
             begun = time.monotonic()
             child, ready, before, name = self._spawn()
@@ -94,15 +97,12 @@ class WorkerPool:
                 code = await child.exited()
                 how = _how(code)
             finally:
-                del self.pids[name]
                 await child.stop(grace=self._drain + 5)
+                del self.pids[name]
                 self._gone(name, how)
             self._ended(name, code, before, first)
-            if time.monotonic() - begun > STEADY:
-                pause = 0.2
-            elif code > 0:
-                await anyio.sleep(pause)
-                pause = min(LONGEST_PAUSE, pause * 2)
+            failures = 0 if time.monotonic() - begun > STEADY else failures + 1
+            await anyio.sleep(pause_after(failures))
 
     def _spawn(self) -> tuple[Child, int, int, str]:
         """Start a worker: the process, where it says that it serves, how much its output holds so far, its name."""
@@ -128,20 +128,26 @@ class WorkerPool:
 
     def _ended(self, name: str, code: int, before: int, first: bool) -> None:
         """A worker ended though nobody asked it to."""
-        log.warning("worker %s ended: %s", name, _how(code))
-        if code <= 0:
-            return
-        text = self._tail(before)
+        text = self._tail(before) if code > 0 else ""
         if first:
-            raise WorkerError(text.removeprefix("holdfast worker: "))
-        self._on_failure(f"a worker ended with {_how(code)} and is started again: {text}")
+            raise WorkerError(text or f"a worker ended before it served anything ({_how(code)}): see {self._output}")
+        if text:
+            self._on_failure(f"a worker ended with {_how(code)} and is started again: {text}")
+        else:
+            log.warning("worker %s ended: %s", name, _how(code))
 
     def _tail(self, since: int) -> str:
-        """The last line that a worker wrote since then."""
+        """Why a worker ended: its complaint since then, else the last line that was written."""
         with self._output.open("rb") as file:
             file.seek(max(since, self._output.stat().st_size - 4096))
             lines = file.read().decode("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else "it wrote nothing"
+        complaints = [line for line in lines if line.startswith(_COMPLAINT)]
+        return (complaints or lines or ["it wrote nothing"])[-1].removeprefix(_COMPLAINT)
+
+
+def pause_after(failures: int) -> Seconds:
+    """How long a worker that ended soon after its start waits to be replaced; the first time not at all."""
+    return 0.0 if failures <= 1 else min(LONGEST_PAUSE, 0.1 * 2.0 ** min(failures - 1, 20))
 
 
 async def _served(ready: int) -> bool:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from holdfast.bus.ports import Bus, Publication
-from holdfast.errors import BusError, Fenced
+from holdfast.errors import BusError, Fenced, TooLarge
 from holdfast.wire.subjects import Stream
 from worlds import World
 
@@ -140,4 +140,4 @@ async def test_one_of_many_that_cannot_be_sent_harms_no_other(bus: Bus) -> None:
             Publication(bus.subjects.log("c"), b"2"),
         ]
     )
-    assert [type(outcome) for outcome in outcomes] == [int, BusError, BusError, BusError, int]
+    assert [type(outcome) for outcome in outcomes] == [int, BusError, TooLarge, BusError, int]

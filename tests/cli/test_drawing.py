@@ -63,7 +63,7 @@ DEAD = (
     StepCompleted("/gather#1/quote#3", T + 0.079, 0.029, b""),
     StepCompleted("/gather#1/quote#2", T + 0.138, 0.028, b""),
     ChildTriggered("/ship#1", T + 0.15, "01KDZ0000000000000Q9K28950", "ship"),
-    Suspended(T + 0.16, ("/ship#1",)),
+    Suspended(T + 0.16, ("01KDZ0000000000000Q9K28950",)),
     ChildEnded("/ship#1", T + 1.0, "01KDZ0000000000000Q9K28950", "completed"),
     AttemptResumed(T + 1.1, 1, "w-03", "m"),
     StepStarted("/capture#1", T + 1.2),

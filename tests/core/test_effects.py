@@ -9,6 +9,7 @@ from holdfast.core.effects import Arm, Cancel, DropLetter, Effect, Offer, PutLet
 from holdfast.core.entries import (
     AttemptInterrupted,
     AttemptStarted,
+    ChildEnded,
     Entry,
     Offered,
     RunCancelled,
@@ -16,6 +17,7 @@ from holdfast.core.entries import (
     RunCreated,
     RunDead,
     RunRetried,
+    Suspended,
 )
 from holdfast.core.lifecycle import Kind, Record, fold
 from holdfast.core.model import FINAL, ErrorInfo, Holder, Parent, Run, State
@@ -68,7 +70,8 @@ def run_in(
     )
 
 
-A, B = "/a#1", "/b#1"
+A, B = "A", "B"
+"""Ids of child runs."""
 
 FOLLOWS: list[tuple[str, Run, list[Effect]]] = [
     ("delayed, its timer stands", run_in(State.DELAYED, due=60.0, armed=True), []),
@@ -83,7 +86,7 @@ FOLLOWS: list[tuple[str, Run, list[Effect]]] = [
     ("running", run_in(State.RUNNING, offered=True), []),
     ("running, to be cancelled: its holder does it", run_in(State.RUNNING, offered=True, cancel=True), []),
     ("waiting, nothing has come", run_in(State.WAITING, waits=frozenset({A})), []),
-    ("waiting, another key has come", run_in(State.WAITING, waits=frozenset({A}), arrived=frozenset({B})), []),
+    ("waiting, another child has ended", run_in(State.WAITING, waits=frozenset({A}), arrived=frozenset({B})), []),
     ("waiting, one of two has come", run_in(State.WAITING, waits=frozenset({A, B}), arrived=frozenset({B})), [OFFER]),
     (
         "waiting, it has come and a work item stands",
@@ -193,16 +196,17 @@ def follows(*history: Record) -> list[Effect]:
     ("history", "item"),
     [
         ([ready(11, CREATED), log(15, GONE)], 11),
-        ([log(11, CREATED), ready(14, Offered(run="R", first=11, cause=11)), log(15, GONE)], 14),
+        ([log(11, CREATED), ready(14, Offered(run="R", first=11, cause=11)), log(15, GONE)], None),
         ([Record(11, Kind.TIMER, "", (LATER,)), ready(14, LATER), log(15, GONE)], 14),
         ([ready(14, LATER), log(15, GONE)], 14),
+        ([ready(11, CREATED), ready(14, RunDead(at=4.0, error=ERROR, reason="aborted")), log(15, GONE)], 11),
         ([log(11, CREATED), log(15, GONE)], None),
         ([Record(11, Kind.TIMER, "", (LATER,)), log(15, GONE)], None),
         ([log(15, GONE)], None),
     ],
     ids=[
         "triggered", "created on its log", "its delay passed", "its delay passed, the timer is gone",
-        "not yet offered", "still delayed", "nothing else is left",
+        "what is no work item came after it", "not yet offered", "still delayed", "nothing else is left",
     ],
 )  # fmt: skip
 def test_a_run_cancelled_before_its_first_attempt_takes_back_its_work_item_and_nothing_else(
@@ -224,6 +228,13 @@ def test_a_delayed_run_created_on_its_log_has_its_timer_armed_and_then_nothing_m
     assert follows(log(17, LATER)) == [arm]
     assert follows(log(17, LATER), Record(18, Kind.TIMER, "", (CREATED,))) == []
     assert follows(log(17, LATER), ready(19, CREATED)) == []
+
+
+def test_a_run_whose_offer_came_too_early_is_offered_again() -> None:
+    suspended = log(16, STARTED, Suspended(at=3.0, waits=(A,)), writer="n")
+    ended = Record(17, Kind.IN, "", (ChildEnded(key="/a#1", at=4.0, child=A, state="completed"),))
+    early = ready(18, Offered(run="R", first=11, cause=11))
+    assert follows(ready(11, CREATED), suspended, ended, early) == [replace(OFFER, cause=16)]
 
 
 def test_a_run_whose_holder_kept_no_work_item_is_offered_when_it_loses_the_run() -> None:

@@ -32,11 +32,13 @@ from holdfast.core.entries import (
     StepVolatile,
     Suspended,
 )
-from holdfast.core.lifecycle import Kind, Record, apply, fold
+from holdfast.core.lifecycle import Kind, Record, apply, fold, story
 from holdfast.core.model import ErrorInfo, Run, State
 
 ERROR = ErrorInfo(type="payments.CardDeclined", message="no")
 KEYS = ("/a#1", "/b#1", "/c#1")
+CHILDREN = ("A", "B", "C")
+"""Ids of child runs, one for each key."""
 ENDED = {"completed", "failed", "dead", "cancelled", "expired", "timed_out"}
 UNHELD = {"delayed", "queued", "waiting", "retrying"}
 
@@ -103,7 +105,7 @@ LIKELY = {
 
 
 def entry_of(move: Move, what: int, run: Run | None, seq: int, nonce: str) -> Entry:
-    at, key = float(seq), KEYS[move.key]
+    at, key, child = float(seq), KEYS[move.key], CHILDREN[move.key]
     attempt = run.attempt if run is not None else 0
     match what:
         case 0:
@@ -128,9 +130,9 @@ def entry_of(move: Move, what: int, run: Run | None, seq: int, nonce: str) -> En
         case 8:
             return StepVolatile(key=key, at=at, took=0.1, reason="a socket")
         case 9:
-            return ChildTriggered(key=key, at=at, child="C", task="t")
+            return ChildTriggered(key=key, at=at, child=child, task="t")
         case 10:
-            return Suspended(at=at, waits=(key, KEYS[0]))
+            return Suspended(at=at, waits=(child, CHILDREN[0]))
         case 11:
             return AttemptFailed(at=at, error=ERROR, due=at + 5, spent=move.flag)
         case 12:
@@ -148,7 +150,7 @@ def entry_of(move: Move, what: int, run: Run | None, seq: int, nonce: str) -> En
         case 18:
             return CancelRequested(at=at)
         case _:
-            return ChildEnded(key=key, at=at, child="C", state="completed")
+            return ChildEnded(key=key, at=at, child=child, state="completed")
 
 
 def what_of(move: Move, run: Run | None) -> int:
@@ -296,7 +298,7 @@ def test_an_entry_changes_nothing_where_it_may_not_be_said(history: list[Record]
             assert after is None
         else:
             assert after is not None
-            assert after == replace(before, armed=after.armed, item=after.item, last=after.last)
+            assert after == replace(before, armed=after.armed, last=after.last)
             assert after.armed == before.armed or record.kind is Kind.TIMER
             assert after.last == before.last or record.kind is Kind.LOG
 
@@ -312,23 +314,25 @@ def test_a_timer_that_is_set_moves_no_run(history: list[Record]) -> None:
 @bounded
 @given(HISTORIES)
 def test_an_offer_of_before_the_runs_last_move_wakes_nobody(history: list[Record]) -> None:
+    moved = 0
     for before, record, after in steps_of(history):
-        if before is None or record.kind is not Kind.READY:
-            continue
         assert after is not None
-        for entry in record.entries:
-            if isinstance(entry, Offered) and 0 < entry.cause < before.last:
-                assert after == replace(before, item=after.item)
+        if record.kind is Kind.READY and before is not None:
+            for entry in record.entries:
+                assert not (isinstance(entry, Offered) and 0 < entry.cause < moved) or after == before
+        elif before is None or replace(after, last=before.last, moved=before.moved) != before:
+            moved = record.seq if record.kind is Kind.LOG else moved
+        assert after.moved == moved
 
 
 @bounded
 @given(HISTORIES)
 def test_only_a_run_that_has_not_started_has_a_work_item_to_take_back(history: list[Record]) -> None:
-    offered: set[int] = set()
+    created: set[int] = set()
     for _, record, run in steps_of(history):
         assert run is not None
-        offered |= {record.seq} if record.kind is Kind.READY else set()
-        assert run.item in offered or run.item == 0
+        created |= {record.seq} if record.kind is Kind.READY and has(record, RunCreated) else set()
+        assert run.item in created or run.item == 0
         assert run.item == 0 or run.attempt == 0
         withdrawn = [effect.item for effect in effects(run) if isinstance(effect, Withdraw)]
         assert withdrawn == ([run.item or None] if run.state == "cancelled" else [])
@@ -428,6 +432,19 @@ def test_what_the_next_append_expects_is_the_last_message_on_the_log_whoever_wro
 
 
 @bounded
+@given(st.one_of(HISTORIES, LATE))
+def test_the_story_of_a_run_holds_the_outcomes_that_it_counts_and_no_others(history: list[Record]) -> None:
+    steps, attempts = 0, 0
+    for entry in story(history):
+        steps += isinstance(entry, StepCompleted | StepFailed | StepVolatile)
+        attempts += isinstance(entry, AttemptStarted)
+        if isinstance(entry, RunRetried) and entry.from_start:
+            steps = 0
+    run = fold(history)
+    assert (steps, attempts) == ((0, 0) if run is None else (run.steps, run.attempt))
+
+
+@bounded
 @given(HISTORIES)
 def test_what_follows_fits_where_the_run_stands(history: list[Record]) -> None:
     for _, _, run in steps_of(history):
@@ -443,7 +460,7 @@ def test_what_follows_fits_where_the_run_stands(history: list[Record]) -> None:
         elif run.state == "queued":
             assert [offer.cause for offer in offers] == ([] if run.offered else [run.last])
         elif run.state == "waiting":
-            arrived = any(key in run.arrived for key in run.waits)
+            arrived = any(child in run.arrived for child in run.waits)
             assert len(offers) == (1 if arrived and not run.offered else 0)
         elif run.state in ("retrying", "delayed"):
             assert [arm.cause for arm in arms] == ([] if run.armed else [run.last])
@@ -502,7 +519,7 @@ def test_the_random_histories_reach_every_state_that_entries_lead_to() -> None:
             zombies += bool(held) and record.kind is Kind.LOG and record.writer != held
             astray[record.kind] += not has(record, *BELONGS[record.kind])
             stale += before is not None and any(
-                isinstance(entry, Offered) and 0 < entry.cause < before.last for entry in record.entries
+                isinstance(entry, Offered) and 0 < entry.cause < before.moved for entry in record.entries
             )
 
     walk()

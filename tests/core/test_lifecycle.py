@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from holdfast.core.effects import effects
 from holdfast.core.entries import (
     AttemptFailed,
     AttemptInterrupted,
@@ -28,7 +29,7 @@ from holdfast.core.entries import (
     StepVolatile,
     Suspended,
 )
-from holdfast.core.lifecycle import IllegalEntry, Kind, Record, advance, apply, fold, interruption
+from holdfast.core.lifecycle import IllegalEntry, Kind, Record, advance, apply, fold, interruption, story, taken
 from holdfast.core.model import ErrorInfo, Holder, Parent, Retry, Run, State
 
 ERROR = ErrorInfo(type="payments.CardDeclined", message="no")
@@ -117,25 +118,27 @@ def test_an_offer_ends_the_backoff_and_a_new_attempt_comes_next() -> None:
 
 
 def test_an_offer_does_not_wake_a_run_for_which_nothing_has_arrived() -> None:
-    run = run_of(started(), Suspended(at=3.0, waits=("/a#1",)))
+    run = run_of(started(), Suspended(at=3.0, waits=("A",)))
     assert advance(run, OFFERED) == run
 
 
 def test_an_offer_wakes_a_run_for_which_one_of_its_waits_has_arrived() -> None:
     run = run_of(
         started(),
-        Suspended(at=3.0, waits=("/a#1", "/b#1")),
-        ChildEnded(key="/b#1", at=4.0, child="C", state="completed"),
+        Suspended(at=3.0, waits=("A", "B")),
+        ChildEnded(key="/b#1", at=4.0, child="B", state="completed"),
         OFFERED,
     )
     assert (run.state, run.offered, run.waits) == (State.QUEUED, True, frozenset())
 
 
-def test_what_arrived_for_another_key_does_not_make_a_run_resumable() -> None:
+@pytest.mark.parametrize("key", ["/z#1", "/a#1"], ids=["of another await", "of the same await, before"])
+def test_the_end_of_another_child_does_not_make_a_run_resumable(key: str) -> None:
     run = run_of(
         started(),
-        Suspended(at=3.0, waits=("/a#1",)),
-        ChildEnded(key="/z#1", at=4.0, child="C", state="completed"),
+        ChildTriggered(key="/a#1", at=2.0, child="A", task="t"),
+        Suspended(at=3.0, waits=("A",)),
+        ChildEnded(key=key, at=4.0, child="Z", state="completed"),
     )
     assert not run.resumable
     assert advance(run, OFFERED).state is State.WAITING
@@ -150,7 +153,7 @@ def test_a_duplicate_offer_changes_nothing_while_a_worker_holds_the_run() -> Non
     "before", [(), (started(), failed()), (started(item=""), CRASH)], ids=["new", "failed", "interrupted"]
 )
 def test_an_offer_of_before_the_runs_last_move_changes_nothing(before: tuple[Entry, ...]) -> None:
-    run = replace(run_of(*before), last=9)
+    run = replace(run_of(*before), last=12, moved=9)
     assert advance(run, replace(OFFERED, cause=8)) == run
     assert advance(run, replace(OFFERED, cause=1)) == run
     assert advance(run, replace(OFFERED, cause=9)) == advance(run, OFFERED) != run
@@ -158,9 +161,9 @@ def test_an_offer_of_before_the_runs_last_move_changes_nothing(before: tuple[Ent
 
 def test_an_offer_of_before_the_run_suspended_does_not_wake_it() -> None:
     suspended = run_of(
-        started(), ChildEnded(key="/a#1", at=3.0, child="C", state="completed"), Suspended(at=4.0, waits=("/a#1",))
+        started(), ChildEnded(key="/a#1", at=3.0, child="C", state="completed"), Suspended(at=4.0, waits=("C",))
     )
-    run = replace(suspended, last=9)
+    run = replace(suspended, last=12, moved=9)
     assert advance(run, replace(OFFERED, cause=8)) == run
     assert advance(run, replace(OFFERED, cause=9)).state is State.QUEUED
 
@@ -266,9 +269,9 @@ def test_what_is_not_an_outcome_does_not_change_the_run(note: Entry) -> None:
 
 
 def test_a_suspended_run_holds_no_slot_and_has_no_work_item() -> None:
-    run = run_of(OFFERED, started(), Suspended(at=3.0, waits=("/a#1", "/b#1")))
+    run = run_of(OFFERED, started(), Suspended(at=3.0, waits=("A", "B")))
     assert (run.state, run.holder, run.offered) == (State.WAITING, None, False)
-    assert (run.waits, run.fresh) == ({"/a#1", "/b#1"}, False)
+    assert (run.waits, run.fresh) == ({"A", "B"}, False)
 
 
 def test_a_run_does_not_suspend_for_nothing() -> None:
@@ -280,7 +283,7 @@ def test_a_run_does_not_suspend_for_nothing() -> None:
 
 def test_a_child_that_ended_before_the_parent_suspended_is_remembered() -> None:
     ended = ChildEnded(key="/a#1", at=3.0, child="C", state="completed")
-    assert run_of(started(), ended, Suspended(at=4.0, waits=("/a#1",))).resumable
+    assert run_of(started(), ended, Suspended(at=4.0, waits=("C",))).resumable
 
 
 def test_a_failed_attempt_waits_for_the_next_one_and_is_spent() -> None:
@@ -316,7 +319,7 @@ def test_an_interruption_keeps_the_work_item_that_the_worker_never_acknowledged(
 
 def test_interruptions_are_forgotten_when_the_attempt_ends_by_itself() -> None:
     assert run_of(started(), CRASH, resumed(), failed()).interruptions == 0
-    assert run_of(started(), CRASH, resumed(), Suspended(at=4.0, waits=("/a#1",))).interruptions == 0
+    assert run_of(started(), CRASH, resumed(), Suspended(at=4.0, waits=("A",))).interruptions == 0
 
 
 # --- the end of a run -------------------------------------------------------------------------------------------------
@@ -375,7 +378,7 @@ def test_a_cancelled_backoff_leaves_no_timer_behind_and_keeps_the_error_for_the_
 
 
 def test_a_cancelled_wait_waits_for_nothing() -> None:
-    run = run_of(started(), Suspended(at=3.0, waits=("/a#1",)), RunCancelled(at=6.0))
+    run = run_of(started(), Suspended(at=3.0, waits=("A",)), RunCancelled(at=6.0))
     assert (run.waits, run.resumable, run.finished_at) == (frozenset(), False, 6.0)
 
 
@@ -404,7 +407,7 @@ CHILD = ChildEnded(key="/c#1", at=3.0, child="C", state="completed")
 def test_a_retried_run_goes_on_behind_its_last_checkpoint_and_counts_its_attempts_on() -> None:
     run = run_of(started(), STEP, CHILD, failed(), started(2), DEAD, RunRetried(at=9.0))
     assert (run.state, run.offered, run.fresh) == (State.QUEUED, False, True)
-    assert (run.steps, run.last_key, run.arrived, run.payload) == (1, "/a#1", {"/c#1"}, b"p")
+    assert (run.steps, run.last_key, run.arrived, run.payload) == (1, "/a#1", {"C"}, b"p")
     assert (run.error, run.reason, run.finished_at, run.spent, run.interruptions) == (None, "", None, 0, 0)
     assert advance(run, started(3, at=10.0)).attempt == 3
 
@@ -584,9 +587,10 @@ def test_a_timer_of_a_run_that_waits_for_no_time_arms_nothing(history: tuple[Ent
     [
         ([ready(17, CREATED)], 17),
         ([log(17, CREATED)], 0),
-        ([log(17, CREATED), ready(18, replace(OFFERED, cause=17))], 18),
+        ([log(17, CREATED), ready(18, replace(OFFERED, cause=17))], 0),
         ([timer(17, replace(CREATED, due=50.0))], 0),
         ([timer(17, replace(CREATED, due=50.0)), ready(30, replace(CREATED, due=50.0))], 30),
+        ([ready(17, CREATED), ready(18, replace(OFFERED, cause=17)), ready(19, CREATED)], 17),
         ([ready(17, CREATED), told(18, CancelRequested(at=3.0))], 17),
         ([log(17, CREATED), ready(18, DEAD)], 0),
         ([log(17, CREATED), log(18, DEAD), log(19, RunRetried(at=9.0)), ready(20, replace(OFFERED, cause=17))], 0),
@@ -595,12 +599,15 @@ def test_a_timer_of_a_run_that_waits_for_no_time_arms_nothing(history: tuple[Ent
         ([ready(17, CREATED), log(18, started(), failed(), writer="n1"), ready(20, replace(OFFERED, cause=18))], 0),
     ],
     ids=[
-        "triggered", "created on its log", "offered", "delayed", "its delay passed", "told something",
+        "triggered", "created on its log", "offered", "delayed", "its delay passed", "offered more than once",
+        "told something",
         "no work item at all", "a stale offer",
         "started", "offered after a crash", "offered after a failure",
     ],
 )  # fmt: skip
-def test_the_work_item_of_a_run_is_known_until_its_first_attempt(history: list[Record], item: int) -> None:
+def test_the_work_item_that_a_run_was_created_as_is_known_until_its_first_attempt(
+    history: list[Record], item: int
+) -> None:
     assert folded(*history).item == item
 
 
@@ -630,10 +637,12 @@ ZOMBIE = [
     StepRetried(key="/a#1", at=9.0, took=1.0, error=ERROR, number=1, due=10.0),
     StepVolatile(key="/a#1", at=9.0, took=1.0, reason="a socket"),
     ChildTriggered(key="/a#1", at=9.0, child="C", task="t"),
-    Suspended(at=9.0, waits=("/a#1",)),
+    Suspended(at=9.0, waits=("C",)),
     failed(),
     RunCompleted(at=9.0, result=b"r"),
 ]
+MOVES_NOTHING = (StepStarted, StepRetried, ChildTriggered)
+"""What a holder writes that changes nothing in its run."""
 
 
 @pytest.mark.parametrize("writer", ["n1", "n3", ""])
@@ -642,8 +651,10 @@ def test_a_worker_that_lost_the_run_changes_nothing_in_it(entry: Entry, writer: 
     held = folded(ready(1, CREATED), log(2, started(), writer="n1"), log(3, CRASH), log(4, resumed(), writer="n2"))
     assert held.holder is not None
     assert held.holder.nonce == "n2"
+    assert held.moved == 4
     assert apply(held, log(5, entry, writer=writer)) == replace(held, last=5)
-    assert apply(held, log(5, entry, writer="n2")) == replace(advance(held, entry), last=5)
+    moved = 4 if isinstance(entry, MOVES_NOTHING) else 5
+    assert apply(held, log(5, entry, writer="n2")) == replace(advance(held, entry), last=5, moved=moved)
 
 
 def test_a_zombies_whole_batch_is_skipped_and_the_next_append_expects_it() -> None:
@@ -674,7 +685,7 @@ AWAY_FROM_THE_LOG = [
 STANDING = {
     "queued": folded(ready(1, CREATED)),
     "running": folded(ready(1, CREATED), log(2, started(), writer="n1")),
-    "waiting": folded(ready(1, CREATED), log(2, started(), Suspended(at=3.0, waits=("/a#1",)), writer="n1")),
+    "waiting": folded(ready(1, CREATED), log(2, started(), Suspended(at=3.0, waits=("A",)), writer="n1")),
     "retrying": folded(ready(1, CREATED), log(2, started(), failed(), writer="n1")),
     "interrupted": folded(ready(1, CREATED), log(2, started(), CRASH, writer="n1")),
     "dead": folded(ready(1, CREATED), log(2, started(), DEAD, writer="n1")),
@@ -686,7 +697,7 @@ STANDING = {
 @pytest.mark.parametrize("entry", AWAY_FROM_THE_LOG, ids=lambda entry: type(entry).__name__)
 def test_what_belongs_on_the_log_changes_nothing_anywhere_else(entry: Entry, run: Run) -> None:
     assert apply(run, told(9, entry)) == run
-    assert apply(run, ready(9, entry)) == replace(run, item=apply(run, ready(9, entry)).item)  # type: ignore[union-attr]
+    assert apply(run, ready(9, entry)) == run
 
 
 @pytest.mark.parametrize("run", STANDING.values(), ids=STANDING)
@@ -694,7 +705,8 @@ def test_what_others_tell_a_run_counts_only_where_they_tell_it_or_on_its_log(run
     for entry in (CancelRequested(at=9.0), CHILD):
         assert apply(run, timer(9, entry)) in (run, replace(run, armed=True))
         assert apply(run, told(9, entry)) == advance(run, entry)
-        assert apply(run, log(9, entry)) == replace(advance(run, entry), last=9)
+        unmoved = run.final and isinstance(entry, CancelRequested)
+        assert apply(run, log(9, entry)) == replace(advance(run, entry), last=9, moved=run.moved if unmoved else 9)
 
 
 @pytest.mark.parametrize("run", STANDING.values(), ids=STANDING)
@@ -724,10 +736,34 @@ def test_an_illegal_entry_in_a_message_is_skipped_and_the_others_count() -> None
     assert (run.state, run.attempt, run.steps) == (State.RUNNING, 1, 1)
 
 
-def test_a_second_creation_of_a_run_is_only_another_work_item() -> None:
-    run = folded(log(1, CREATED))
-    again = ready(2, replace(CREATED, task="other", payload=b"other"))
-    assert apply(run, again) == replace(run, offered=True, item=2)
+def test_a_second_creation_is_no_offer_but_for_a_run_that_is_delayed() -> None:
+    again = ready(9, replace(CREATED, task="other", payload=b"other"))
+    created = folded(log(1, CREATED))
+    assert apply(created, again) == replace(created, item=9)
+    assert apply(STANDING["waiting"], again) == STANDING["waiting"]
+    assert apply(STANDING["retrying"], again) == STANDING["retrying"]
+    assert apply(STANDING["interrupted"], again) == STANDING["interrupted"]
+    delayed = folded(timer(1, replace(CREATED, due=50.0)))
+    due = replace(delayed, state=State.QUEUED, offered=True, armed=False, due=None, item=9)
+    assert apply(delayed, again) == due
+
+
+def test_a_second_creation_does_not_cut_a_backoff_short() -> None:
+    later = replace(CREATED, due=50.0)
+    run = folded(timer(1, later), ready(4, later), log(5, started(), failed(due=600.0), writer="n1"), ready(6, later))
+    assert (run.state, run.due) == (State.RETRYING, 600.0)
+
+
+def test_a_message_on_the_log_that_changes_nothing_does_not_make_the_backoffs_timer_stale() -> None:
+    run = folded(
+        ready(1, CREATED),
+        log(2, started(), failed(), writer="n1"),
+        timer(3, replace(OFFERED, cause=2)),
+        log(4, LetterDropped(at=5.0)),
+        log(5, STEP, writer="n1"),
+        ready(6, replace(OFFERED, cause=2)),
+    )
+    assert (run.state, run.offered, run.last) == (State.QUEUED, True, 5)
 
 
 def test_a_message_to_a_run_that_has_ended_is_skipped() -> None:
@@ -740,18 +776,101 @@ def test_a_message_to_a_run_that_has_ended_is_skipped() -> None:
 )
 def test_a_child_that_ends_after_its_parent_is_only_remembered(end: Entry) -> None:
     run = folded(ready(1, CREATED), log(2, started(), end, writer="n1"))
-    assert apply(run, told(3, CHILD)) == replace(run, arrived=frozenset({"/c#1"}))
+    assert apply(run, told(3, CHILD)) == replace(run, arrived=frozenset({"C"}))
 
 
 def test_a_retried_run_resumes_at_once_where_its_child_ended_while_it_was_cancelled() -> None:
     asked = ChildTriggered(key="/c#1", at=2.0, child="C", task="t")
     run = folded(
         ready(1, CREATED),
-        log(2, started(), asked, Suspended(at=3.0, waits=("/c#1",)), writer="n1"),
+        log(2, started(), asked, Suspended(at=3.0, waits=("C",)), writer="n1"),
         log(3, RunCancelled(at=4.0)),
         told(4, CHILD),
         log(5, RunRetried(at=6.0)),
         ready(6, replace(OFFERED, cause=5)),
-        log(7, started(2, nonce="n2"), Suspended(at=7.0, waits=("/c#1",)), writer="n2"),
+        log(7, started(2, nonce="n2"), Suspended(at=7.0, waits=("C",)), writer="n2"),
     )
     assert run.resumable
+
+
+# --- children of an earlier attempt -----------------------------------------------------------------------------------
+
+
+def asked_for(child: str, *, at: float) -> ChildTriggered:
+    return ChildTriggered(key="/c#1", at=at, child=child, task="t")
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        (AttemptFailed(at=6.0, error=ERROR, due=7.0, fatal=("/c#1",)),),
+        (RunDead(at=6.0, error=ERROR, reason="aborted", fatal=("/c#1",)), RunRetried(at=7.0)),
+    ],
+    ids=["failed", "dead and retried"],
+)
+def test_the_child_that_failed_an_attempt_does_not_wake_the_next_one(ending: tuple[Entry, ...]) -> None:
+    """Else the run would be suspended, offered and resumed over and over until its new child ends."""
+    suspended = folded(
+        ready(1, CREATED),
+        log(2, started(), asked_for("C1", at=2.0), Suspended(at=3.0, waits=("C1",)), writer="n1"),
+        told(3, ChildEnded(key="/c#1", at=4.0, child="C1", state="dead", error=ERROR)),
+        ready(4, replace(OFFERED, cause=2)),
+        log(5, resumed(), *ending, writer="n2"),
+        ready(6, replace(OFFERED, cause=5)),
+        log(7, started(2, nonce="n3"), asked_for("C2", at=8.0), Suspended(at=9.0, waits=("C2",)), writer="n3"),
+    )
+    assert (suspended.state, suspended.resumable, effects(suspended)) == (State.WAITING, False, ())
+    told_of = apply(suspended, told(8, ChildEnded(key="/c#1", at=10.0, child="C2", state="completed")))
+    assert told_of is not None
+    assert told_of.resumable
+
+
+def test_a_child_of_before_a_retry_from_the_start_does_not_wake_who_awaits_another_one() -> None:
+    run = folded(
+        ready(1, CREATED),
+        log(2, started(), asked_for("C1", at=2.0), Suspended(at=3.0, waits=("C1",)), writer="n1"),
+        log(3, RunCancelled(at=4.0)),
+        log(4, RunRetried(at=5.0, from_start=True)),
+        ready(5, replace(OFFERED, cause=4)),
+        log(6, started(2, nonce="n2"), asked_for("C2", at=6.0), Suspended(at=7.0, waits=("C2",)), writer="n2"),
+        told(7, ChildEnded(key="/c#1", at=8.0, child="C1", state="cancelled")),
+    )
+    assert (run.state, run.resumable) == (State.WAITING, False)
+
+
+# --- what counts ------------------------------------------------------------------------------------------------------
+
+
+def test_the_entries_that_count_come_each_with_the_run_after_it() -> None:
+    queued = folded(ready(1, CREATED))
+    record = log(2, started(), LetterDropped(at=3.0), STEP, CHILD, writer="n1")
+    found = list(taken(queued, record))
+    assert [entry for entry, _ in found] == [started(), STEP, CHILD]
+    assert [(run.state, run.steps, run.arrived) for _, run in found] == [
+        (State.RUNNING, 0, frozenset()),
+        (State.RUNNING, 1, frozenset()),
+        (State.RUNNING, 1, {"C"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        log(3, STEP, writer="zombie"),
+        log(3, STEP),
+        told(3, STEP),
+        ready(3, STEP),
+        timer(3, STEP),
+        log(3, resumed(), writer="n2"),
+        log(3, CREATED),
+    ],
+    ids=["a zombie's", "nobody's", "told", "a work item", "a timer", "an illegal claim", "a second creation"],
+)
+def test_what_the_fold_skips_is_no_part_of_the_story(late: Record) -> None:
+    begun, end = log(2, started(), writer="n1"), log(4, RunCompleted(at=9.0, result=b"r"), writer="n1")
+    told_story = list(story([ready(1, CREATED), begun, late, end]))
+    assert told_story == [CREATED, started(), RunCompleted(at=9.0, result=b"r")]
+
+
+def test_a_run_that_was_never_created_has_no_story() -> None:
+    assert list(story([ready(1), log(2, started(), STEP, writer="n1"), told(3, CHILD)])) == []

@@ -88,7 +88,7 @@ SAMPLES: list[Entry] = [
     StepRetried(key="/a#1", at=9.0, took=0.1, error=ERROR, number=1, due=10.0),
     StepVolatile(key="/a#1", at=9.0, took=0.1, reason="a socket"),
     ChildTriggered(key="/a#1", at=9.0, child="C", task="t"),
-    Suspended(at=9.0, waits=("/a#1",)),
+    Suspended(at=9.0, waits=("C",)),
     AttemptFailed(at=9.0, error=ERROR, due=10.0),
     AttemptInterrupted(at=9.0, reason="worker died"),
     RunCompleted(at=9.0, result=b"r"),

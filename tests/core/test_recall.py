@@ -121,7 +121,8 @@ def test_the_first_outcome_of_a_key_is_the_outcome() -> None:
         StepVolatile(key="/a#1", at=3.0, took=1.0, reason="a socket"),
         tried("/a#1", 1, 9.0),
         asked("/a#1"),
-        Suspended(at=3.0, waits=("/a#1",)),
+        Suspended(at=3.0, waits=("C1",)),
+        ended("/a#1"),
         failed(),
         AttemptInterrupted(at=3.0, reason="worker died"),
         RunCompleted(at=3.0, result=b"r"),
@@ -256,7 +257,7 @@ def test_what_is_recorded_after_a_retry_from_the_start_is_known() -> None:
 
 
 def test_a_child_that_was_triggered_is_not_triggered_again() -> None:
-    recall = recall_of(asked("/c#1"), Suspended(at=4.0, waits=("/c#1",)), RESUMED)
+    recall = recall_of(asked("/c#1"), Suspended(at=4.0, waits=("C1",)), RESUMED)
     assert (recall.child("/c#1"), recall.take("/c#1")) == ("C1", None)
 
 
@@ -282,6 +283,22 @@ def test_a_child_whose_failure_ended_the_attempt_is_triggered_anew_in_the_next_o
     recall.add(asked("/c#1", "C2"))
     recall.add(ended("/c#1", "C2"))
     assert (recall.child("/c#1"), recall.take("/c#1")) == ("C2", ended("/c#1", "C2"))
+
+
+@pytest.mark.parametrize(
+    "forgotten",
+    [[ended("/c#1", state="dead"), failed("/c#1")], [FROM_START]],
+    ids=["its failure ended the attempt", "retried from the start"],
+)
+def test_the_end_of_a_child_of_before_is_not_the_new_ones(forgotten: list[Entry]) -> None:
+    recall = recall_of(asked("/c#1"), *forgotten, ended("/c#1", state="dead"))
+    assert (recall.take("/c#1"), recall.caught_up) == (None, True)
+    recall.add(asked("/c#1", "C2"))
+    recall.add(ended("/c#1", state="dead"))
+    assert (recall.take("/c#1"), recall.caught_up) == (None, True)
+    recall.add(ended("/c#1", "C2"))
+    assert recall.unseen == {"/c#1"}
+    assert recall.take("/c#1") == ended("/c#1", "C2")
 
 
 def test_a_child_of_another_await_outlives_the_failed_attempt() -> None:
@@ -403,6 +420,21 @@ def test_an_outcome_that_the_code_has_seen_is_not_unseen_again_when_it_is_told_o
     recall.take("/c#1")
     recall.add(ended("/c#1"))
     assert recall.caught_up
+
+
+def test_what_happened_within_a_recalled_await_is_not_waited_for() -> None:
+    recall = recall_of(
+        done("/pay#1/charge#1"), done("/pay#1/ship#1/pack#1"), asked("/pay#1/c#1"), ended("/pay#1/c#1"),
+        done("/pay#1"), done("/pay#11"), done("/pay#1x/charge#1"),
+    )  # fmt: skip
+    recall.take("/pay#1")
+    assert recall.unseen == {"/pay#11", "/pay#1x/charge#1"}
+
+
+def test_what_happened_within_an_await_that_runs_again_is_still_to_be_come_to() -> None:
+    recall = recall_of(done("/pay#1/charge#1"), raised("/pay#1"), failed("/pay#1"))
+    assert recall.take("/pay#1") is None
+    assert recall.unseen == {"/pay#1/charge#1"}
 
 
 def test_checkpoints_orphaned_by_todays_code_are_named() -> None:

@@ -140,14 +140,19 @@ def test_a_node_is_called_by_its_last_name_and_its_occurrence_after_the_first(ke
 def test_each_failed_try_stays_in_its_node() -> None:
     tree = tree_of(STARTED, tried("/a#1", 1, 12.0), tried("/a#1", 2, 15.0))
     node = node_of(tree, "/a#1")
-    assert node.tries == [Try(number=1, at=12.0, took=0.5, error=BUSY), Try(number=2, at=15.0, took=0.5, error=BUSY)]
+    assert node.tries == [
+        Try(number=1, at=12.0, took=0.5, error=BUSY, attempt=1),
+        Try(number=2, at=15.0, took=0.5, error=BUSY, attempt=1),
+    ]
+    assert node.due == 17.0
     assert (node.state, node.error, node.attempt) == (NodeState.RETRYING, BUSY, 1)
     assert (node.started_at, node.ended_at) == (11.5, None)
 
 
 def test_a_step_that_succeeds_in_its_third_try_is_ok_and_shows_the_two_before() -> None:
     node = node_of(tree_of(STARTED, tried("/a#1", 1, 12.0), tried("/a#1", 2, 15.0), done("/a#1", 20.0)), "/a#1")
-    assert (node.state, node.value, node.ended_at) == (NodeState.OK, b"v", 20.0)
+    assert (node.state, node.value, node.error, node.due) == (NodeState.OK, b"v", None, None)
+    assert (node.started_at, node.ended_at) == (18.5, 20.0)
     assert [(one.number, one.error) for one in node.tries] == [(1, BUSY), (2, BUSY)]
 
 
@@ -156,11 +161,38 @@ def test_a_step_that_gives_up_shows_the_error_of_its_last_try() -> None:
     assert (node.state, node.error, len(node.tries)) == (NodeState.FAILED, ERROR, 1)
 
 
-def test_the_tries_of_earlier_attempts_stay() -> None:
+def test_the_tries_of_earlier_attempts_stay_and_so_does_the_failure_that_ended_them() -> None:
     first: list[Entry] = [STARTED, tried("/a#1", 1, 12.0), raised("/a#1", 15.0), failed(16.0, "/a#1")]
     node = node_of(tree_of(*first, SECOND, tried("/a#1", 1, 62.0), done("/a#1", 65.0)), "/a#1")
-    assert [(one.number, one.at) for one in node.tries] == [(1, 12.0), (1, 62.0)]
-    assert (node.state, node.attempt) == (NodeState.OK, 2)
+    assert node.tries == [
+        Try(number=1, at=12.0, took=0.5, error=BUSY, attempt=1),
+        Try(number=2, at=15.0, took=1.5, error=ERROR, attempt=1),
+        Try(number=3, at=62.0, took=0.5, error=BUSY, attempt=2),
+    ]
+    assert (node.state, node.attempt, node.error) == (NodeState.OK, 2, None)
+
+
+def test_a_step_that_retries_in_the_next_attempt_has_not_ended_and_began_in_that_one() -> None:
+    node = node_of(tree_of(STARTED, raised("/a#1"), failed(20.0, "/a#1"), SECOND, tried("/a#1", 1, 62.0)), "/a#1")
+    assert (node.state, node.started_at, node.ended_at, node.due) == (NodeState.RETRYING, 61.5, None, 64.0)
+    assert [(one.number, one.at, one.attempt) for one in node.tries] == [(1, 13.0, 1), (2, 62.0, 2)]
+
+
+@pytest.mark.parametrize("before", [tried("/a#1", 1, 11.0), raised("/a#1", 11.0)], ids=["a try", "an attempt"])
+def test_a_step_that_succeeded_in_the_end_has_no_error(before: Entry) -> None:
+    node = node_of(tree_of(STARTED, before, done("/a#1")), "/a#1")
+    assert (node.state, node.value, node.error, len(node.tries)) == (NodeState.OK, b"v", None, 1)
+
+
+def test_a_value_that_was_kept_the_second_time_has_no_note_of_why_it_was_not() -> None:
+    volatile = StepVolatile(key="/a#1", at=13.0, took=1.5, reason="a socket")
+    node = node_of(tree_of(STARTED, volatile, CRASH, RESUMED, done("/a#1", 33.0)), "/a#1")
+    assert node == Node(key="/a#1", state=NodeState.OK, attempt=1, started_at=31.5, ended_at=33.0, value=b"v")
+
+
+def test_a_step_that_returned_and_runs_again_shows_no_value_of_before() -> None:
+    node = node_of(tree_of(STARTED, done("/a#1"), CRASH, RESUMED, begun("/a#1", 31.0)), "/a#1")
+    assert node == Node(key="/a#1", state=NodeState.RUNNING, attempt=1, started_at=31.0)
 
 
 def test_two_nodes_do_not_share_their_tries_or_children() -> None:
@@ -207,13 +239,58 @@ def test_a_child_tells_its_result_and_its_error() -> None:
 
 
 def test_a_child_goes_on_waiting_however_its_parents_attempt_ends() -> None:
-    for end in (CRASH, failed(), Suspended(at=20.0, waits=("/c#1",))):
+    for end in (CRASH, failed(), Suspended(at=20.0, waits=("C1",))):
         assert shape(tree_of(STARTED, asked("/c#1"), end)) == ["c wait"]
+
+
+DIED = ChildEnded(key="/c#1", at=18.0, child="C1", state="dead", error=ERROR)
+
+
+def test_the_child_of_a_new_attempt_waits_and_the_one_before_stays_as_a_try() -> None:
+    before: list[Entry] = [STARTED, asked("/c#1"), DIED, failed(20.0, "/c#1"), SECOND]
+    again = ChildTriggered(key="/c#1", at=61.0, child="C2", task="pack")
+    assert tree_of(*before, again).roots == [
+        Node(
+            key="/c#1",
+            state=NodeState.WAITING,
+            attempt=2,
+            started_at=61.0,
+            tries=[Try(number=1, at=18.0, took=6.0, error=ERROR, attempt=1)],
+            child="C2",
+            note="child pack",
+        )
+    ]
+
+
+def test_a_child_of_before_does_not_end_the_wait_for_the_new_one() -> None:
+    retried = RunRetried(at=50.0, from_start=True)
+    before: list[Entry] = [STARTED, asked("/c#1"), RunCancelled(at=20.0), retried, SECOND]
+    node = node_of(tree_of(*before, asked("/c#1", "C2"), replace(DIED, at=70.0)), "/c#1")
+    assert (node.state, node.child, node.ended_at, node.error) == (NodeState.WAITING, "C2", None, None)
+    assert tree_of(*before, replace(DIED, at=70.0)).roots == []
+
+
+def test_a_child_whose_end_comes_before_the_entry_that_names_it_has_ended_too() -> None:
+    assert tree_of(STARTED, DIED, asked("/c#1")).roots == tree_of(STARTED, asked("/c#1"), DIED).roots
+    assert shape(tree_of(STARTED, DIED, asked("/c#1"))) == ["c fail"]
+
+
+def test_a_child_that_was_told_of_twice_ended_once() -> None:
+    tree = tree_of(STARTED, asked("/c#1"), DIED, replace(DIED, at=99.0))
+    assert node_of(tree, "/c#1").ended_at == 18.0
+
+
+def test_a_child_that_was_given_up_with_its_run_is_waited_for_again_after_a_retry() -> None:
+    cancelled: list[Entry] = [STARTED, asked("/c#1"), begun("/w#1"), RunCancelled(at=20.0)]
+    assert shape(tree_of(*cancelled)) == ["c lost", "w lost"]
+    again: list[Entry] = [RunRetried(at=50.0), SECOND, Suspended(at=61.0, waits=("C1",))]
+    assert shape(tree_of(*cancelled, *again)) == ["c wait", "w lost"]
+    assert shape(tree_of(*cancelled, *again, replace(DIED, at=70.0))) == ["c fail", "w lost"]
 
 
 def test_a_child_that_ends_while_nobody_holds_its_parent_is_taken_in() -> None:
     end = ChildEnded(key="/c#1", at=25.0, child="C1", state="completed", value=b"r")
-    tree = tree_of(STARTED, asked("/c#1"), Suspended(at=20.0, waits=("/c#1",)), end)
+    tree = tree_of(STARTED, asked("/c#1"), Suspended(at=20.0, waits=("C1",)), end)
     assert shape(tree) == ["c ok"]
     assert tree.attempts[-1].ended_at == 20.0
 
@@ -221,13 +298,36 @@ def test_a_child_that_ends_while_nobody_holds_its_parent_is_taken_in() -> None:
 # --- waits ------------------------------------------------------------------------------------------------------------
 
 
-def test_what_a_suspended_run_waits_for_is_shown_as_waiting() -> None:
-    tree = tree_of(STARTED, begun("/w#1"), done("/a#1"), Suspended(at=20.0, waits=("/w#1", "/a#1", "/never#1")))
-    assert shape(tree) == ["w wait", "a ok"]
+WAITS: list[Entry] = [STARTED, begun("/w#1"), done("/a#1"), asked("/w#1/c#1"), Suspended(at=20.0, waits=("C1",))]
+"""A branch that has been under way for a while and awaits a child."""
 
 
-def test_what_a_suspended_run_waited_for_is_ok_once_it_came() -> None:
-    tree = tree_of(STARTED, begun("/w#1"), Suspended(at=20.0, waits=("/w#1",)), RESUMED, done("/w#1", 31.0))
+def test_a_branch_that_waits_in_a_suspended_run_is_shown_as_waiting() -> None:
+    assert shape(tree_of(*WAITS)) == ["w wait", "  c wait", "a ok"]
+    assert shape(tree_of(*WAITS, RESUMED)) == ["w wait", "  c wait", "a ok"]
+
+
+@pytest.mark.parametrize(
+    ("end", "branch", "child"),
+    [
+        ([RunCancelled(at=25.0)], "lost", "lost"),
+        ([RESUMED, RunCancelled(at=35.0)], "lost", "lost"),
+        ([RESUMED, RunCompleted(at=35.0, result=b"r")], "lost", "lost"),
+        ([RESUMED, RunDead(at=35.0, error=ERROR, reason="aborted")], "lost", "lost"),
+        ([RESUMED, failed(35.0)], "lost", "wait"),
+        ([RESUMED, replace(CRASH, at=35.0)], "lost", "wait"),
+        ([RESUMED, Suspended(at=35.0, waits=("C1",))], "wait", "wait"),
+    ],
+    ids=["cancelled", "resumed and cancelled", "completed", "dead", "failed", "interrupted", "suspended again"],
+)
+def test_a_branch_waits_until_its_attempt_ends_and_its_child_until_the_run_does(
+    end: list[Entry], branch: str, child: str
+) -> None:
+    assert shape(tree_of(*WAITS, *end)) == [f"w {branch}", f"  c {child}", "a ok"]
+
+
+def test_a_branch_that_waited_in_a_suspended_run_is_ok_once_it_came() -> None:
+    tree = tree_of(*WAITS, RESUMED, done("/w#1", 31.0))
     node = node_of(tree, "/w#1")
     assert (node.state, node.started_at, node.ended_at, node.attempt) == (NodeState.OK, 29.5, 31.0, 1)
 
@@ -254,15 +354,24 @@ KEPT = ["ok ok", "caught fail", "conn volatile"]
         replace(CRASH, polite=True),
         failed(),
         failed(spent=False),
-        RunDead(at=20.0, error=ERROR, reason="poison"),
-        RunCancelled(at=20.0),
         replace(RESUMED, at=20.0),
         replace(SECOND, at=20.0),
     ],
-    ids=["died", "drained", "failed", "snoozed", "dead", "cancelled", "resumed elsewhere", "started anew"],
+    ids=["died", "drained", "failed", "snoozed", "resumed elsewhere", "started anew"],
 )
 def test_what_was_under_way_is_lost_with_its_attempt_and_what_was_recorded_is_not(end: Entry) -> None:
     assert shape(tree_of(*BEFORE, end)) == [*KEPT, "slow lost", "flaky lost", "child wait"]
+    assert node_of(tree_of(*BEFORE, end), "/flaky#1").due is None
+
+
+@pytest.mark.parametrize(
+    "end",
+    [RunDead(at=20.0, error=ERROR, reason="poison"), RunCancelled(at=20.0), RunCompleted(at=20.0, result=b"r")],
+    ids=["dead", "cancelled", "completed"],
+)
+def test_a_run_that_has_ended_waits_for_no_child_any_more(end: Entry) -> None:
+    assert shape(tree_of(*BEFORE, end)) == [*KEPT, "slow lost", "flaky lost", "child lost"]
+    assert shape(tree_of(*BEFORE, replace(CRASH, at=19.0), end)) == [*KEPT, "slow lost", "flaky lost", "child lost"]
 
 
 def test_a_lost_step_that_runs_again_is_lost_no_more() -> None:
@@ -287,6 +396,7 @@ def test_a_step_that_failed_in_two_attempts_shows_the_later_error() -> None:
     tree = tree_of(STARTED, raised("/a#1"), failed(20.0, "/a#1"), SECOND, replace(raised("/a#1", 63.0), error=BUSY))
     node = node_of(tree, "/a#1")
     assert (node.state, node.attempt, node.error, node.ended_at) == (NodeState.FAILED, 2, BUSY, 63.0)
+    assert node.tries == [Try(number=1, at=13.0, took=1.5, error=ERROR, attempt=1)]
 
 
 # --- branches ---------------------------------------------------------------------------------------------------------
@@ -354,7 +464,7 @@ def test_keys_that_begin_alike_are_no_branches_of_each_other() -> None:
         (RunCompleted(at=20.0, result=b"r"), "completed", None, ""),
         (failed(), "failed", ERROR, ""),
         (CRASH, "interrupted", None, "worker w1 died"),
-        (Suspended(at=20.0, waits=("/a#1",)), "suspended", None, ""),
+        (Suspended(at=20.0, waits=("C1",)), "suspended", None, ""),
         (RunDead(at=20.0, error=ERROR, reason="aborted"), "dead", ERROR, "aborted"),
         (RunCancelled(at=20.0, reason="by ann"), "cancelled", None, "by ann"),
     ],
@@ -386,7 +496,7 @@ def test_an_interrupted_attempt_has_a_span_for_each_worker_that_held_it() -> Non
 
 
 def test_a_wait_that_freed_the_slot_is_in_no_span() -> None:
-    tree = tree_of(STARTED, asked("/c#1"), Suspended(at=20.0, waits=("/c#1",)), RESUMED, RunCompleted(40.0, b"r"))
+    tree = tree_of(STARTED, asked("/c#1"), Suspended(at=20.0, waits=("C1",)), RESUMED, RunCompleted(40.0, b"r"))
     assert [(span.started_at, span.ended_at, span.outcome) for span in tree.attempts] == [
         (10.0, 20.0, "suspended"),
         (30.0, 40.0, "completed"),

@@ -13,6 +13,7 @@ from holdfast.core.entries import (
     ChildEnded,
     ChildTriggered,
     Entry,
+    Offered,
     RunCompleted,
     RunCreated,
     RunDead,
@@ -155,9 +156,9 @@ def test_a_dead_run_that_is_retried_from_the_start_is_queued_again_with_nothing_
 
 def test_each_stretch_of_a_worker_has_a_beginning_and_an_end() -> None:
     tale = Tale().created().started().say(ChildTriggered("/c#1", T0 + 2, B, "pack"))
-    tale.say(Suspended(T0 + 3, ("/c#1",)))
+    tale.say(Suspended(T0 + 3, (B,)))
     tale.say(ChildEnded("/c#1", T0 + 4, B, "completed", b"C"), kind=Kind.IN, writer="")
-    tale.say(CREATED, kind=Kind.READY, writer="")  # what it says is known; that it is offered counts
+    tale.say(Offered(A, 1, 4), kind=Kind.READY, writer="")
     tale.say(AttemptResumed(T0 + 5, 1, "w2", "n2"), AttemptFailed(T0 + 6, ERROR, T0 + 9), writer="n2")
     rows = journal_rows(tale.changes)
     assert [(row.seq, row.what, row.attempt, row.worker, row.error_type) for row in rows.attempts] == [

@@ -374,6 +374,14 @@ def test_a_message_that_names_another_run_than_its_subject_is_a_value_error(kind
         record(SUBJECTS, f"hf.shop.j.A.{kind}", 7, data)
 
 
+def test_a_cancellation_with_a_copy_of_another_runs_creation_is_a_value_error() -> None:
+    gone = RunCancelled(at=2.0, created=CREATED)
+    data = encode(Batch(writer="", entries=(gone,)))
+    assert record(SUBJECTS, "hf.shop.j.R.log", 7, data) == ("R", Record(7, Kind.LOG, "", (gone,)))
+    with pytest.raises(ValueError, match=r"hf\.shop\.j\.A\.log holds an entry of another run, 'R'"):
+        record(SUBJECTS, "hf.shop.j.A.log", 7, data)
+
+
 def test_an_entry_of_another_run_is_named_shortly_however_long_its_name_is() -> None:
     data = encode(Offered(run="B" * 10_000, first=7))
     with pytest.raises(ValueError) as refused:

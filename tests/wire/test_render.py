@@ -166,6 +166,14 @@ def test_whatever_the_parts_something_is_shown(code: int, parts: object) -> None
     json.loads(render_json(msgspec.msgpack.encode(msgspec.msgpack.Ext(code, msgspec.msgpack.encode(parts)))))
 
 
+def test_bytes_where_a_name_or_a_number_is_expected_are_shown_as_bytes() -> None:
+    shown = {"$type": "bytes", "base64": "AA=="}
+    for code, parts, field in [(33, [b"\0"], "$type"), (32, [b"\0", "A"], "$type"), (13, [b"\0", 1, 1], "start")]:
+        found = render(msgspec.msgpack.encode(msgspec.msgpack.Ext(code, msgspec.msgpack.encode(parts))))
+        assert isinstance(found, dict)
+        assert found[field] == shown
+
+
 def test_an_extension_of_a_later_version_is_shown_by_its_number() -> None:
     data = msgspec.msgpack.encode(msgspec.msgpack.Ext(99, msgspec.msgpack.encode([1])))
     assert render(data) == {"$type": "extension 99", "parts": [1]}

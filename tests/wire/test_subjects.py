@@ -119,6 +119,8 @@ def test_each_project_reads_its_own_journal(project: str) -> None:
         "hf.shop.j.R\n.in",
         f"hf.shop.j.{RUN}.held.orders.3",
         f"hf.shop.j.{RUN}.timer",
+        f"hf.shop.j.{RUN}.timer.",
+        f"hf.shop.j.{RUN}.timer.*",
         f"hf.shop.dlq.orders.{RUN}",
         "hf.shop.evt.orders.created",
         f"hf.shop.log.pay.{RUN}",

@@ -47,6 +47,11 @@ class HttpServer:
                     server.should_exit = True
 
 
+def check_address(host: str, port: int) -> None:
+    """Raises: ConfigError: the address can't be listened on just now."""
+    _listening(host, port).close()
+
+
 async def _serve(server: _Server, listener: socket.socket) -> None:
     with anyio.CancelScope(shield=True):  # it ends by `should_exit`, and closes what it opened
         await server.serve([listener])

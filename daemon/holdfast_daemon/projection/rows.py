@@ -223,7 +223,7 @@ def _took(run: Run | None, moved: Run, entry: Entry, writer: str) -> bool:
         case StepRetried() | ChildTriggered():  # they change nothing in the run: the holder's own are taken
             return run.holder is not None and run.holder.nonce == writer
         case ChildEnded():
-            return entry.key not in run.arrived and entry.key in moved.arrived
+            return entry.child not in run.arrived and entry.child in moved.arrived
         case _:
             return moved.state is not run.state
 

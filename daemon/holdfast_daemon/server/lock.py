@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -30,27 +30,41 @@ class DataDirLock:
         """Whether it is locked by this object."""
         return self._file is not None
 
+    def check(self) -> None:
+        """Whether it could be entered as far as that shows without writing anything. Raises: ServerError."""
+        with suppress(OSError), opened(self._path, create=False) as file:
+            self._try(file)
+
     def __enter__(self) -> DataDirLock:
         if self.held:
             raise RuntimeError("this lock is held already")
-        path = self.data_dir / "daemon.lock"
         try:
             _create(self.data_dir)
-            file = _open(path)
+            file = _open(self._path)
         except OSError as error:
             raise ServerError(
                 f"{self.data_dir}: expected a directory that can be written, found: {error.strerror}; "
                 "make it one, or set daemon.data_dir"
             ) from None
-        if not try_lock(file):
-            holder = holder_of(file)
+        try:
+            self._try(file)
+        except ServerError:
             os.close(file)
-            raise ServerError(
-                f"{self.data_dir} is used by another daemon (pid {holder}): stop it, or set daemon.data_dir to another"
-            )
+            raise
         sign(file, os.getpid())
         self._file = file
         return self
+
+    @property
+    def _path(self) -> Path:
+        return self.data_dir / "daemon.lock"
+
+    def _try(self, file: int) -> None:
+        if not try_lock(file):
+            raise ServerError(
+                f"{self.data_dir} is used by another daemon (pid {holder_of(file)}): stop it, "
+                "or set daemon.data_dir to another"
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -60,12 +74,12 @@ class DataDirLock:
             self._file = None
 
 
-def opened(path: Path) -> AbstractContextManager[int]:
+def opened(path: Path, *, create: bool = True) -> AbstractContextManager[int]:
     """A lock file, not locked yet, as a descriptor; the end of the `with` drops the lock unless a child inherited it.
 
     Raises OSError at the call.
     """
-    return _closing(_open(path))
+    return _closing(_open(path, create=create))
 
 
 @contextmanager
@@ -96,8 +110,8 @@ def holder_of(file: int) -> str:
     return os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
 
 
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+def _open(path: Path, *, create: bool = True) -> int:
+    return os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
 
 
 def _create(directory: Path) -> None:

@@ -18,10 +18,10 @@ from msgspec import Struct
 
 from holdfast.config import Config, Durability
 from holdfast.errors import ServerError
+from holdfast_daemon.child import Child, spawn
 from holdfast_daemon.server import lock as locks
 from holdfast_daemon.server.accounts import Accounts, issue, listed, user_of
 from holdfast_daemon.server.binary import Binary, find, refusal
-from holdfast_daemon.child import Child, spawn
 from holdfast_daemon.server.lock import DataDirLock
 from holdfast_daemon.server.log import ServerLog, redacted
 from holdfast_daemon.server.readiness import answers
@@ -124,6 +124,16 @@ class NatsServer:
             binary=config.path(config.nats.binary) if config.nats.binary else None,
             on_event=on_event,
         )
+
+    def check(self) -> None:
+        """Whether it could start, as far as that shows without writing anything.
+
+        Raises:
+            ServerError: there is no binary that serves, or the port is taken.
+        """
+        find(self._binary)
+        if self._wanted_port:
+            _check_port(self._wanted_port)
 
     @property
     def url(self) -> str:

@@ -25,7 +25,7 @@ from nats import errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
-from holdfast.errors import BusError, ConnectError, TooLarge
+from holdfast.errors import ConnectError, TooLarge
 
 _log = logging.getLogger("holdfast.bus")
 
@@ -141,7 +141,7 @@ class Link(Client):
         """Send a message with the next tick of the loop; False where there is no connection.
 
         Raises:
-            BusError: the subject or the size can't be sent.
+            TooLarge: the server takes no message of that size.
         """
         if len(data) + len(headers) > self._max_payload:
             raise TooLarge(f"{subject}: {len(data)} bytes, the server takes {self._max_payload}: store it elsewhere")

@@ -183,6 +183,6 @@ async def _open_desk(directory: Path) -> None:
     finally:
         if process.returncode is None:
             with anyio.CancelScope(shield=True), anyio.move_on_after(2):
-                process.terminate()  # it puts the terminal back
+                process.send_signal(signal.SIGINT)  # it puts the terminal back
                 await process.wait()
         await process.aclose()

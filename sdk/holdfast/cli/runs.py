@@ -15,6 +15,7 @@ from holdfast.cli.session import RunName, RunNames, connected, group, resolve
 from holdfast.cli.tree import draw
 from holdfast.client import Client
 from holdfast.core.entries import Entry
+from holdfast.core.lifecycle import story
 from holdfast.core.model import State
 from holdfast.core.tree import Tree
 from holdfast.wire.api import RunRow, RunsQuery, RunView
@@ -165,9 +166,8 @@ async def tree_(
     view = await client.get(run)
     history = await client.history(view.row.id)
     tree = Tree()
-    for message in history.messages:
-        for entry in message.entries:
-            tree.add(entry)
+    for entry in story(message.record for message in history.messages):
+        tree.add(entry)
     if out.json:
         out.records({"depth": depth, "name": node.name, **_node(plain(node))} for depth, node in tree.walk())
         return

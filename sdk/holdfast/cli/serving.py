@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from msgspec.structs import replace
 
-from holdfast.cli.app import Config, Project, Url, Usage
+from holdfast.cli.app import INTERRUPTED, Config, Project, Url, Usage
 from holdfast.cli.session import group
 
 if TYPE_CHECKING:
     from holdfast.config import Config as Settings
+    from holdfast_daemon.app import Up
 
 up_app = group()
 worker_app = group()
@@ -46,30 +47,58 @@ def up(
         settings = replace(settings, nats=replace(settings.nats, port=port))
     if http is not None:
         settings = replace(settings, daemon=replace(settings.daemon, http=_address(http)))
-    loop_run()(_up(settings, tuple(modules or ()), workers))
+    try:
+        loop_run()(_up(settings, tuple(modules or ()), workers))
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
 
 
 async def _up(settings: Settings, modules: tuple[str, ...], workers: int | None) -> None:
+    """Run until told to stop, then drain. Told while it starts it begins nothing, told twice it waits for nothing."""
     import anyio
 
     from holdfast_daemon.app import daemon
 
+    state: Up | None = None
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        try:
-            async with daemon(settings, modules=modules, workers=workers, tell=_say) as state:
-                served = [name for name in state.projects if modules or settings.project(name).modules]
-                _say(f"server {state.nats}   http {state.http}   data {state.data_dir}")
-                _say(
-                    f"{len(state.worker_pids())} worker processes; Ctrl-C stops; look in with `holdfast tui`"
-                    if served
-                    else "no workers: name modules, as in `holdfast up tasks`, or run `holdfast worker tasks` elsewhere"
-                )
+        async with anyio.create_task_group() as tasks:
+            stop = anyio.Event()
+
+            async def heed() -> None:
                 async for number in signals:
-                    name = signal.Signals(number).name
-                    _say(f"{name}: draining; runs that don't end in time go on at the next start")
-                    break
-        except BaseExceptionGroup as errors:
-            raise _first(errors) from None
+                    if state is None:
+                        tasks.cancel_scope.cancel()
+                    elif stop.is_set():
+                        _abandon(state)
+                    else:
+                        name = signal.Signals(number).name
+                        _say(f"{name}: draining; runs that don't end in time go on at the next start")
+                        stop.set()
+
+            tasks.start_soon(heed)
+            async with daemon(settings, modules=modules, workers=workers, tell=_say) as state:
+                _greet(state, any(modules or settings.project(name).modules for name in state.projects))
+                await stop.wait()
+            tasks.cancel_scope.cancel()
+    if state is None:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _greet(state: Up, served: bool) -> None:
+    _say(f"server {state.nats}   http {state.http}   data {state.data_dir}")
+    _say(
+        f"{len(state.worker_pids())} worker processes; Ctrl-C stops; look in with `holdfast tui`"
+        if served
+        else "no workers: name modules, as in `holdfast up tasks`, or run `holdfast worker tasks` elsewhere"
+    )
+
+
+def _abandon(state: Up) -> None:
+    """End the workers now: what they run goes on at the next start, behind its last checkpoint."""
+    _say("told twice: the workers are ended at once")
+    for pid in state.worker_pids().values():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _first(error: BaseException) -> BaseException:

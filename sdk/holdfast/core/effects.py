@@ -41,7 +41,7 @@ class Withdraw(msgspec.Struct, frozen=True):
 
     run: str
     item: int | None
-    """Sequence of the work item, or None where workers know the run."""
+    """Sequence of the work item that a worker would begin with unread, or None where there is none."""
 
 
 class Cancel(msgspec.Struct, frozen=True):

@@ -276,19 +276,19 @@ MAY_CARRY: dict[Kind, tuple[type[Entry], ...]] = {
 
 def apply(run: Run | None, record: Record) -> Run | None:
     """The run after one stored message; what is illegal in it is skipped."""
-    before = run
-    for _, run in taken(run, record):
-        pass
-    if run is None:
+    after = run
+    for _, moved in taken(run, record):
+        after = moved
+    if after is None:
         return None
     match record.kind:
         case Kind.LOG:
-            return replace(run, last=record.seq, moved=run.moved if run == before else record.seq)
+            return replace(after, last=record.seq, moved=after.moved if after == run else record.seq)
         case Kind.READY:
-            return _readied(run, record, created=before is None)
-        case Kind.TIMER if run.state in (State.DELAYED, State.RETRYING):
-            return replace(run, armed=True)
-    return run
+            return _readied(after, record, created=run is None)
+        case Kind.TIMER if after.state in (State.DELAYED, State.RETRYING):
+            return replace(after, armed=True)
+    return after
 
 
 def taken(run: Run | None, record: Record) -> Iterator[tuple[Entry, Run]]:

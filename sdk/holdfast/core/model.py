@@ -142,7 +142,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     offered: bool = False
     """Whether a live work item stands for it."""
     item: int = 0
-    """Stream sequence of the work item of a run that has not started; 0: it is not known to stand in the stream."""
+    """Stream sequence of the RunCreated that is the work item of a run that has not started: a worker begins with it
+    unread, so it must go where the run does. 0: there is none (of any other work item a worker reads the run first)."""
     armed: bool = False
     """Whether the timer for `due` stands in the stream."""
     attempt: int = 0

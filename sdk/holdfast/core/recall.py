@@ -6,7 +6,7 @@ is taken when the awaitable is created, so no key depends on timing, and keys su
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import NamedTuple, TypeAlias
 
 from holdfast.core.entries import (
@@ -43,7 +43,8 @@ class Recall:
         """How children ended, by key and child: an earlier child's end is no outcome of the one that follows it."""
         self._tried: dict[str, Tried] = {}
         self._unseen: set[str] = set()
-        self._parents: set[str] = set()
+        self._below: defaultdict[str, set[str]] = defaultdict(set)
+        """By key: the recorded outcomes of what was awaited within it."""
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, entry: Entry) -> None:
@@ -57,8 +58,9 @@ class Recall:
                 self._children[entry.key] = entry.child
                 self._know_child(entry.key, entry.child)
             case ChildEnded():
-                self._ended.setdefault((entry.key, entry.child), entry)
-                self._know_child(entry.key, entry.child)
+                if (entry.key, entry.child) not in self._ended:
+                    self._ended[entry.key, entry.child] = entry
+                    self._know_child(entry.key, entry.child)
             case StepRetried():
                 self._tried[entry.key] = Tried(entry.number, entry.due)
             case AttemptFailed() | RunDead():
@@ -70,8 +72,9 @@ class Recall:
 
     def _know(self, key: str) -> None:
         self._unseen.add(key)
-        while key := key.rpartition("/")[0]:
-            self._parents.add(key)
+        above = key
+        while above := above.rpartition("/")[0]:
+            self._below[above].add(key)
 
     def _know_child(self, key: str, child: str) -> None:
         if self._children.get(key) == child and (key, child) in self._ended:
@@ -94,8 +97,7 @@ class Recall:
         outcome = self._outcomes.get(key) or self._ended.get((key, self._children.get(key, "")))
         if outcome is not None:
             self._unseen.discard(key)
-            if key in self._parents:  # what happened within it is not come to again
-                self._unseen = {other for other in self._unseen if not other.startswith(f"{key}/")}
+            self._unseen -= self._below.pop(key, set())  # what happened within it is not come to again
         return outcome
 
     def child(self, key: str) -> str | None:

@@ -47,6 +47,9 @@ class NodeState(StrEnum):
     """It was under way when its attempt was interrupted or failed."""
 
 
+_UNDER_WAY = (NodeState.RUNNING, NodeState.RETRYING)
+
+
 class Try(msgspec.Struct, frozen=True):
     """One failed try of a step: its own policy repeated it, or a later attempt of the run did."""
 
@@ -111,6 +114,8 @@ class Tree:
         self.roots: list[Node] = []
         self.attempts: list[AttemptSpan] = []
         self._nodes: dict[str, Node] = {}
+        self._ended: dict[tuple[str, str], ChildEnded] = {}
+        """How children ended, by key and child: it may be told before the entry that names the child is written."""
 
     def add(self, entry: Entry) -> None:
         """Take in one entry; those that say nothing about awaits or attempts are passed over."""
@@ -134,10 +139,13 @@ class Tree:
             case ChildTriggered():
                 node = self._begun(entry.key, NodeState.WAITING, entry.at)
                 node.child, node.note = entry.child, f"child {entry.task}"
+                self._join(entry.key, entry.child)
             case ChildEnded():
-                self._child_ended(entry)
+                self._ended.setdefault((entry.key, entry.child), entry)
+                self._join(entry.key, entry.child)
             case Suspended():
                 self._close(entry.at, "suspended")
+                self._wait_for(entry.waits)
             case AttemptFailed():
                 self._close(entry.at, "failed" if entry.spent else "snoozed", entry.error)
             case AttemptInterrupted():
@@ -164,34 +172,42 @@ class Tree:
         return self._nodes.get(key)
 
     def _begun(self, key: str, state: NodeState, at: Instant) -> Node:
-        """The node of an await that is under way; what an earlier attempt left of it becomes a try."""
+        """The node of an await that is under way: since its first try while it retries, else since its last one."""
         node = self._nodes.get(key) or self._insert(key, state)
-        attempt = self.attempts[-1].attempt if self.attempts else 0
-        if node.ended_at is not None:
-            self._keep_failure(node)
-            node.started_at = node.ended_at = node.value = None
-            node.child = ""
-        node.state, node.attempt, node.error, node.note, node.due = state, attempt, None, "", None
-        node.started_at = node.started_at or at
+        if node.state not in _UNDER_WAY:
+            self._clear(node)
+        if node.started_at is None or state is not NodeState.RETRYING:
+            node.started_at = at
+        node.attempt = self.attempts[-1].attempt if self.attempts else 0
+        node.state, node.error, node.note, node.due = state, None, "", None
         return node
+
+    def _clear(self, node: Node) -> None:
+        """Forget what came of an await that now runs again; a failure stays as one of its tries."""
+        if node.error is not None and node.ended_at is not None:
+            took = node.ended_at - (node.started_at or node.ended_at)
+            node.tries.append(Try(len(node.tries) + 1, node.ended_at, took, node.error, node.attempt))
+        node.started_at = node.ended_at = node.value = None
+        node.child = ""
 
     def _done(self, key: str, state: NodeState, entry: StepCompleted | StepFailed | StepVolatile) -> Node:
         node = self._begun(key, state, entry.at - entry.took)
         node.ended_at = entry.at
         return node
 
-    @staticmethod
-    def _keep_failure(node: Node) -> None:
-        if node.error is not None and node.ended_at is not None:
-            took = node.ended_at - (node.started_at or node.ended_at)
-            node.tries.append(Try(len(node.tries) + 1, node.ended_at, took, node.error, node.attempt))
+    def _join(self, key: str, child: str) -> None:
+        """Put a child's end into the node that waits for this very child, once both are known."""
+        node, end = self._nodes.get(key), self._ended.get((key, child))
+        if node is None or end is None or node.child != child:
+            return
+        node.state = NodeState.OK if end.state == "completed" else NodeState.FAILED
+        node.ended_at, node.value, node.error = end.at, end.value, end.error
 
-    def _child_ended(self, entry: ChildEnded) -> None:
-        node = self._nodes.get(entry.key) or self._insert(entry.key, NodeState.WAITING)
-        if node.child not in ("", entry.child):
-            return  # an earlier child, which this await does not wait for any more
-        node.state = NodeState.OK if entry.state == "completed" else NodeState.FAILED
-        node.child, node.ended_at, node.value, node.error = entry.child, entry.at, entry.value, entry.error
+    def _wait_for(self, children: tuple[str, ...]) -> None:
+        """Show children as waited for, also where they were given up with a run that was retried since."""
+        for node in self._nodes.values():
+            if node.child in children and node.ended_at is None:
+                node.state = NodeState.WAITING
 
     def _insert(self, key: str, state: NodeState) -> Node:
         node = self._nodes[key] = Node(key, state, 0, tries=[], children=[])
@@ -204,13 +220,14 @@ class Tree:
         return node
 
     def _close(self, at: Instant, outcome: str, error: ErrorInfo | None = None, reason: str = "") -> None:
-        """End the attempt that is under way, and what it had under way."""
-        if self.attempts and self.attempts[-1].ended_at is None:
+        """End the attempt that is under way, and what it had under way; a child goes on until the run has ended."""
+        held = bool(self.attempts) and self.attempts[-1].ended_at is None
+        if held:
             span = self.attempts[-1]
             span.ended_at, span.outcome, span.error, span.reason = at, outcome, error, reason
-        ended = outcome in ("dead", "cancelled", "completed")
+        over = outcome in ("dead", "cancelled", "completed")
         for node in self._nodes.values():
-            if node.state in (NodeState.RUNNING, NodeState.RETRYING):
+            waits = node.state is NodeState.WAITING
+            if node.state in _UNDER_WAY or (waits and (over or (held and not node.child))):
                 node.state = NodeState.WAITING if outcome == "suspended" else NodeState.LOST
-            elif node.state is NodeState.WAITING and ended:
-                node.state = NodeState.LOST
+                node.due = None

@@ -136,6 +136,8 @@ class Evidence(NamedTuple):
         """Raises: Missing: the act has no run."""
         if act in self.troubles:
             raise Missing(f"{act}: {self.troubles[act]}")
+        if act not in self.runs:
+            raise Missing(f"{act}: it has no run")
         return self.runs[act]
 
     @property

@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from holdfast.core.entries import Entry
+from holdfast.core.lifecycle import Kind, Record
 from holdfast.core.model import ErrorInfo, Instant, Seconds, State
 
 T = TypeVar("T")
@@ -133,6 +134,11 @@ class Stored(msgspec.Struct, frozen=True):
     """`ready`, `log`, `in` or `timer`."""
     writer: str
     entries: tuple[Entry, ...]
+
+    @property
+    def record(self) -> Record:
+        """The message as the fold takes it."""
+        return Record(self.seq, Kind(self.kind), self.writer, self.entries)
 
 
 class History(msgspec.Struct, frozen=True):

@@ -103,8 +103,8 @@ def _key(key: object) -> str:
     return key if isinstance(key, str) else json.dumps(key, ensure_ascii=False)
 
 
-def _instance(path: str, fields: Any) -> object:
-    return {"$type": path, **{str(_shown(name)): _shown(value) for name, value in fields}}
+def _instance(path: Any, fields: Any) -> object:
+    return {"$type": _shown(path), **{str(_shown(name)): _shown(value) for name, value in fields}}
 
 
 def _enum(parts: Parts) -> object:
@@ -199,7 +199,7 @@ _SHOWN: dict[int, Callable[[Parts], object]] = {
     10: lambda parts: _array(parts[:-1]),
     11: lambda parts: _mapping(_pairs(parts[2:])),
     12: lambda parts: {"$type": "complex", "value": str(complex(*parts))},
-    13: lambda parts: {"$type": "range", "start": parts[0], "stop": parts[1], "step": parts[2]},
+    13: lambda parts: _instance("range", zip(("start", "stop", "step"), parts, strict=True)),
     14: _datetime,
     15: lambda parts: date(*parts).isoformat(),
     16: _time,

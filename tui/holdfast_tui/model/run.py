@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from holdfast.core.entries import Batch, Entry
-from holdfast.core.lifecycle import IllegalEntry, Kind, Record, advance, apply
+from holdfast.core.lifecycle import IllegalEntry, Kind, Record, advance, apply, taken
 from holdfast.core.model import FINAL, ErrorInfo, Instant, Run, Seconds, State
 from holdfast.core.tree import Node, NodeState, Tree
 from holdfast.wire import api, codec
@@ -62,9 +62,9 @@ class Story:
         """Begin anew from the history; what was heard meanwhile and is not in it comes on top."""
         self.run, self.tree, self._known, self._read, self.stale = None, Tree(), set(), True, False
         for message in history.messages:
-            kind = Kind(message.kind)
-            self._known.add(_bytes(kind, message.writer, message.entries))
-            self._take(Record(message.seq, kind, message.writer, message.entries))
+            record = message.record
+            self._known.add(_bytes(record.kind, record.writer, record.entries))
+            self._take(record)
         early, self._early = self._early, []
         for kind, data in early:
             self.hear(kind, data)
@@ -98,9 +98,9 @@ class Story:
             self.stale = True
 
     def _take(self, record: Record) -> None:
-        self.run = apply(self.run, record)
-        for entry in record.entries:
+        for entry, _ in taken(self.run, record):
             self.tree.add(entry)
+        self.run = apply(self.run, record)
 
     def _fits(self, entries: tuple[Entry, ...]) -> bool:
         run = self.run
