@@ -11,12 +11,12 @@ import tempfile
 from pathlib import Path
 
 import anyio
-from holdfast_daemon.app import daemon
-from holdfast_tui.app import Desk
-from holdfast_tui.gateway import Gateway
 
 from holdfast.client import Client, connect
 from holdfast.config import load
+from holdfast_daemon.app import daemon
+from holdfast_tui.app import Desk
+from holdfast_tui.gateway import Gateway
 
 HERE = Path(__file__).parent
 PICTURE = HERE.parent / "desk.svg"

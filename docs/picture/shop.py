@@ -24,7 +24,7 @@ async def charge(order_id: str, cents: int) -> dict[str, str | int]:
 
 
 async def pack(item: str) -> None:
-    print(f"packing {item}")
+    print(f"packing {item}")  # noqa: T201
     await asyncio.sleep(0.12)
 
 
