@@ -105,6 +105,14 @@ def test_the_tree_is_drawn(shop: World) -> None:
     assert lines[7].split()[:5] == ["└", "reserve", "ok", "+0.25", "250ms"]
 
 
+def test_what_a_worker_that_lost_the_run_wrote_is_in_its_history_but_not_in_its_tree(shop: World) -> None:
+    id = shop.run(1, started())
+    late = StepCompleted("/reserve#1", AT + 0.5, 0.25, encode_value(1))
+    shop.do(lambda client: client.journal.append(id, 2, "zombie", [late]))
+    assert shop("runs", "tree", id, "--json").out == ""
+    assert shop("runs", "history", id).out.splitlines()[-1].split()[2:4] == ["StepCompleted", "/reserve#1"]
+
+
 def test_the_tree_as_json_has_a_node_a_line(shop: World) -> None:
     failed = StepRetried("/a#1/b#1", AT, 0.1, DECLINED, 1, AT + 1)
     shop.run(1, started(), failed, StepCompleted("/a#1/b#1", AT, 0.1, encode_value({"x": 1})))

@@ -219,6 +219,15 @@ def test_a_child_that_ends_twice_is_one_checkpoint() -> None:
     assert len(journal_rows(tale.changes).checkpoints) == 1
 
 
+def test_each_child_that_one_await_has_had_ends_in_a_checkpoint() -> None:
+    tale = Tale().created().started()
+    for child in (A, B):
+        tale.say(ChildTriggered("/d#1", T0 + 8, child, "pack"))
+        tale.say(ChildEnded("/d#1", T0 + 9, child, "dead", None, ERROR), kind=Kind.IN, writer="")
+    found = [(row.state, row.note) for row in journal_rows(tale.changes).checkpoints]
+    assert found == [("wait", f"child {A}"), ("fail", f"child {A}"), ("wait", f"child {B}"), ("fail", f"child {B}")]
+
+
 def test_an_attempt_that_begins_and_ends_in_one_message_names_its_worker() -> None:
     tale = Tale().created()
     tale.say(AttemptStarted(T0 + 1, 1, "w7", "n1"), RunCompleted(T0 + 2, b"R"))

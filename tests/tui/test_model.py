@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.core.entries import AttemptStarted, Batch, RunCompleted, StepCompleted, StepRetried
+from holdfast.core.entries import (
+    AttemptInterrupted,
+    AttemptResumed,
+    AttemptStarted,
+    Batch,
+    RunCompleted,
+    StepCompleted,
+    StepRetried,
+)
 from holdfast.core.lifecycle import Kind
 from holdfast.core.model import ErrorInfo, State
 from holdfast.wire import api, codec
@@ -78,6 +86,26 @@ def test_a_gap_is_noticed_and_the_history_read_again() -> None:
     assert story.stale
     story.load(trace.history())
     assert (story.stale, words(story)) == (False, ["charge-card run", "└ a ok"])
+
+
+def test_what_a_worker_that_lost_the_run_wrote_is_not_in_the_tree() -> None:
+    trace, story = Trace(run_id(1)), Story(run_id(1))
+    trace.log(AttemptStarted(NOW, 1, "w", "n1", "item"))
+    trace.put("log", "n0", StepCompleted("/a#1", NOW, 0.1, encode_value(1)))
+    story.load(trace.history())
+    assert (words(story), story.stale) == (["charge-card run"], False)
+
+
+def test_a_claim_that_was_not_heard_is_noticed_by_what_its_worker_writes() -> None:
+    trace, story = Trace(run_id(1)), Story(run_id(1))
+    trace.log(AttemptStarted(NOW, 1, "w", "n1", "item"))
+    story.load(trace.history())
+    trace.log(AttemptInterrupted(NOW, "it died"))
+    trace.put("log", "n2", AttemptResumed(NOW, 1, "w2", "n2", "item"))
+    story.hear(Kind.LOG, trace.put("log", "n2", StepCompleted("/a#1", NOW, 0.1, encode_value(1))))
+    assert (words(story), story.stale) == (["charge-card run"], True)
+    story.load(trace.history())
+    assert (words(story), story.stale) == (["charge-card run", "└ a ok"], False)
 
 
 def test_a_gap_that_looks_legal_is_noticed_by_the_daemons_count() -> None:

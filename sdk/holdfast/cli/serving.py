@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +19,6 @@ from holdfast.cli.session import group
 
 if TYPE_CHECKING:
     from holdfast.config import Config as Settings
-    from holdfast_daemon.app import Up
 
 up_app = group()
 worker_app = group()
@@ -57,7 +56,7 @@ async def _up(settings: Settings, modules: tuple[str, ...], workers: int | None)
     """Run until told to stop, then drain. Told while it starts it begins nothing, told twice it waits for nothing."""
     import anyio
 
-    from holdfast_daemon.app import daemon
+    from holdfast_daemon.app import Up, daemon
 
     state: Up | None = None
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -69,7 +68,7 @@ async def _up(settings: Settings, modules: tuple[str, ...], workers: int | None)
                     if state is None:
                         tasks.cancel_scope.cancel()
                     elif stop.is_set():
-                        _abandon(state)
+                        _abandon(state.worker_pids().values())
                     else:
                         name = signal.Signals(number).name
                         _say(f"{name}: draining; runs that don't end in time go on at the next start")
@@ -84,7 +83,7 @@ async def _up(settings: Settings, modules: tuple[str, ...], workers: int | None)
         raise typer.Exit(INTERRUPTED)
 
 
-def _greet(state: Up, served: bool) -> None:
+def _greet(state: Any, served: bool) -> None:
     _say(f"server {state.nats}   http {state.http}   data {state.data_dir}")
     _say(
         f"{len(state.worker_pids())} worker processes; Ctrl-C stops; look in with `holdfast tui`"
@@ -93,10 +92,10 @@ def _greet(state: Up, served: bool) -> None:
     )
 
 
-def _abandon(state: Up) -> None:
+def _abandon(pids: Iterable[int]) -> None:
     """End the workers now: what they run goes on at the next start, behind its last checkpoint."""
     _say("told twice: the workers are ended at once")
-    for pid in state.worker_pids().values():
+    for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 

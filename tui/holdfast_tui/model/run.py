@@ -1,7 +1,7 @@
 """One run as its journal tells it: folded from the history, moved on by what is heard live, flattened into rows.
 
 What is heard carries no sequence. A batch that is in the history already is told by its bytes; one that was missed by
-what comes behind it being illegal, or by the daemon having counted more outcomes than we have.
+what comes behind it not counting, or by the daemon having counted more outcomes than we have.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from holdfast.core.entries import Batch, Entry
-from holdfast.core.lifecycle import IllegalEntry, Kind, Record, advance, apply, taken
+from holdfast.core.lifecycle import Kind, Record, apply, taken
 from holdfast.core.model import FINAL, ErrorInfo, Instant, Run, Seconds, State
 from holdfast.core.tree import Node, NodeState, Tree
 from holdfast.wire import api, codec
@@ -82,10 +82,9 @@ class Story:
         except msgspec.DecodeError:
             self.stale = True
             return False
-        if not self._fits(batch.entries):
-            self.stale = True
         seq = 0 if self.run is None else self.run.last + 1
-        self._take(Record(seq, kind, batch.writer, batch.entries))
+        if not self._take(Record(seq, kind, batch.writer, batch.entries)):
+            self.stale = True
         return True
 
     def missed(self) -> None:
@@ -97,19 +96,13 @@ class Story:
         if self.run is None or row.steps > self.run.steps or (row.state in FINAL and not self.run.final):
             self.stale = True
 
-    def _take(self, record: Record) -> None:
-        for entry, _ in taken(self.run, record):
+    def _take(self, record: Record) -> bool:
+        """Returns whether all that it says counts."""
+        counts = [entry for entry, _ in taken(self.run, record)]
+        for entry in counts:
             self.tree.add(entry)
         self.run = apply(self.run, record)
-
-    def _fits(self, entries: tuple[Entry, ...]) -> bool:
-        run = self.run
-        try:
-            for entry in entries:
-                run = advance(run, entry)
-        except IllegalEntry:
-            return False
-        return True
+        return len(counts) == len(record.entries)
 
     def rows(self, now: Instant) -> list[NodeRow]:
         """The lines that are not folded away; the first stands for the task itself."""
