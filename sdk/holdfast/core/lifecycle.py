@@ -197,7 +197,7 @@ def _wrong_attempt(run: Run, found: int) -> IllegalEntry:
 
 
 def _offered(run: Run, entry: Offered) -> Run:
-    if run.final or 0 < entry.cause < run.moved:
+    if run.final or _stale(run, entry):
         return run
     if run.state in (State.DELAYED, State.RETRYING):
         return replace(run, state=State.QUEUED, offered=True, armed=False, due=None)
@@ -287,8 +287,13 @@ def apply(run: Run | None, record: Record) -> Run | None:
         case Kind.READY:
             return _readied(after, record, created=run is None)
         case Kind.TIMER if after.state in (State.DELAYED, State.RETRYING):
-            return replace(after, armed=True)
+            return replace(after, armed=not any(_stale(after, entry) for entry in record.entries))
     return after
+
+
+def _stale(run: Run, entry: Entry) -> bool:
+    """Whether an offer was made before the run last moved: by somebody slow, for where it stood then."""
+    return isinstance(entry, Offered) and 0 < entry.cause < run.moved
 
 
 def taken(run: Run | None, record: Record) -> Iterator[tuple[Entry, Run]]:
