@@ -30,9 +30,10 @@ class Deployment:
         self._daemon: subprocess.Popen[bytes] | None = None
         home.mkdir(parents=True, exist_ok=True)
         (home / "tasks.py").write_text(tasks)
+        self.http = f"http://127.0.0.1:{free_port()}"
         (home / "holdfast.toml").write_text(
             f'[nats]\nport = {free_port()}\ndurability = "{durability}"\n'
-            f'[daemon]\nhttp = "127.0.0.1:{free_port()}"\n'
+            f'[daemon]\nhttp = "{self.http.removeprefix("http://")}"\n'
             f'[projects.default]\nmodules = ["tasks"]\ndrain = 2\n'
         )
 
@@ -57,18 +58,37 @@ class Deployment:
         return self._daemon.pid
 
     def start(self) -> None:
-        """Start the daemon; returns when a worker serves."""
+        """Start the daemon; returns when its workers serve."""
         with (self.home / "up.log").open("ab") as log:
-            self._daemon = subprocess.Popen(
+            before = log.tell()
+            daemon = self._daemon = subprocess.Popen(
                 [*HOLDFAST, "up", "--workers", str(self._workers)], cwd=self.home, env=self.env, stdout=log, stderr=log
             )
+        until(lambda: daemon.poll() is not None or b"Ctrl-C stops" in self._said(before), self.log)
+        assert daemon.poll() is None, self.log()
         until(lambda: len(self.workers()) >= self._workers, self.log)
+
+    def _said(self, since: int) -> bytes:
+        """What the daemon has printed."""
+        return (self.home / "up.log").read_bytes()[since:]
 
     def stop(self) -> None:
         """Stop it politely."""
         if self._daemon is not None and self._daemon.poll() is None:
             self._daemon.send_signal(signal.SIGTERM)
             self._daemon.wait(timeout=30)
+
+    def signal(self, *signals: signal.Signals) -> None:
+        """Send the daemon these signals, one after the other."""
+        assert self._daemon is not None
+        for number in signals:
+            self._daemon.send_signal(number)
+            time.sleep(0.05)  # two of a kind at once are one
+
+    def poll(self) -> int | None:
+        """The daemon's exit code; None while it runs."""
+        assert self._daemon is not None
+        return self._daemon.poll()
 
     def kill(self) -> None:
         """Kill the daemon."""

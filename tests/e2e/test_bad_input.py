@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,10 +112,10 @@ def test_another_daemon_uses_the_data_directory(served: Deployment) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[nats]\nprot = 4222\n", ("nats.prot", "did you mean 'port'")),
-        ("[nast]\nport = 4222\n", ("nast", "did you mean 'nats'")),
+        ("[nats]\nprot = 4222\n", ("nats.prot", "did you mean port?")),
+        ("[nast]\nport = 4222\n", ("nast", "did you mean nats?")),
         ("[nats]\nport = 70000\n", ("nats.port", "0 to 65535", "70000")),
-        ("[projects.default]\nmodules = 'tasks'\n", ("projects.default.modules", "array")),
+        ("[projects.default]\nmodules = 'tasks'\n", ("projects.default.modules", "list of strings")),
         ("[projects.default]\ndrain = '10 parsecs'\n", ("projects.default.drain", "10 parsecs")),
         ("[nats]\nport = \n", ("holdfast.toml", "line 2", "expected TOML")),
         ("[nats\n", ("holdfast.toml", "line 1", "expected TOML")),
@@ -126,9 +124,13 @@ def test_another_daemon_uses_the_data_directory(served: Deployment) -> None:
 def test_the_configuration_is_wrong(fresh: Deployment, text: str, says: tuple[str, ...]) -> None:
     settings(fresh, text)
     refused(fresh, "up", code=USAGE, says=says)
-    refused(fresh, "runs", "list", code=USAGE, says=says)
     assert not (fresh.home / ".holdfast").exists()
     nothing_left(fresh)
+
+
+def test_a_wrong_configuration_stops_a_client_too(fresh: Deployment) -> None:
+    settings(fresh, "[nats]\nprot = 4222\n")
+    refused(fresh, "runs", "list", code=USAGE, says=("nats.prot", "did you mean port?"))
 
 
 def test_the_configuration_that_is_named_is_not_there(fresh: Deployment) -> None:
@@ -159,6 +161,14 @@ def test_the_server_that_is_named_does_not_answer(fresh: Deployment) -> None:
 
 # --- task modules
 
+TWICE = """
+from holdfast import task
+@task(id="ship")
+async def one(): ...
+@task(id="ship")
+async def two(): ...
+"""
+
 
 @pytest.mark.parametrize(
     ("source", "says"),
@@ -168,30 +178,31 @@ def test_the_server_that_is_named_does_not_answer(fresh: Deployment) -> None:
         ("def f(:\n", ("tasks.py:1", "SyntaxError")),
         ("import sys\nsys.exit('bye')\n", ("tasks.py:2", "SystemExit")),
         ("def ship(): ...\n", ("no task is declared in tasks", "@task")),
-        (
-            "from holdfast import task\n@task(id='ship')\nasync def one(): ...\n@task(id='ship')\nasync def two(): ...\n",
-            ("'ship' is taken by tasks.one", "tasks.two another id"),
-        ),
+        (TWICE, ("'ship' is taken by tasks.one", "tasks.two another id")),
     ],
 )
 def test_the_task_module_is_wrong(fresh: Deployment, source: str, says: tuple[str, ...]) -> None:
-    good = (fresh.home / "tasks.py").read_text()
     (fresh.home / "tasks.py").write_text(source)
-    refused(fresh, "up", code=FAILED, says=says)
-    nothing_left(fresh)
     refused(fresh, "worker", "tasks", code=FAILED, says=says)
-    (fresh.home / "tasks.py").write_text(good)
+    assert not (fresh.home / ".holdfast").exists()
 
 
-def test_the_task_module_is_not_there_and_put_right_it_is_served(fresh: Deployment) -> None:
-    (fresh.home / "tasks.py").rename(fresh.home / "jobs.py")
-    says = ("no module 'tasks'", "tasks.py", str(fresh.home))
-    refused(fresh, "up", code=FAILED, says=says)
+def test_the_task_module_is_not_there(fresh: Deployment) -> None:
+    (fresh.home / "tasks.py").unlink()
+    refused(fresh, "worker", "tasks", code=FAILED, says=("no module 'tasks'", "tasks.py", str(fresh.home)))
+
+
+def test_up_refuses_a_wrong_task_module_serves_it_put_right_and_is_missed_when_stopped(fresh: Deployment) -> None:
+    (fresh.home / "tasks.py").write_text("raise ValueError('no\\nway')\n")
+    refused(fresh, "up", code=FAILED, says=("tasks.py:1", "ValueError: no way"))
     nothing_left(fresh)
-    (fresh.home / "jobs.py").rename(fresh.home / "tasks.py")
+    (fresh.home / "tasks.py").write_text(TASKS)
     with fresh:
         assert fresh.json("runs", "list") == []
         assert fresh.run("trigger", "ship", '{"order_id": "A1", "amount": 3}', "--wait").stdout == '"A1: 3"\n'
+    nothing_left(fresh)
+    port = own_port(fresh, "port")
+    refused(fresh, "runs", "list", code=NO_CONNECTION, says=(f"127.0.0.1:{port}", "holdfast up"), within=5)
 
 
 def test_a_worker_without_modules_is_told_how(fresh: Deployment) -> None:
@@ -202,25 +213,23 @@ def test_a_worker_without_modules_is_told_how(fresh: Deployment) -> None:
 # --- triggers: no run exists
 
 
-@pytest.mark.parametrize(
-    ("args", "code", "says"),
-    [
-        (("ship", '{"order": "A1", "amount": 3}'), FAILED, ("order_id", "ship")),
-        (("ship", '{"order_id": "A1", "amount": "three"}'), FAILED, ("amount", "int")),
-        (("ship", '{"order_id": "A1", "amount": 3, "colour": "red"}'), FAILED, ("colour",)),
-        (("shop", '{"order_id": "A1", "amount": 3}'), FAILED, ("'shop'", "did you mean 'ship'")),
-        (("ship", "{order_id: A1}"), USAGE, ("JSON",)),
-        (("ship", "[1, 2]"), USAGE, ("object", "array")),
-        (("ship", "@nowhere.json"), USAGE, ("nowhere.json",)),
-        (("ship", "{}", "--priority", "12"), USAGE, ("12", "--help")),
-        (("a b", "{}"), USAGE, ("'a b'", "letters")),
-        ((), USAGE, ("TASK", "--help")),
-    ],
-)
-def test_a_trigger_that_is_wrong_starts_nothing(
-    served: Deployment, args: tuple[str, ...], code: int, says: tuple[str, ...]
-) -> None:
-    refused(served, "trigger", *args, code=code, says=says)
+WRONG: list[tuple[tuple[str, ...], int, tuple[str, ...]]] = [
+    (("ship", '{"order": "A1", "amount": 3}'), FAILED, ("order_id", "ship")),
+    (("ship", '{"order_id": "A1", "amount": "three"}'), FAILED, ("amount", "int")),
+    (("ship", '{"order_id": "A1", "amount": 3, "colour": "red"}'), FAILED, ("colour",)),
+    (("shop", '{"order_id": "A1", "amount": 3}'), FAILED, ("'shop'", "did you mean 'ship'")),
+    (("ship", "{order_id: A1}"), USAGE, ("JSON",)),
+    (("ship", "[1, 2]"), USAGE, ("object", "a list")),
+    (("ship", "@nowhere.json"), USAGE, ("nowhere.json",)),
+    (("ship", "{}", "--priority", "12"), USAGE, ("--priority", "9")),
+    (("a b", "{}"), USAGE, ("'a b'", "letters")),
+    ((), USAGE, ("TASK", "--help")),
+]
+
+
+def test_a_trigger_that_is_wrong_starts_nothing(served: Deployment) -> None:
+    for args, code, says in WRONG:
+        refused(served, "trigger", *args, code=code, says=says)
     assert served.json("runs", "list") == []
 
 
@@ -229,15 +238,8 @@ def test_a_trigger_that_is_wrong_starts_nothing(
 
 @pytest.mark.parametrize("args", [("runs", "list"), ("trigger", "ship"), ("workers", "list"), ("worker", "tasks")])
 def test_no_daemon_has_ever_run_here(fresh: Deployment, args: tuple[str, ...]) -> None:
-    refused(fresh, *args, code=NO_CONNECTION, says=("no server is running here", "holdfast up"))
+    refused(fresh, *args, code=NO_CONNECTION, says=("no server is running here", "holdfast up"), within=5)
     assert not (fresh.home / ".holdfast").exists()
-
-
-def test_the_daemon_has_stopped(fresh: Deployment) -> None:
-    with fresh:
-        pass
-    port = own_port(fresh, "port")
-    refused(fresh, "runs", "list", code=NO_CONNECTION, says=(f"127.0.0.1:{port}", "holdfast up"), within=5)
 
 
 def test_nothing_listens_where_the_url_says(fresh: Deployment) -> None:
@@ -269,4 +271,4 @@ def test_the_password_is_wrong_and_not_shown(served: Deployment) -> None:
 def test_a_server_without_a_daemon_says_so(fresh: Deployment, tmp_path: Path) -> None:
     with NatsServer(tmp_path / "nats") as server:
         refused(fresh, "runs", "list", "--url", server.url, code=NO_CONNECTION, says=("holdfast up",))
-        refused(fresh, "trigger", "ship", "--url", server.url, code=NO_CONNECTION, says=("holdfast up",))
+        refused(fresh, "trigger", "ship", "--url", server.url, code=FAILED, says=("HF_default", "holdfast up"))

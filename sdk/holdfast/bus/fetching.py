@@ -137,5 +137,7 @@ class Fetcher:
 
 def _refused(stream: str, code: int, why: str) -> BusError:
     if code == NO_RESPONDERS:
-        return BusError(f"{stream}: nobody answers: does the stream exist, with direct get allowed?")
+        return BusError(
+            f"expected a stream {stream}, found none: start the project's daemon (`holdfast up`), which makes it"
+        )
     return BusError(f"{stream}: a read was refused: {why} ({code})")

@@ -52,6 +52,7 @@ class Link(Client):
         self._spilling = False
         self._settling: set[asyncio.Future[bool]] = set()
         self._waiting: set[asyncio.Future[None]] = set()
+        self._begun = False
         self._ending = False
         self._trouble = ""
 
@@ -113,6 +114,7 @@ class Link(Client):
             raise ConnectError(f"a credentials file needs {error.name}: pip install {error.name}") from error
         self.options["allow_reconnect"] = True
         self.options["max_reconnect_attempts"] = -1
+        self._begun = True
 
     def hear(self, subject: str, ear: Ear, *, queue: str = "") -> int:
         """Subscribe; the number returned is what `unhear` takes. Restored after each reconnect."""
@@ -266,10 +268,11 @@ class Link(Client):
         text = f"{type(error).__name__}: {error}"
         if text != self._trouble:  # while a server is away the same error comes ten times a second
             self._trouble = text
-            _log.info("bus.trouble url=%s error=%s", self.url, text)
+            if self._begun:  # until then the error that is raised says it
+                _log.info("bus.trouble url=%s error=%s", self.url, text)
 
     async def _on_lost(self) -> None:
-        if not self._ending:
+        if self._begun and not self._ending:
             _log.warning("bus.disconnected url=%s", self.url)
 
     async def _on_restored(self) -> None:
@@ -283,7 +286,8 @@ class Link(Client):
         text = str(error).lower()
         if "authorization" in text or "authentication" in text:
             return f"{self.url} refused the credentials: check user and password, or the creds file"
-        return f"no NATS server answers at {self.url} ({self._trouble or error}): start one, or correct nats.url"
+        why = self._trouble or error
+        return f"no NATS server answers at {self.url} ({why}): start it (`holdfast up`), or name another"
 
 
 def _tell(calls: list[Callable[[], None]]) -> None:

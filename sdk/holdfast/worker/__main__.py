@@ -17,7 +17,7 @@ def main() -> int:
     try:
         serve(load(env=os.environ), sys.argv[1:], name=os.environ.get("HOLDFAST_WORKER_ID"), ready=_say_ready)
     except HoldfastError as error:
-        print(f"holdfast worker: {error}", file=sys.stderr)  # noqa: T201
+        print(f"holdfast worker: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
 
