@@ -116,12 +116,26 @@ async def daemon(
 
 @asynccontextmanager
 async def running(service: Service) -> AsyncIterator[None]:
-    """A service for the time of the block; what it raises ends the block."""
+    """A service for the time of the block; what it raises ends the block.
+
+    Only the end of the block stops it: a cancellation from further out would reach all of them at once, and take the
+    server from workers that drain.
+    """
+    over = anyio.Event()
     async with anyio.create_task_group() as tasks:
-        await tasks.start(service.run)
         try:
+            await tasks.start(_run_until, over, service)
             yield
         finally:
+            over.set()
+
+
+async def _run_until(over: anyio.Event, service: Service, *, task_status: TaskStatus[None]) -> None:
+    with anyio.CancelScope(shield=True):
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(service.run)
+            task_status.started()
+            await over.wait()
             tasks.cancel_scope.cancel()
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
-from typing import NamedTuple
 
 from holdfast.bus.ports import ConsumerState
 from holdfast.core.model import Instant, Seconds, State
@@ -61,33 +60,28 @@ class Gauges:
         limits: Mapping[str, int | None] | None = None,
     ) -> Queues:
         """All queues that have runs, consumers, workers or limits, by name."""
-        seen = _seen(consumers)
+        seen = _paused(consumers)
         serving = Counter(queue for worker in workers for queue in worker.queues)
         bounds = limits or {}
         names = sorted({*self._queues, *seen, *serving, *bounds})
         rows = [
             (self._queues[name] if name in self._queues else _Queue()).row(
-                name, now, seen.get(name), serving[name], bounds.get(name)
+                name, now, seen.get(name, False), serving[name], bounds.get(name)
             )
             for name in names
         ]
         return Queues(tuple(rows), now, self._messages.rate(now))
 
 
-class _Seen(NamedTuple):
-    """What the consumers of a queue say."""
+def _paused(consumers: Iterable[ConsumerState]) -> dict[str, bool]:
+    """Of each queue with consumers, whether it is paused. A queue has one for each priority in use.
 
-    depth: int
-    paused: bool
-
-
-def _seen(consumers: Iterable[ConsumerState]) -> dict[str, _Seen]:
-    """By queue; a queue has a consumer for each priority in use, named `ready-<queue>-<priority>`."""
-    found: dict[str, _Seen] = {}
+    Their counts are of no use here: work items are hints, and one that a lost worker had is neither pending nor done.
+    """
+    found: dict[str, bool] = {}
     for consumer in consumers:
         queue = consumer.name.removeprefix("ready-").rpartition("-")[0]
-        depth, paused = found.get(queue, _Seen(0, False))
-        found[queue] = _Seen(depth + consumer.pending, paused or consumer.paused)
+        found[queue] = found.get(queue, False) or consumer.paused
     return found
 
 
@@ -120,13 +114,13 @@ class _Queue:
     def _count(self, state: State, by: int) -> None:
         self.states[state] = max(0, self.states[state] + by)
 
-    def row(self, name: str, now: Instant, seen: _Seen | None, workers: int, limit: int | None) -> QueueRow:
+    def row(self, name: str, now: Instant, paused: bool, workers: int, limit: int | None) -> QueueRow:
         states = self.states
         return QueueRow(
             name=name,
-            paused=seen is not None and seen.paused,
+            paused=paused,
             limit=limit,
-            depth=states[State.QUEUED] if seen is None else seen.depth,
+            depth=states[State.QUEUED],
             running=states[State.RUNNING],
             waiting=states[State.WAITING],
             retrying=states[State.RETRYING],

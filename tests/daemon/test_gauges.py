@@ -124,7 +124,7 @@ def test_what_the_history_held_is_where_counting_begins() -> None:
     assert journal.row(T0, "mail").running == 1
 
 
-def test_consumers_say_depth_and_pause_over_all_priorities() -> None:
+def test_a_queue_is_paused_where_one_of_its_consumers_is_and_its_depth_is_what_the_journal_says() -> None:
     journal = Journal()
     journal.create(run_id(1), T0, "bulk-mail")
     consumers = [
@@ -133,7 +133,7 @@ def test_consumers_say_depth_and_pause_over_all_priorities() -> None:
         ConsumerState("ready-other-5", 0, 0, False),
     ]
     bulk, other = journal.gauges.queues(T0, consumers).queues
-    assert (bulk.name, bulk.depth, bulk.paused) == ("bulk-mail", 9, True)
+    assert (bulk.name, bulk.depth, bulk.paused) == ("bulk-mail", 1, True)
     assert (other.name, other.depth, other.paused) == ("other", 0, False)
 
 

@@ -24,7 +24,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from holdfast.errors import BusError, ConnectError, PayloadError, Refused, Unanswered, UnknownTask
+from holdfast.errors import BusError, ConfigError, ConnectError, PayloadError, Refused, Unanswered, UnknownTask
 from holdfast.wire.api import RunRef, RunView
 
 log = logging.getLogger("holdfast.http")
@@ -48,7 +48,7 @@ class Triggers(Protocol):
         """Create a run and return its id once the journal has it.
 
         Raises:
-            UnknownTask: nobody serves a task of this id.
+            UnknownTask, ConfigError: nobody serves a task of this id, or nobody can.
             PayloadError: the payload does not fit it.
         """
 
@@ -82,7 +82,7 @@ def build(triggers: Triggers, runs: Runs, readiness: Readiness) -> Starlette:
         payload = _object(await _body(request))
         try:
             run = await triggers.trigger(request.path_params["id"], payload)
-        except UnknownTask as error:
+        except (UnknownTask, ConfigError) as error:  # or no task can have such an id
             raise _Problem(HTTPStatus.NOT_FOUND, str(error)) from error
         except PayloadError as error:
             raise _Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error

@@ -41,7 +41,7 @@ from holdfast.bus.ports import (
     consumer_name,
 )
 from holdfast.bus.publishing import Publisher, fence, headers
-from holdfast.bus.pulling import EXTEND, RELEASE, SETTLE, Pull, release_after
+from holdfast.bus.pulling import EXTEND, SETTLE, Pull, release_after
 from holdfast.bus.serving import Server, ask_service
 from holdfast.core.model import Instant, Seconds
 from holdfast.errors import BusError
@@ -191,7 +191,8 @@ class JetStreamBus:
         self._link.emit(token, SETTLE)
 
     def release(self, token: str, *, after: Seconds = 0.0) -> None:
-        self._link.emit(token, release_after(after) if after > 0 else RELEASE)
+        # Only a release with a delay is kept over a restart of the server; else the item's ack wait would begin anew.
+        self._link.emit(token, release_after(max(after, 0.001)))
 
     def extend(self, token: str) -> None:
         self._link.emit(token, EXTEND)

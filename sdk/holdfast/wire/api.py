@@ -155,7 +155,7 @@ class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
     paused: bool = False
     limit: int | None = None
     depth: int = 0
-    """Ready and not yet taken."""
+    """Runs that are ready and that nobody holds, by the journal."""
     running: int = 0
     waiting: int = 0
     retrying: int = 0
