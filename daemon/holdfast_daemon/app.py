@@ -9,6 +9,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -121,22 +122,32 @@ async def running(service: Service) -> AsyncIterator[None]:
     Only the end of the block stops it: a cancellation from further out would reach all of them at once, and take the
     server from workers that drain.
     """
-    over = anyio.Event()
+    begun, over = anyio.Event(), anyio.Event()
     async with anyio.create_task_group() as tasks:
         try:
-            await tasks.start(_run_until, over, service)
+            tasks.start_soon(_run_until, over, service, begun)
+            await begun.wait()
             yield
         finally:
             over.set()
 
 
-async def _run_until(over: anyio.Event, service: Service, *, task_status: TaskStatus[None]) -> None:
+async def _run_until(over: anyio.Event, service: Service, begun: anyio.Event) -> None:
     with anyio.CancelScope(shield=True):
         async with anyio.create_task_group() as tasks:
-            await tasks.start(service.run)
-            task_status.started()
+            tasks.start_soon(partial(service.run, task_status=_Begun(begun)))
             await over.wait()
             tasks.cancel_scope.cancel()
+
+
+class _Begun:
+    """A task status for a service that is not in its starter's cancel scope, as `TaskGroup.start` would have it."""
+
+    def __init__(self, begun: anyio.Event) -> None:
+        self._begun = begun
+
+    def started(self, value: None = None) -> None:
+        self._begun.set()
 
 
 class _Project:

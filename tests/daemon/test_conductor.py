@@ -53,7 +53,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conducting, "SILENCE", 0.2)
 
 
-@task
+@task(id="conducted-ship")
 async def ship() -> str:
     return "shipped"
 

@@ -245,7 +245,7 @@ async def test_queues_hold_counters_workers_and_limits(desk: Desk) -> None:
     )
     await desk.bus.put("worker", "w1", codec.encode(beat))
     default, slow = (await desk.ask(api.QUEUES_LIST, api.Nothing(), api.Queues)).queues
-    assert (default.name, default.running, default.workers, default.depth) == ("default", 1, 1, 2)
+    assert (default.name, default.running, default.workers, default.depth) == ("default", 1, 1, 1)
     assert (slow.name, slow.limit) == ("slow", 3)
 
 
