@@ -122,7 +122,7 @@ class Hand:
         await self._stage.client.bus.put("worker", self.name, b"", ttl=ttl)
 
 
-async def created(stage: Stage, task_id: str = "ship", parent: Parent | None = None) -> RunHandle:
+async def created(stage: Stage, task_id: str = ship.id, parent: Parent | None = None) -> RunHandle:
     run = stage.client.new_run(task_id, encode_value({}))
     if parent is not None:
         run = type(run)(run=run.run, at=run.at, task=run.task, payload=run.payload, parent=parent)
@@ -149,7 +149,7 @@ async def count(stage: Stage, handle: RunHandle, name: str) -> int:
     return (await stage.names(handle)).count(name)
 
 
-async def still(stage: Stage, handle: RunHandle, seconds: float = 0.25) -> Run:
+async def still(stage: Stage, handle: RunHandle, seconds: float = 0.2) -> Run:
     """The run after a while in which the conductor has looked several times."""
     await asyncio.sleep(seconds)
     return await handle.status()
@@ -201,7 +201,7 @@ async def test_a_parent_resumes_though_whoever_ended_its_child_died_before_telli
     parent = await created(stage)
     await Hand(stage).item_of(parent)
     child = await created(stage, parent=Parent(parent.id, "/a#1"))
-    waiting = ChildTriggered("/a#1", time.time(), child.id, "ship"), suspended(child.id)
+    waiting = ChildTriggered("/a#1", time.time(), child.id, ship.id), suspended(child.id)
     hand = Hand(stage)
     await hand.write(parent, AttemptStarted(time.time(), 1, "w9", "n9"), *waiting)
     if when == "before":
@@ -361,7 +361,7 @@ async def test_a_worker_that_falls_silent_loses_its_runs_and_one_that_beats_keep
         begun = time.monotonic()
         await stage.until(lost, "queued", within=SOON)
         assert time.monotonic() - begun > 0.8, "it was taken while its presence stood"
-        run = await still(stage, kept, 1.0)
+        run = await still(stage, kept, 0.6)
         assert run.holder is not None
         assert await count(stage, kept, "AttemptInterrupted") == 0
         heart.cancel()
@@ -401,7 +401,7 @@ async def test_runs_of_an_earlier_daemons_workers_are_taken_at_the_start(stage: 
 
 async def test_two_conductors_on_one_journal_do_everything_once(stage: Stage) -> None:
     hand = Hand(stage)
-    waiting, held, cancelled = [await created(stage, name) for name in ("ship", "ship", "ship")]
+    waiting, held, cancelled = [await created(stage) for _ in range(3)]
     await hand.start(waiting, suspended("A"))
     await hand.start(held)
     await hand.item_of(cancelled)

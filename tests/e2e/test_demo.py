@@ -113,7 +113,7 @@ def test_an_interrupted_demo_leaves_no_process_and_no_file(place: Place, moment:
     demo = place.start()
     until(lambda: moment in place.said(), place.said)
     demo.send_signal(signal.SIGINT)
-    assert demo.wait(timeout=5) == 130
+    assert demo.wait(timeout=10) == 130
     assert demo.stderr is not None
     assert "Traceback" not in demo.stderr.read()
     demo.stderr.close()

@@ -168,9 +168,8 @@ class Story:
         await handle.retry()
         self._audience.note(f"completed: {await handle.result()} lamps are bought")
         subject = self._client.bus.subjects.letter(restock.queue, handle.id)
-        self._letter_left = await self._client.bus.last(Stream.JOURNAL, subject) is not None or await self._listed(
-            handle
-        )
+        there = await self._client.bus.last(Stream.JOURNAL, subject) is not None
+        self._letter_left = there or await self._listed(handle)
 
     async def _letter_of(self, handle: RunHandle) -> Letter | None:
         """The run's dead letter on its subject; it follows the run's death, so it is given a moment."""
