@@ -480,6 +480,18 @@ async def test_a_task_that_no_worker_serves_waits_and_starts_when_one_appears(st
             assert await handle.result(30) == "late"
 
 
+async def test_a_run_in_another_queue_or_priority_is_served_too(stage: Stage) -> None:
+    @task
+    async def moved(n: int) -> int:
+        return n
+
+    early = await moved.options(queue="bulk", priority=9).trigger(n=1)
+    async with stage.worker(moved):
+        assert await early.result(10) == 1
+        late = await moved.options(queue="vip", priority=0).trigger(n=2)
+        assert await late.result(10) == 2
+
+
 async def test_batch_trigger_keeps_order_and_a_wrong_item_is_its_own_error(stage: Stage) -> None:
     @task
     async def item(n: int) -> int:

@@ -54,6 +54,7 @@ class Journal:
     def __init__(self, bus: Bus, clock: Callable[[], Instant] = time.time) -> None:
         self.bus = bus
         self.clock = clock
+        self._announced: set[tuple[str, int, str]] = set()
 
     async def create(self, created: RunCreated) -> int:
         """Create a run and return its first sequence; where it exists already, nothing is done and 0 returned."""
@@ -64,6 +65,7 @@ class Journal:
 
     async def create_many(self, runs: Sequence[RunCreated]) -> list[int | Exception]:
         """Create several, in order, pipelined: for each its first sequence, 0 where it exists, or what went wrong."""
+        await self._announce(runs)
         outcomes: list[int | Exception] = await self.bus.publish_many(
             [
                 Publication(self._ready(run.run, run.queue, run.priority), codec.encode(run), 0)
@@ -73,6 +75,12 @@ class Journal:
         )
         ready = iter(outcomes)
         return [await self._created(run, next(ready)) if run.due is None else await self._delay(run) for run in runs]
+
+    async def _announce(self, runs: Sequence[RunCreated]) -> None:
+        """Say once which tasks have work in which queues and priorities: their workers take it from there."""
+        for lane in {(run.queue, run.priority, run.task) for run in runs} - self._announced:
+            await self.bus.put("lane", "{}.{}.{}".format(*lane), b"")
+            self._announced.add(lane)
 
     async def _created(self, run: RunCreated, outcome: int | Exception) -> int | Exception:
         if isinstance(outcome, Fenced):

@@ -207,7 +207,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     attempts: int
     last_key: str
-    """The last recorded checkpoint: behind it a retry goes on; empty where there is none."""
+    """The checkpoint recorded last: where it stopped; empty where there is none."""
     first_at: Instant
     """When the run was created."""
     last_at: Instant

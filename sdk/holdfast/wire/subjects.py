@@ -7,7 +7,7 @@ hf.<p>.j.<run>.timer.<name>                message schedules whose target is rea
 hf.<p>.dlq.<queue>.<run>                   dead letters
 hf.<p>.evt.<name...>                       events, from anyone
 hf.<p>.log.<task>.<run>                    output of user code
-hf.<p>.ctl.<what>.<name>                   settings and presence, one message a subject
+hf.<p>.ctl.<what>.<name...>                settings and presence, one message a subject
 hf.<p>.live.<run>.<log|in>                 the journal's log and in messages again, at most once
 hf.<p>.api.<name>                          the daemon's services
 """

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
 import logging
 import os
 import socket
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,10 +19,11 @@ from holdfast.bus.ports import Bus, Item, Puller
 from holdfast.client import Client
 from holdfast.core.lifecycle import Kind
 from holdfast.core.model import DEFAULT_PRIORITY, Seconds
-from holdfast.errors import PayloadError
+from holdfast.errors import BusError, ConnectError, PayloadError
 from holdfast.task import Task
 from holdfast.wire import codec
 from holdfast.wire.api import CHECK, Checked, Presence, TaskCard
+from holdfast.wire.subjects import Stream
 from holdfast.worker.attempt import Attempt, Why
 from holdfast.worker.capture import Capture
 from holdfast.worker.execution import SHOWN_AFTER
@@ -32,6 +33,9 @@ log = logging.getLogger("holdfast.worker")
 
 DRAIN: Seconds = 10.0
 """How long a worker that stops politely lets its runs end."""
+
+LOOK_EVERY: Seconds = 1.0
+"""Between two looks for queues and priorities that a task's runs are in for the first time."""
 
 DEFAULT_QUEUE = "default"
 """Served by every worker: where a run waits that was triggered by the name of a task nobody had declared."""
@@ -69,7 +73,8 @@ class Worker:
         self._capture = Capture(bus, name)
         self._attempts: dict[str, Attempt] = {}
         self._items: set[str] = set()
-        self._waiting: deque[tuple[Item, _Lane]] = deque()
+        self._waiting: list[tuple[Item, _Lane]] = []
+        self._lanes: dict[tuple[str, int], _Lane] = {}
         self._draining = False
         self._started_at = time.time()
         self._ended = asyncio.Event()
@@ -86,18 +91,18 @@ class Worker:
                 with self._capture.installed(), self._heart():
                     stop_hearing = await self._bus.listen(self._bus.subjects.live("*", Kind.IN), self._heard)
                     await self._declare()
-                    lanes = [await self._open(queue, tasks) for queue in self._queues()]
+                    for queue in sorted({DEFAULT_QUEUE, *(task.queue for task in self._tasks.values())}):
+                        await self._open(queue, DEFAULT_PRIORITY, tasks)
+                    await self._open_announced(tasks)
+                    background.append(tasks.create_task(self._watch_lanes(tasks)))
                     ready()
                     await stop.wait()
-                    await self._stop_politely(lanes)
+                    await self._stop_politely()
                     await stop_hearing()
                 for task in background:
                     task.cancel()
         finally:
             context.leave(client, token)
-
-    def _queues(self) -> list[str]:
-        return sorted({DEFAULT_QUEUE, *(task.queue for task in self._tasks.values())})
 
     async def _declare(self) -> None:
         """Publish the catalogue cards of the tasks."""
@@ -115,12 +120,28 @@ class Worker:
             await self._bus.put("task", task.id, codec.encode(card))
             await self._bus.serve(self._bus.subjects.api(f"{CHECK}.{task.id}"), _checker(task))
 
-    async def _open(self, queue: str, tasks: asyncio.TaskGroup) -> _Lane:
-        consumer = await self._bus.ensure_consumer(queue, DEFAULT_PRIORITY, limit=self._limits.get(queue))
-        lane = _Lane()
+    async def _watch_lanes(self, tasks: asyncio.TaskGroup) -> None:
+        """Serve queues and priorities as the first run of a task comes to them."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            try:
+                await self._open_announced(tasks)
+            except (BusError, ConnectError) as error:
+                log.warning("new queues are looked for again: %s", error)
+
+    async def _open_announced(self, tasks: asyncio.TaskGroup) -> None:
+        pattern = self._bus.subjects.control("lane", ">")
+        for message in await self._bus.latest(Stream.CONTROL, pattern):
+            queue, priority, task = message.subject.split(".")[-3:]
+            if task in self._tasks and (queue, int(priority)) not in self._lanes:
+                await self._open(queue, int(priority), tasks)
+
+    async def _open(self, queue: str, priority: int, tasks: asyncio.TaskGroup) -> None:
+        consumer = await self._bus.ensure_consumer(queue, priority, limit=self._limits.get(queue))
+        lane = _Lane(priority)
         lane.puller = await self._bus.pull(consumer, lambda item: self._take(item, lane, tasks))
+        self._lanes[queue, priority] = lane
         lane.ask(self._concurrency)
-        return lane
 
     # --- items ------------------------------------------------------------------------------------------------------
 
@@ -131,7 +152,7 @@ class Worker:
             self._bus.release(item.token)
             self._items.discard(item.token)
         elif len(self._attempts) >= self._concurrency:
-            self._waiting.append((item, lane))
+            bisect.insort(self._waiting, (item, lane), key=lambda waiting: waiting[1].priority)
         else:
             self._begin(item, lane, tasks)
 
@@ -176,7 +197,7 @@ class Worker:
             self._items.discard(attempt.item.token)
             self._ended.set()
             if self._waiting and not self._draining:
-                item, waiting_lane = self._waiting.popleft()
+                item, waiting_lane = self._waiting.pop(0)
                 self._begin(item, waiting_lane, tasks)
             lane.free(1)
 
@@ -212,7 +233,7 @@ class Worker:
             started_at=self._started_at,
             at=time.time(),
             tasks=tuple(sorted(self._tasks)),
-            queues=tuple(self._queues()),
+            queues=tuple(sorted({queue for queue, _ in list(self._lanes)})),
             concurrency=self._concurrency,
             running=len(runs),
             runs=tuple(runs[:100]),
@@ -220,10 +241,10 @@ class Worker:
             version=__version__,
         )
 
-    async def _stop_politely(self, lanes: list[_Lane]) -> None:
+    async def _stop_politely(self) -> None:
         self._draining = True
         log.info("draining: %d runs have %g s to end", len(self._attempts), self._drain)
-        for lane in lanes:
+        for lane in self._lanes.values():
             await lane.puller.stop()
         for item, _ in self._waiting:
             self._bus.release(item.token)
@@ -259,7 +280,8 @@ class _Lane:
 
     puller: Puller
 
-    def __init__(self) -> None:
+    def __init__(self, priority: int) -> None:
+        self.priority = priority
         self._asked = 0
         self._freed = 0
 
