@@ -163,6 +163,8 @@ class DiesBeforeItsCursor:
         return getattr(self._bus, name)
 
     async def put(self, what: str, name: str, data: bytes, *, ttl: float | None = None) -> int:
+        if what != "cursor":
+            return await self._bus.put(what, name, data, ttl=ttl)
         self.died.set()
         raise Killed
 
