@@ -105,6 +105,7 @@ def _directory(*, keep: bool) -> Iterator[Path]:
         (directory / FILE).write_text(CONFIG)
         yield directory
     finally:
+        logging.getLogger().removeHandler(log)
         log.close()
         if not keep:
             shutil.rmtree(directory, ignore_errors=True)
