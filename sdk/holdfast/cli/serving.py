@@ -85,8 +85,9 @@ async def _up(settings: Settings, modules: tuple[str, ...], workers: int | None)
 
 def _greet(state: Any, served: bool) -> None:
     _say(f"server {state.nats}   http {state.http}   data {state.data_dir}")
+    count = len(state.worker_pids())
     _say(
-        f"{len(state.worker_pids())} worker processes; Ctrl-C stops; look in with `holdfast tui`"
+        f"{count} worker process{'' if count == 1 else 'es'}; Ctrl-C stops; look in with `holdfast tui`"
         if served
         else "no workers: name modules, as in `holdfast up tasks`, or run `holdfast worker tasks` elsewhere"
     )
