@@ -57,7 +57,7 @@ def keys_of_file(tree: dict[str, Any], path: str = "") -> set[str]:
     found: set[str] = set()
     for key, value in tree.items():
         here = f"{path}{key}"
-        if isinstance(value, dict) and here not in ("tui.keys", "projects.NAME.env"):
+        if isinstance(value, dict) and here != "projects.NAME.env":
             if here in ("projects", "queues"):
                 for item in value.values():
                     found |= keys_of_file(item, f"{here}.NAME.")
@@ -80,7 +80,7 @@ def test_an_example_without_a_key_or_with_one_too_many_would_be_noticed() -> Non
     assert keys_of_structs(Config) - keys_of_file(tomllib.loads(with_comments_in(text.replace("drain = ", "#")))) == {
         "projects.NAME.drain"
     }
-    assert "tui.extra" in keys_of_file(tomllib.loads(text.replace("[tui]", "[tui]\nextra = 1")))
+    assert "nats.extra" in keys_of_file(tomllib.loads(text.replace("[nats]", "[nats]\nextra = 1")))
 
 
 def test_the_example_as_it_stands_is_the_defaults(tmp_path: Path) -> None:
@@ -114,8 +114,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
     assert config.daemon.address == ("127.0.0.1", 8377)
     assert config.data_dir == tmp_path / ".holdfast"
     project = config.project("anything")
-    assert (project.workers.min, project.workers.max, project.workers.concurrency, project.drain) == (1, 1, 100, 10)
-    assert config.retention.journal == 2_592_000
+    assert (project.workers.min, project.workers.concurrency, project.drain) == (2, 100, 10)
     assert config.default_project == "default"
 
 
@@ -231,7 +230,6 @@ def test_what_is_no_size_is_refused(tmp_path: Path, written: str) -> None:
         ("projects = []", "projects: expected a table like [projects], found a list"),
         ("[projects.a]\nmodules = 'x'", 'projects.a.modules: expected a list of strings, found "x"'),
         ("[projects.a]\nmodules = ['x', 1]", "projects.a.modules: expected a string at [1], found *"),
-        ("[projects.a.workers]\nmin = 3", "projects.a.workers: expected min up to max (1), found min = 3"),
         ("[queues.q]\nconcurrency = 0", "queues.q.concurrency: expected a whole number from 1, found 0"),
         ("[daemon]\nhttp = '8377'", 'daemon.http: expected an address like "127.0.0.1:8377", found "8377"'),
         ("[nats]\nembedded = false", "nats: expected a url, as embedded is false, found embedded = false"),

@@ -9,8 +9,7 @@ code its own section; nothing else reads the environment.
     ├── daemon      where it keeps its data, where it listens
     ├── projects    NAME -> modules, workers, environment
     ├── queues      NAME -> limits
-    ├── retention   how long things are kept
-    └── tui         the operator's desk
+    └── retention   how long things are kept
 """
 
 from __future__ import annotations
@@ -180,16 +179,10 @@ class Daemon(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Workers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The worker processes that the daemon keeps for a project."""
 
-    min: Count = 1
-    """Processes that run even when there is nothing to do."""
-    max: Positive = 1
-    """Processes at most; between the two, queue depth decides."""
+    min: Count = 2
+    """Processes that run even when there is nothing to do; with two, one goes on at once where the other dies."""
     concurrency: Positive = 100
     """Runs at once in each process."""
-
-    def __post_init__(self) -> None:
-        if self.min > self.max:
-            raise ValueError(f"min up to max ({self.max})")
 
 
 class Project(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -225,23 +218,12 @@ class Bounds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long things are kept. The journal is the truth, so no size bounds it."""
+    """How long things are kept. The journal is the truth: it is kept whole."""
 
-    journal: Duration = 30 * 86400.0
-    """Seconds that a run's entries are kept after they were written."""
     events: Bounds = Bounds()
     """Events as they were published."""
     logs: Bounds = Bounds()
     """Output of the runs."""
-
-
-class Tui(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The operator's desk."""
-
-    theme: str = "ansi"
-    """Name of its colours; `ansi` takes the terminal's own."""
-    keys: dict[str, str] = {}
-    """Action id -> key, over the defaults."""
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -252,7 +234,6 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     projects: dict[Name, Project] = {}
     queues: dict[Name, Queue] = {}
     retention: Retention = Retention()
-    tui: Tui = Tui()
     base: Path
     """Directory that relative paths of the file are relative to: the file's own, or the current one without a file."""
     file: Path | None = None
