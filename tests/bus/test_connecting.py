@@ -170,7 +170,7 @@ def test_under_uvloop_everything_works_as_well(own_server: NatsServer) -> None:
             await bus.ensure_streams()
             items: list[Item] = []
             pull = await bus.pull(await bus.ensure_consumer("q", 5), items.append)
-            pull.want(2)
+            pull.want(5)  # after the crash the server may deliver what it had delivered before
             following = bus.follow(Stream.JOURNAL, bus.subjects.journal, first=1)
             assert await anext(following) == []
             await bus.publish(bus.subjects.ready("a", "q", 5), b"1", expect=0)

@@ -92,7 +92,7 @@ def test_a_bench_that_is_stopped_leaves_nothing_behind(tmp_path: Path, number: s
         env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        wait_for(lambda: any(tmp_path.rglob("workers.log")))
+        wait_for(lambda: any(tmp_path.glob("*/.holdfast/workers.log")))
         assert len(list(members(tmp_path))) >= 2
         process.send_signal(number)
         assert process.wait(60) == 130

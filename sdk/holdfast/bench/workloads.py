@@ -184,8 +184,11 @@ async def _through(client: Client, count: int) -> float:
 
 
 async def _settled(client: Client) -> None:
-    """Wait until no work item is left: a worker settles one when the end of its run is durable."""
-    while any(state.pending or state.delivered for state in await client.bus.consumers()):  # noqa: ASYNC110 - nobody tells
+    """Wait until no work item is left: a worker settles one when the end of its run is durable.
+
+    Before a worker has opened the queue there is no consumer, and all the work is left.
+    """
+    while not (states := await client.bus.consumers()) or any(state.pending or state.delivered for state in states):
         await asyncio.sleep(0.01)
 
 
