@@ -184,12 +184,15 @@ async def _through(client: Client, count: int) -> float:
 
 
 async def _settled(client: Client) -> None:
-    """Wait until no work item is left: a worker settles one when the end of its run is durable.
-
-    Before a worker has opened the queue there is no consumer, and all the work is left.
-    """
-    while not (states := await client.bus.consumers()) or any(state.pending or state.delivered for state in states):
+    """Wait until no work item is left: a worker settles one when the end of its run is durable."""
+    while await _busy(client):  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.01)
+
+
+async def _busy(client: Client) -> bool:
+    """Whether work is left. Before a worker has opened the queue there is no consumer, and all of it is."""
+    states = await client.bus.consumers()
+    return not states or any(state.pending or state.delivered for state in states)
 
 
 async def _check(client: Client, mark: int, count: int) -> None:
