@@ -18,9 +18,9 @@ from holdfast.bench.deployment import deploy, filesystem
 from holdfast.bench.figures import Measure
 from holdfast.bench.workloads import WORKLOADS
 from holdfast.cli.output import Column, Output
-from holdfast.cli.serving import loop_run
 from holdfast.cli.session import Json, group
 from holdfast.config import Durability
+from holdfast.loops import loop_run
 
 app = group("Measure this machine, with a server, a daemon and workers of their own in a temporary directory.")
 

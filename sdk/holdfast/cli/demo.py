@@ -25,13 +25,14 @@ import typer
 
 from holdfast.cli.app import FAILED, INTERRUPTED, Usage
 from holdfast.cli.output import Output, Style
-from holdfast.cli.serving import loop_run
+from holdfast.cli.serving import first_cause
 from holdfast.cli.session import Json, group
 from holdfast.client import connect
 from holdfast.config import FILE, VARIABLES, load
 from holdfast.demo import report
 from holdfast.demo.claims import judge
 from holdfast.demo.story import Story
+from holdfast.loops import loop_run
 
 app = group()
 
@@ -89,7 +90,7 @@ async def _demo(out: Output, *, keep: bool, desk: Desk) -> int:
                 code = await _play(directory, out, desk)
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as errors:
-            raise _first(errors) from None
+            raise first_cause(errors) from None
         if keep:
             out.note(f"kept: {directory}")
     return code
@@ -114,13 +115,6 @@ def _directory(*, keep: bool) -> Iterator[Path]:
 async def _stop_at(signals: AsyncIterator[signal.Signals], scope: anyio.CancelScope) -> None:
     async for _ in signals:
         scope.cancel()
-
-
-def _first(error: BaseException) -> BaseException:
-    """The error that matters of a group: what a service could not begin with."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 async def _play(directory: Path, out: Output, desk: Desk) -> int:

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from holdfast.cli.app import INTERRUPTED, Config, Project, Url, Usage
 from holdfast.cli.session import group
+from holdfast.loops import loop_run
 
 if TYPE_CHECKING:
     from holdfast.config import Config as Settings
@@ -49,7 +50,7 @@ def up(
     try:
         loop_run()(_up(settings, tuple(modules or ()), workers))
     except BaseExceptionGroup as errors:
-        raise _first(errors) from None
+        raise first_cause(errors) from None
 
 
 async def _up(settings: Settings, modules: tuple[str, ...], workers: int | None) -> None:
@@ -101,7 +102,7 @@ def _abandon(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _first(error: BaseException) -> BaseException:
+def first_cause(error: BaseException) -> BaseException:
     """The error that matters of a group: what a service could not begin with."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -173,17 +174,6 @@ def _address(text: str) -> str:
     if not colon or not host or not port.isdecimal() or int(port) > 65535:
         raise Usage(f"--http: expected HOST:PORT such as 127.0.0.1:8377, found {text!r}")
     return text
-
-
-def loop_run() -> Callable[..., Any]:
-    """How to run the daemon's event loop: with uvloop where there is one."""
-    import asyncio
-
-    with suppress(ImportError):
-        import uvloop
-
-        return uvloop.run
-    return asyncio.run
 
 
 def _say(text: str) -> None:

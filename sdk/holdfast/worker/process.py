@@ -15,6 +15,7 @@ from holdfast.bus.ports import Bus
 from holdfast.config import Config
 from holdfast.credentials import Credentials, resolve
 from holdfast.dial import dial
+from holdfast.loops import loop_run
 from holdfast.task import Task
 from holdfast.worker.loading import load_tasks
 from holdfast.worker.pool import Worker
@@ -52,7 +53,7 @@ def serve(
     _spare_collector()
     credentials = resolve(config, project, url=url)
     limits = {queue: settings.concurrency for queue, settings in config.queues.items() if settings.concurrency}
-    _runner()(
+    loop_run()(
         _serve(
             credentials,
             tasks,
@@ -104,12 +105,3 @@ def _told_to_stop(stop: asyncio.Event, number: int) -> None:
         log.warning("told twice: leaving at once; the runs go on elsewhere")
         os._exit(130)
     stop.set()
-
-
-def _runner() -> Callable[..., Any]:
-    """uvloop where there is one: a third less per message."""
-    try:
-        import uvloop
-    except ImportError:  # not made for Windows
-        return asyncio.run
-    return uvloop.run
