@@ -29,5 +29,9 @@ def claim(run: Run, *, holder_alive: bool) -> Claim:
             return Claim.START if run.fresh else Claim.RESUME
         case State.RUNNING:
             return Claim.LEAVE if holder_alive else Claim.TAKE_OVER
+        case State.COMPENSATING if run.holder is not None:
+            return Claim.LEAVE if holder_alive else Claim.TAKE_OVER
+        case State.COMPENSATING if run.resumable or not run.waits:
+            return Claim.RESUME
         case _:
             return Claim.SETTLE

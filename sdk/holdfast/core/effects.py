@@ -2,7 +2,8 @@
 
 Whoever appended the entry carries the effects out and then acknowledges the work item. Where that one died, whoever
 looks at the run next derives the same effects and carries out what is missing: an effect that leaves a trace in the
-run's own journal (`Offer`, `Arm`) is gone from the list once the trace is there; the others may be repeated.
+run's own journal (`Offer`, `Arm`, `TriggerHook`) is gone from the list once the trace is there; the others may be
+repeated.
 """
 
 from __future__ import annotations
@@ -44,6 +45,24 @@ class Withdraw(msgspec.Struct, frozen=True):
     """Sequence of the work item that a worker would begin with unread, or None where there is none."""
 
 
+class CancelChild(msgspec.Struct, frozen=True):
+    """Ask for a child run to end, as its parent has."""
+
+    child: str
+    reason: str
+
+
+class TriggerHook(msgspec.Struct, frozen=True):
+    """Create the run of a hook, and say so to the run that has ended."""
+
+    run: str
+    on: str
+    task: str
+    queue: str
+    cause: int
+    """Sequence of the run's log that ended it: each ending triggers its hook once."""
+
+
 class Cancel(msgspec.Struct, frozen=True):
     """Append that the run is cancelled: it was asked for, and nobody holds it."""
 
@@ -71,7 +90,7 @@ class DropLetter(msgspec.Struct, frozen=True):
     queue: str
 
 
-Effect: TypeAlias = Offer | Arm | Withdraw | Cancel | Tell | PutLetter | DropLetter
+Effect: TypeAlias = Offer | Arm | Withdraw | Cancel | CancelChild | TriggerHook | Tell | PutLetter | DropLetter
 """Everything that can follow."""
 
 
@@ -84,16 +103,20 @@ def effects(run: Run) -> tuple[Effect, ...]:
             return (*_letter_gone(run), _offer(run))
         case State.WAITING if run.resumable and not run.offered:
             return (_offer(run),)
-        case State.RETRYING | State.DELAYED if not run.armed and run.due is not None:
+        case State.RETRYING | State.DELAYED | State.WAITING if not run.armed and run.due is not None:
             return (Arm(run.id, run.queue, run.priority, run.first, run.due, run.last),)
+        case State.COMPENSATING:
+            ready = run.holder is None and not run.offered and (run.resumable or not run.waits)
+            return (*_children(run), *((_offer(run),) if ready else ()))
         case State.DEAD:
-            return (*_told(run), PutLetter(run.id, run.queue))
+            return (*_told(run), PutLetter(run.id, run.queue), *_hook(run))
         case State.FAILED:
             return (*_told(run), *_letter_gone(run))
-        case State.CANCELLED:
-            return (Withdraw(run.id, run.item or None), *_told(run), *_letter_gone(run))
-        case State.COMPLETED | State.EXPIRED | State.TIMED_OUT:
-            return (*_told(run), *_letter_gone(run))
+        case State.CANCELLED | State.EXPIRED | State.TIMED_OUT:
+            withdrawn = Withdraw(run.id, run.item or None)
+            return (withdrawn, *_children(run), *_told(run), *_letter_gone(run), *_hook(run))
+        case State.COMPLETED:
+            return (*_told(run), *_letter_gone(run), *_hook(run))
         case _:
             return ()
 
@@ -105,6 +128,20 @@ def _offer(run: Run) -> Offer:
 def _letter_gone(run: Run) -> tuple[DropLetter, ...]:
     """The letter of a run that is dead no more: retried by an operator, dropped, or ended otherwise since."""
     return (DropLetter(run.id, run.queue),) if run.lettered else ()
+
+
+def _children(run: Run) -> tuple[CancelChild, ...]:
+    """The children follow a run that was cancelled or timed out."""
+    ending = run.ending or run.state
+    if ending not in (State.CANCELLED, State.TIMED_OUT):
+        return ()
+    reason = f"its parent {run.id} was {'cancelled' if ending is State.CANCELLED else 'timed out'}"
+    return tuple(CancelChild(child, reason) for child in sorted(run.children))
+
+
+def _hook(run: Run) -> tuple[TriggerHook, ...]:
+    hook = run.hook
+    return () if hook is None else (TriggerHook(run.id, hook.on, hook.task, hook.queue, run.moved),)
 
 
 def _told(run: Run) -> tuple[Tell, ...]:

@@ -13,7 +13,18 @@ from typing import TypeAlias
 
 import msgspec
 
-from holdfast.core.model import DEFAULT_PRIORITY, MAX_INTERRUPTIONS, ErrorInfo, Instant, Parent, Retry, Seconds
+from holdfast.core.model import (
+    DEFAULT_PRIORITY,
+    MAX_INTERRUPTIONS,
+    ErrorInfo,
+    Hook,
+    Instant,
+    Origin,
+    Parent,
+    Retry,
+    Seconds,
+    Timeouts,
+)
 
 
 class RunCreated(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -30,8 +41,18 @@ class RunCreated(msgspec.Struct, frozen=True, array_like=True, tag=1):
     retry: Retry | None = None
     parent: Parent | None = None
     source: str = "sdk"
-    """What triggered it: `sdk`, `cli`, `http`, `child`, or `event <subject>`."""
+    """What triggered it: `sdk`, `cli`, `http`, `child`, `hook`, `replay`, `fork`, or `event <subject>`."""
     tags: tuple[str, ...] = ()
+    expires: Instant | None = None
+    """By when it must have started for the first time; None: it does not expire."""
+    timeouts: Timeouts | None = None
+    """That the trigger named; None: the task's own."""
+    deadline: Instant | None = None
+    """Its parent's, where it has one."""
+    metadata: dict[str, bytes] = {}
+    """By name, in the value codec."""
+    hooks: tuple[Hook, ...] = ()
+    origin: Origin | None = None
 
 
 class Offered(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -56,6 +77,10 @@ class AttemptStarted(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """Fingerprint of the task's code."""
     max_interruptions: int = MAX_INTERRUPTIONS
     """More impolite interruptions than this in one attempt end the run dead."""
+    timeouts: Timeouts | None = None
+    """The task's own."""
+    hooks: tuple[Hook, ...] = ()
+    """The task's own."""
 
 
 class AttemptResumed(msgspec.Struct, frozen=True, array_like=True, tag=4):
@@ -74,6 +99,8 @@ class StepStarted(msgspec.Struct, frozen=True, array_like=True, tag=5):
 
     key: str
     at: Instant
+    once: bool = False
+    """It must run at most once: recorded before it begins, so that it is known when its outcome is not."""
 
 
 class StepCompleted(msgspec.Struct, frozen=True, array_like=True, tag=6):
@@ -83,6 +110,8 @@ class StepCompleted(msgspec.Struct, frozen=True, array_like=True, tag=6):
     at: Instant
     took: Seconds
     value: bytes
+    undo: bytes | None = None
+    """How to undo it (`wire.undo`), where it has an undo. That one's own outcome has the key `<key>/undo`."""
 
 
 class StepFailed(msgspec.Struct, frozen=True, array_like=True, tag=7):
@@ -123,6 +152,8 @@ class ChildTriggered(msgspec.Struct, frozen=True, array_like=True, tag=10):
     at: Instant
     child: str
     task: str
+    detached: bool = False
+    """It goes on when this run is cancelled."""
 
 
 class Suspended(msgspec.Struct, frozen=True, array_like=True, tag=11):
@@ -130,7 +161,11 @@ class Suspended(msgspec.Struct, frozen=True, array_like=True, tag=11):
 
     at: Instant
     waits: tuple[str, ...]
-    """Ids of what it waits for: child runs."""
+    """Ids of what it waits for: see `Run.waits`."""
+    due: Instant | None = None
+    """When the first of its sleeps and time-outs ends; None: it has none."""
+    paused: str = ""
+    """Why it waits for an operator, in plain words; empty where it does not."""
 
 
 class AttemptFailed(msgspec.Struct, frozen=True, array_like=True, tag=12):
@@ -168,7 +203,7 @@ class RunDead(msgspec.Struct, frozen=True, array_like=True, tag=15):
     at: Instant
     error: ErrorInfo
     reason: str
-    """`attempts used up`, `aborted`, `payload`, `poison`, `not retried`, `result`."""
+    """`attempts used up`, `aborted`, `payload`, `poison`, `not retried`, `result`, `diverged`."""
     fatal: tuple[str, ...] = ()
     """As in `AttemptFailed`, for an operator's retry."""
 
@@ -181,6 +216,8 @@ class RunCancelled(msgspec.Struct, frozen=True, array_like=True, tag=16):
     created: RunCreated | None = None
     """A copy of the run's first fact, where it is cancelled before its first attempt: its work item is then deleted, so
     that no worker starts it, and this entry is all that remains."""
+    killed: bool = False
+    """Now, without cleanup and without undos."""
 
 
 class RunRetried(msgspec.Struct, frozen=True, array_like=True, tag=17):
@@ -207,6 +244,8 @@ class CancelRequested(msgspec.Struct, frozen=True, array_like=True, tag=19):
     at: Instant
     by: str = ""
     reason: str = ""
+    kill: bool = False
+    """Now, without cleanup: told to the holder, who loses the run with this."""
 
 
 class ChildEnded(msgspec.Struct, frozen=True, array_like=True, tag=20):
@@ -218,6 +257,158 @@ class ChildEnded(msgspec.Struct, frozen=True, array_like=True, tag=20):
     state: str
     value: bytes | None = None
     error: ErrorInfo | None = None
+
+
+class WaitStarted(msgspec.Struct, frozen=True, array_like=True, tag=21):
+    """A wait for something outside began; a resume goes on waiting for the same."""
+
+    key: str
+    at: Instant
+    wait: str
+    """Its id, by which what it waits for is told; empty for a sleep."""
+    kind: str
+    """`sleep`, `timeout` (of awaits of the task's own), `token`, `event` or `signal`."""
+    due: Instant | None = None
+    """When the sleep ends, or the wait is given up; None: never."""
+    subject: str = ""
+    """Of an event: its subject with wildcards. Of a signal: its name."""
+    match: bytes = b""
+    """Of an event: see `Expected.match`."""
+    since: Instant = 0.0
+    """Of an event: one published before then does not count."""
+
+
+class TokenCompleted(msgspec.Struct, frozen=True, array_like=True, tag=22):
+    """Somebody completed a token; only the first time counts."""
+
+    token: str
+    at: Instant
+    by: str = ""
+    value: bytes | None = None
+    """In the value codec; None: nothing."""
+    error: ErrorInfo | None = None
+    """To be raised where the token is awaited."""
+
+
+class EventArrived(msgspec.Struct, frozen=True, array_like=True, tag=23):
+    """An event came that a wait was for."""
+
+    wait: str
+    at: Instant
+    """When it was published."""
+    event: int
+    """Its sequence in the event stream."""
+    subject: str
+    value: bytes
+    """Its data in the value codec."""
+
+
+class Signalled(msgspec.Struct, frozen=True, array_like=True, tag=24):
+    """Somebody sent the run a signal; each is delivered once, in order."""
+
+    id: str
+    at: Instant
+    name: str
+    value: bytes
+    by: str = ""
+
+
+class Resolved(msgspec.Struct, frozen=True, array_like=True, tag=25):
+    """An operator answered what a paused run asks."""
+
+    key: str
+    """The checkpoint that it is paused at."""
+    at: Instant
+    action: str
+    """`done` (it happened, with this value), `run` (it did not: run it), `skip` (an undo: count it as done), or
+    `accept` (a divergence: go on)."""
+    by: str = ""
+    value: bytes | None = None
+
+
+class RunExpired(msgspec.Struct, frozen=True, array_like=True, tag=26):
+    """The run's time to live passed before it started."""
+
+    at: Instant
+    reason: str = ""
+    created: RunCreated | None = None
+    """As in `RunCancelled`."""
+
+
+class RunTimedOut(msgspec.Struct, frozen=True, array_like=True, tag=27):
+    """A deadline passed that no retry can mend."""
+
+    at: Instant
+    error: ErrorInfo
+    reason: str
+    """`schedule_to_start` or `schedule_to_close`."""
+    fatal: tuple[str, ...] = ()
+    """As in `AttemptFailed`, for an operator's retry."""
+    created: RunCreated | None = None
+    """As in `RunCancelled`."""
+
+
+class Compensated(msgspec.Struct, frozen=True, array_like=True, tag=28):
+    """Every undo has run: the run has the end that it was to have."""
+
+    at: Instant
+
+
+class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=29):
+    """The task says that it lives; the last details are there for the next attempt."""
+
+    at: Instant
+    details: bytes | None = None
+    """In the value codec."""
+
+
+class Progressed(msgspec.Struct, frozen=True, array_like=True, tag=30):
+    """The task says how far it has come."""
+
+    at: Instant
+    done: float
+    total: float | None = None
+    text: str = ""
+
+
+class MetadataChanged(msgspec.Struct, frozen=True, array_like=True, tag=31):
+    """The task changed its run's metadata."""
+
+    at: Instant
+    changes: dict[str, bytes | None]
+    """By name, in the value codec; None: removed."""
+
+
+class Diverged(msgspec.Struct, frozen=True, array_like=True, tag=32):
+    """The code took another way than the journal: it came to an await that is new while recorded ones are left over."""
+
+    key: str
+    """The new await."""
+    at: Instant
+    missing: tuple[str, ...]
+    """Recorded awaits that the code did not come to; a hundred at most."""
+
+
+class Inherited(msgspec.Struct, frozen=True, array_like=True, tag=33):
+    """A fork begins with this outcome of its origin. Undoing what it did stays the origin's business."""
+
+    key: str
+    at: Instant
+    took: Seconds
+    value: bytes | None = None
+    error: ErrorInfo | None = None
+    """Set where the outcome was an exception."""
+    edited: bool = False
+    """Whether it was replaced when the fork was made."""
+
+
+class HookTriggered(msgspec.Struct, frozen=True, array_like=True, tag=34):
+    """The run's ending was followed up."""
+
+    on: str
+    at: Instant
+    run: str
+    """Id of the hook's run."""
 
 
 Entry: TypeAlias = (
@@ -241,6 +432,20 @@ Entry: TypeAlias = (
     | LetterDropped
     | CancelRequested
     | ChildEnded
+    | WaitStarted
+    | TokenCompleted
+    | EventArrived
+    | Signalled
+    | Resolved
+    | RunExpired
+    | RunTimedOut
+    | Compensated
+    | Heartbeat
+    | Progressed
+    | MetadataChanged
+    | Diverged
+    | Inherited
+    | HookTriggered
 )
 """Every entry."""
 
@@ -259,6 +464,12 @@ HOLDERS_OWN = (
     Suspended,
     AttemptFailed,
     RunCompleted,
+    WaitStarted,
+    Compensated,
+    Heartbeat,
+    Progressed,
+    MetadataChanged,
+    Diverged,
 )
 """Entries that only the run's holder may write."""
 

@@ -23,50 +23,93 @@ from holdfast.core.entries import (
     CancelRequested,
     ChildEnded,
     ChildTriggered,
+    Compensated,
+    Diverged,
     Entry,
+    EventArrived,
+    Heartbeat,
+    HookTriggered,
+    Inherited,
     LetterDropped,
+    MetadataChanged,
     Offered,
+    Progressed,
+    Resolved,
     RunCancelled,
     RunCompleted,
     RunCreated,
     RunDead,
+    RunExpired,
     RunRetried,
+    RunTimedOut,
+    Signalled,
     StepCompleted,
     StepFailed,
     StepRetried,
     StepStarted,
     StepVolatile,
     Suspended,
+    TokenCompleted,
+    WaitStarted,
 )
-from holdfast.core.model import FINAL, ErrorInfo, Holder, Run, State
+from holdfast.core.model import FINAL, ErrorInfo, Expected, Holder, Progress, Run, State
 
 _LIVE = frozenset(State) - FINAL
+_ENDABLE = _LIVE - {State.COMPENSATING}
 _RUNNING = frozenset({State.RUNNING})
+_HELD = frozenset({State.RUNNING, State.COMPENSATING})
 _ANY = frozenset(State)
 
 ACCEPTED_IN: dict[type[Entry], frozenset[State]] = {
     RunCreated: frozenset(),
     Offered: _ANY,
     AttemptStarted: frozenset({State.QUEUED, State.RETRYING}),
-    AttemptResumed: frozenset({State.QUEUED}),
-    StepStarted: _RUNNING,
-    StepCompleted: _RUNNING,
-    StepFailed: _RUNNING,
-    StepRetried: _RUNNING,
-    StepVolatile: _RUNNING,
+    AttemptResumed: frozenset({State.QUEUED, State.COMPENSATING}),
+    StepStarted: _HELD,
+    StepCompleted: _HELD,
+    StepFailed: _HELD,
+    StepRetried: _HELD,
+    StepVolatile: _HELD,
     ChildTriggered: _RUNNING,
-    Suspended: _RUNNING,
+    Suspended: _HELD,
     AttemptFailed: _RUNNING,
-    AttemptInterrupted: _RUNNING,
+    AttemptInterrupted: _HELD,
     RunCompleted: _RUNNING,
     RunDead: frozenset({State.RUNNING, State.QUEUED}),
-    RunCancelled: frozenset({State.DELAYED, State.QUEUED, State.RUNNING, State.WAITING, State.RETRYING}),
-    RunRetried: frozenset({State.DEAD, State.FAILED, State.CANCELLED}),
+    RunCancelled: _LIVE,
+    RunRetried: frozenset({State.DEAD, State.FAILED, State.CANCELLED, State.TIMED_OUT}),
     LetterDropped: frozenset({State.DEAD}),
     CancelRequested: _ANY,
     ChildEnded: _ANY,
+    WaitStarted: _RUNNING,
+    TokenCompleted: _ANY,
+    EventArrived: _ANY,
+    Signalled: _LIVE,
+    Resolved: _LIVE,
+    RunExpired: frozenset({State.QUEUED}),
+    RunTimedOut: _ENDABLE,
+    Compensated: frozenset({State.COMPENSATING}),
+    Heartbeat: _HELD,
+    Progressed: _HELD,
+    MetadataChanged: _HELD,
+    Diverged: _RUNNING,
+    Inherited: frozenset({State.QUEUED}),
+    HookTriggered: FINAL,
 }
-"""In which states of an existing run an entry is legal. `RunCreated` is legal only where there is no run yet."""
+"""In which states of an existing run an entry is legal. `RunCreated` is legal only where there is no run yet.
+
+Besides: what only a holder may write needs one, `AttemptResumed` needs that there is none, of a compensating run only a
+kill is accepted as `RunCancelled`, and `RunExpired` and `Inherited` are for a run without an attempt.
+"""
+
+PAUSE = "pause:"
+"""Prefix of the id by which a run waits for an operator's answer about a checkpoint."""
+
+COMPENSATION = "compensation"
+"""Stands for the checkpoint where a run's undos took down too many workers."""
+
+UNDO = "/undo"
+"""Ends the key of an undo, below the step that it undoes."""
 
 
 class IllegalEntry(Exception):
@@ -82,12 +125,21 @@ def advance(run: Run | None, entry: Entry) -> Run:
     if run is None:
         if isinstance(entry, RunCreated):
             return _created(entry)
-        if isinstance(entry, RunCancelled) and entry.created is not None:
+        if isinstance(entry, RunCancelled | RunExpired | RunTimedOut) and entry.created is not None:
             return _moved(_created(entry.created), entry)
         raise IllegalEntry(f"{type(entry).__name__}: expected RunCreated first")
     if run.state not in ACCEPTED_IN[type(entry)]:
         raise IllegalEntry(f"{type(entry).__name__} is not accepted while {run.state} (run {run.id})")
+    if isinstance(entry, HOLDERS_OWN) and (run.holder is None) is not isinstance(entry, _CLAIMS):
+        raise IllegalEntry(f"{type(entry).__name__} is not accepted {_held_in_words(run)} (run {run.id})")
     return _moved(run, entry)
+
+
+_CLAIMS = AttemptStarted | AttemptResumed
+
+
+def _held_in_words(run: Run) -> str:
+    return "while nobody holds it" if run.holder is None else f"while {run.holder.worker} holds it"
 
 
 def _created(entry: RunCreated) -> Run:
@@ -104,91 +156,160 @@ def _created(entry: RunCreated) -> Run:
         source=entry.source,
         tags=entry.tags,
         due=entry.due,
+        expires=entry.expires,
+        timeouts=entry.timeouts,
+        scheduled_at=entry.at if entry.due is None else entry.due,
+        deadline=_deadline(entry),
+        metadata=entry.metadata,
+        hooks=entry.hooks,
+        origin=entry.origin,
+    )
+
+
+def _deadline(entry: RunCreated) -> float | None:
+    """By when it must have ended, as far as that is known at its creation."""
+    limit = entry.timeouts.schedule_to_close if entry.timeouts is not None else None
+    own = None if limit is None else (entry.at if entry.due is None else entry.due) + limit
+    return min((at for at in (own, entry.deadline) if at is not None), default=None)
+
+
+def recreated(run: Run) -> RunCreated:
+    """The run's first fact again, for entries that outlive its work item. Not for a run that has started."""
+    return RunCreated(
+        run=run.id,
+        at=run.created_at,
+        task=run.task,
+        payload=run.payload,
+        queue=run.queue,
+        priority=run.priority,
+        retry=run.retry,
+        parent=run.parent,
+        source=run.source,
+        tags=run.tags,
+        expires=run.expires,
+        timeouts=run.timeouts,
+        deadline=run.deadline,
+        metadata=run.metadata,
+        hooks=run.hooks,
+        origin=run.origin,
     )
 
 
 def _moved(run: Run, entry: Entry) -> Run:
     match entry:
         case StepCompleted() | StepFailed() | StepVolatile():
-            return replace(run, steps=run.steps + 1, last_key=entry.key)
-        case StepStarted() | StepRetried() | ChildTriggered():
+            return _recorded(run, entry)
+        case StepStarted() | StepRetried() | Heartbeat() | Diverged():
             return run
+        case Progressed():
+            return replace(run, progress=Progress(entry.done, entry.total, entry.text))
+        case MetadataChanged():
+            return replace(run, metadata=_changed(run.metadata, entry.changes))
+        case ChildTriggered():
+            follows = not entry.detached and entry.child not in run.arrived
+            return replace(run, children=run.children | {entry.child}) if follows else run
+        case WaitStarted():
+            if entry.kind != "event" or entry.wait in run.arrived:
+                return run
+            return replace(
+                run, expected=(*run.expected, Expected(entry.wait, entry.subject, entry.match, entry.since))
+            )
         case Offered():
             return _offered(run, entry)
         case AttemptStarted():
             if not run.fresh or entry.attempt != run.attempt + 1:
                 raise _wrong_attempt(run, entry.attempt)
-            return replace(
-                _held(run, entry),
-                started_at=run.started_at or entry.at,
-                max_interruptions=entry.max_interruptions,
-            )
+            return _started(run, entry)
         case AttemptResumed():
             if run.fresh or entry.attempt != run.attempt:
                 raise _wrong_attempt(run, entry.attempt)
             return _held(run, entry)
         case Suspended():
-            if not entry.waits:
-                raise IllegalEntry(f"run {run.id}: expected something to wait for, found nothing")
-            return replace(
-                run, state=State.WAITING, holder=None, offered=False, waits=frozenset(entry.waits), interruptions=0
-            )
+            return _suspended(run, entry)
         case AttemptFailed():
             return replace(
-                run,
+                _given_up(run, entry.at),
                 state=State.RETRYING,
-                holder=None,
                 offered=False,
                 armed=False,
                 due=entry.due,
+                scheduled_at=entry.due,
                 fresh=True,
                 error=entry.error,
                 spent=run.spent + entry.spent,
                 interruptions=0,
             )
         case AttemptInterrupted():
-            return replace(run, state=State.QUEUED, holder=None, interruptions=run.interruptions + (not entry.polite))
+            return _interrupted(run, entry)
         case RunCompleted():
             if run.cancel_requested:
                 return _ended(run, State.CANCELLED, entry.at, reason="cancelled during its last step")
-            return _ended(run, State.COMPLETED, entry.at, result=entry.result)
+            return _final(run, State.COMPLETED, entry.at, result=entry.result)
         case RunDead():
             if run.cancel_requested:
                 return replace(_ended(run, State.CANCELLED, entry.at, reason="cancelled"), error=entry.error)
-            return replace(_ended(run, State.DEAD, entry.at, reason=entry.reason), error=entry.error, lettered=True)
+            return replace(_ended(run, State.DEAD, entry.at, reason=entry.reason), error=entry.error)
+        case RunTimedOut():
+            return replace(_ended(run, State.TIMED_OUT, entry.at, reason=entry.reason), error=entry.error)
+        case RunExpired():
+            if run.attempt:
+                raise IllegalEntry(f"run {run.id} has started: it does not expire")
+            return _final(run, State.EXPIRED, entry.at, reason=entry.reason)
         case RunCancelled():
+            if entry.killed:
+                return _final(run, State.CANCELLED, entry.at, reason=entry.reason or "killed")
+            if run.state is State.COMPENSATING:
+                raise IllegalEntry(f"run {run.id} has ended {run.ending} and compensates: it can only be killed")
             return _ended(run, State.CANCELLED, entry.at, reason=entry.reason)
+        case Compensated():
+            assert run.ending is not None
+            return replace(_final(run, run.ending, entry.at, reason=run.reason), error=run.error)
         case RunRetried():
-            return replace(
-                run,
-                state=State.QUEUED,
-                offered=False,
-                armed=False,
-                due=None,
-                fresh=True,
-                spent=0,
-                interruptions=0,
-                error=None,
-                reason="",
-                result=None,
-                finished_at=None,
-                cancel_requested=False,
-                waits=frozenset(),
-                arrived=frozenset() if entry.from_start else run.arrived,
-                steps=0 if entry.from_start else run.steps,
-                last_key="" if entry.from_start else run.last_key,
-                payload=run.payload if entry.payload is None else entry.payload,
-            )
+            return _retried(run, entry)
         case LetterDropped():
             return replace(run, state=State.FAILED)
         case CancelRequested():
-            return run if run.final else replace(run, cancel_requested=True)
-        case ChildEnded():
-            return replace(run, arrived=run.arrived | {entry.child})  # an ended run may be retried and ask for it
+            if run.final or run.state is State.COMPENSATING:
+                return run
+            return replace(run, cancel_requested=True, cancel_at=run.cancel_at or entry.at)
+        case ChildEnded():  # an ended run may be retried and ask for it
+            return replace(run, arrived=run.arrived | {entry.child}, children=run.children - {entry.child})
+        case TokenCompleted():
+            return replace(run, arrived=run.arrived | {entry.token})
+        case EventArrived():
+            expected = tuple(each for each in run.expected if each.wait != entry.wait)
+            return replace(run, arrived=run.arrived | {entry.wait}, expected=expected)
+        case Signalled():
+            return _signalled(run, entry)
+        case Resolved():
+            return replace(run, arrived=run.arrived | {PAUSE + entry.key})
+        case Inherited():
+            if run.attempt:
+                raise IllegalEntry(f"run {run.id} has started: it inherits nothing any more")
+            return _recorded(run, entry)
+        case HookTriggered():
+            return replace(run, followed=True)
         case RunCreated():
             raise IllegalEntry(f"RunCreated: run {run.id} exists")
         case _:
             assert_never(entry)
+
+
+def _changed(metadata: dict[str, bytes], changes: dict[str, bytes | None]) -> dict[str, bytes]:
+    merged = {**metadata, **changes}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def _recorded(run: Run, entry: StepCompleted | StepFailed | StepVolatile | Inherited) -> Run:
+    """The run after an outcome; one with an undo is to be undone, and an undo's own settles it."""
+    undos, expected = run.undos, run.expected
+    if expected and isinstance(entry, StepCompleted | StepFailed):
+        expected = tuple(each for each in expected if each.wait != entry.key)  # given up: its time was over
+    if getattr(entry, "undo", None) is not None and entry.key not in undos:
+        undos = (*undos, entry.key)
+    elif isinstance(entry, StepCompleted) and undos and entry.key.endswith(UNDO):
+        undos = tuple(key for key in undos if key != entry.key.removesuffix(UNDO))
+    return replace(run, steps=run.steps + 1, last_key=entry.key, undos=undos, expected=expected)
 
 
 def _wrong_attempt(run: Run, found: int) -> IllegalEntry:
@@ -199,37 +320,169 @@ def _wrong_attempt(run: Run, found: int) -> IllegalEntry:
 def _offered(run: Run, entry: Offered) -> Run:
     if run.final or _stale(run, entry):
         return run
-    if run.state in (State.DELAYED, State.RETRYING):
-        return replace(run, state=State.QUEUED, offered=True, armed=False, due=None)
-    if run.resumable:
-        return replace(run, state=State.QUEUED, offered=True, waits=frozenset())
-    return replace(run, offered=True) if run.state is State.QUEUED else run
+    match run.state:
+        case State.DELAYED | State.RETRYING:
+            return replace(run, state=State.QUEUED, offered=True, armed=False, due=None)
+        case State.WAITING if run.resumable or run.due is not None:
+            return replace(run, state=State.QUEUED, offered=True, armed=False, due=None, waits=frozenset(), paused="")
+        case State.COMPENSATING if run.holder is None and (run.resumable or not run.waits):
+            return replace(run, offered=True, waits=frozenset(), paused="")
+        case State.QUEUED:
+            return replace(run, offered=True)
+    return run
+
+
+def _started(run: Run, claim: AttemptStarted) -> Run:
+    timeouts = run.timeouts or claim.timeouts
+    limit = timeouts.schedule_to_close if timeouts is not None else None
+    deadline = run.deadline
+    if run.attempt == 0 and run.timeouts is None and limit is not None:
+        own = run.scheduled_at + limit
+        deadline = own if deadline is None else min(own, deadline)
+    return replace(
+        _held(run, claim),
+        started_at=run.started_at or claim.at,
+        max_interruptions=claim.max_interruptions,
+        timeouts=timeouts,
+        deadline=deadline,
+        hooks=claim.hooks or run.hooks,
+        used=0.0,
+        progress=None,
+    )
 
 
 def _held(run: Run, claim: AttemptStarted | AttemptResumed) -> Run:
     return replace(
         run,
-        state=State.RUNNING,
+        state=State.COMPENSATING if run.state is State.COMPENSATING else State.RUNNING,
         attempt=claim.attempt,
         fresh=False,
         holder=Holder(worker=claim.worker, nonce=claim.nonce, item=claim.item),
+        held_since=claim.at,
         offered=bool(claim.item),
         item=0,
         due=None,
         armed=False,
         waits=frozenset(),
+        paused="",
+        code=claim.code or run.code,
     )
 
 
-def _ended(run: Run, state: State, at: float, *, result: bytes | None = None, reason: str = "") -> Run:
+def _given_up(run: Run, at: float) -> Run:
+    """The run without its holder."""
+    held = at - run.held_since if run.held_since is not None else 0.0
+    return replace(run, holder=None, held_since=None, used=run.used + max(0.0, held))
+
+
+def _suspended(run: Run, entry: Suspended) -> Run:
+    if not entry.waits and entry.due is None:
+        raise IllegalEntry(f"run {run.id}: expected something to wait for, found nothing")
+    waits = frozenset(entry.waits)
+    answered = frozenset(wait for wait in waits if wait.startswith(PAUSE))  # answers to earlier questions
+    return replace(
+        _given_up(run, entry.at),
+        state=State.COMPENSATING if run.state is State.COMPENSATING else State.WAITING,
+        offered=False,
+        armed=False,
+        due=entry.due,
+        waits=waits,
+        arrived=run.arrived - answered if answered else run.arrived,
+        paused=entry.paused,
+        interruptions=0,
+    )
+
+
+def _interrupted(run: Run, entry: AttemptInterrupted) -> Run:
+    interruptions = run.interruptions + (not entry.polite)
+    given_up = replace(_given_up(run, entry.at), interruptions=interruptions)
+    if run.state is State.RUNNING:
+        return replace(given_up, state=State.QUEUED)
+    if interruptions <= run.max_interruptions:
+        return given_up
+    return replace(
+        given_up,
+        offered=False,
+        interruptions=0,
+        waits=frozenset({PAUSE + COMPENSATION}),
+        arrived=run.arrived - {PAUSE + COMPENSATION},
+        paused=f"its undos were interrupted {interruptions} times, the last time: {entry.reason}",
+    )
+
+
+def _signalled(run: Run, entry: Signalled) -> Run:
+    """The run after a signal: the n-th of a name arrives as `signal:<name>#<n>`; a repetition changes nothing."""
+    if (known := f"signal-id:{entry.id}") in run.arrived:
+        return run
+    before = sum(arrived.startswith(f"signal:{entry.name}#") for arrived in run.arrived)
+    return replace(run, arrived=run.arrived | {known, f"signal:{entry.name}#{before + 1}"})
+
+
+def _retried(run: Run, entry: RunRetried) -> Run:
+    limit = run.timeouts.schedule_to_close if run.timeouts is not None else None
+    return replace(
+        run,
+        state=State.QUEUED,
+        offered=False,
+        armed=False,
+        due=None,
+        fresh=True,
+        spent=0,
+        interruptions=0,
+        error=None,
+        reason="",
+        result=None,
+        finished_at=None,
+        cancel_requested=False,
+        cancel_at=None,
+        waits=frozenset(),
+        paused="",
+        ending=None,
+        followed=False,
+        scheduled_at=entry.at,
+        deadline=None if limit is None else entry.at + limit,
+        undos=() if entry.from_start else run.undos,
+        arrived=frozenset() if entry.from_start else run.arrived,
+        steps=0 if entry.from_start else run.steps,
+        last_key="" if entry.from_start else run.last_key,
+        payload=run.payload if entry.payload is None else entry.payload,
+    )
+
+
+def _ended(run: Run, state: State, at: float, *, reason: str = "") -> Run:
+    """The run at its end, or on its way there over the undos of its steps."""
+    if not run.undos:
+        return _final(run, state, at, reason=reason)
+    return replace(
+        _given_up(run, at),
+        state=State.COMPENSATING,
+        ending=state,
+        offered=False,
+        armed=False,
+        due=None,
+        fresh=False,
+        interruptions=0,
+        waits=frozenset(),
+        paused="",
+        expected=(),
+        reason=reason,
+    )
+
+
+def _final(run: Run, state: State, at: float, *, result: bytes | None = None, reason: str = "") -> Run:
     return replace(
         run,
         state=state,
         holder=None,
+        held_since=None,
         offered=False,
         armed=False,
         due=None,
         waits=frozenset(),
+        paused="",
+        expected=(),
+        ending=None,
+        lettered=run.lettered or state is State.DEAD,
         finished_at=at,
         result=result,
         reason=reason,
@@ -239,7 +492,7 @@ def _ended(run: Run, state: State, at: float, *, result: bytes | None = None, re
 
 def interruption(run: Run, at: float, reason: str, *, polite: bool = False) -> AttemptInterrupted | RunDead:
     """The entry that takes a run from its holder: back to the queue, or dead where it did so too often."""
-    if polite or run.interruptions < run.max_interruptions:
+    if polite or run.interruptions < run.max_interruptions or run.state is State.COMPENSATING:
         return AttemptInterrupted(at=at, reason=reason, polite=polite)
     text = f"interrupted {run.interruptions + 1} times in attempt {run.attempt}, the last time: {reason}"
     return RunDead(at=at, error=ErrorInfo(type="holdfast.Poison", message=text), reason="poison")
@@ -268,7 +521,15 @@ class Record(NamedTuple):
 MAY_CARRY: dict[Kind, tuple[type[Entry], ...]] = {
     Kind.READY: (RunCreated, Offered),
     Kind.LOG: tuple(entry for entry in ENTRIES if entry is not Offered),
-    Kind.IN: (CancelRequested, ChildEnded),
+    Kind.IN: (
+        CancelRequested,
+        ChildEnded,
+        TokenCompleted,
+        EventArrived,
+        Signalled,
+        Resolved,
+        HookTriggered,
+    ),
     Kind.TIMER: (RunCreated,),
 }
 """Which entries count on which subject. What a timer carries besides counts when it fires, not when it is set."""
@@ -286,7 +547,7 @@ def apply(run: Run | None, record: Record) -> Run | None:
             return replace(after, last=record.seq, moved=after.moved if after == run else record.seq)
         case Kind.READY:
             return _readied(after, record, created=run is None)
-        case Kind.TIMER if after.state in (State.DELAYED, State.RETRYING):
+        case Kind.TIMER if after.state in (State.DELAYED, State.RETRYING, State.WAITING):
             return replace(after, armed=not any(_stale(after, entry) for entry in record.entries))
     return after
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -13,6 +14,14 @@ Instant: TypeAlias = float
 
 Seconds: TypeAlias = float
 """A duration in seconds."""
+
+
+def seconds(value: float | timedelta, what: str) -> Seconds:
+    """A duration as users give it, in seconds. Raises: ValueError: not a finite number from 0 on; names `what`."""
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < math.inf:
+        raise ValueError(f"{what}: expected seconds from 0 on or a timedelta, found {value!r}")
+    return float(number)
 
 
 class State(StrEnum):
@@ -74,6 +83,9 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     journal, so this one works where the policy is declared on the task or step, not as a trigger's option."""
 
     def __post_init__(self) -> None:
+        for name in ("min_timeout", "max_timeout"):
+            if isinstance(value := getattr(self, name), timedelta):
+                msgspec.structs.force_setattr(self, name, value.total_seconds())
         if not 1 <= self.max_attempts <= 250:
             raise ValueError(f"Retry: max_attempts is from 1 (no retry) to 250, found {self.max_attempts}")
         if not (self.factor > 0 and math.isfinite(self.factor)):
@@ -82,6 +94,28 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(
                 f"Retry: 0 <= min_timeout <= max_timeout expected, found {self.min_timeout} and {self.max_timeout}"
             )
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """How long things may take, in seconds (or as timedelta); None: for ever. Of a task, or of one step."""
+
+    schedule_to_start: Seconds | None = None
+    """From when an attempt was scheduled to its start; never retried."""
+    start_to_close: Seconds | None = None
+    """Of one attempt, without the waits that freed its slot; the attempt is cancelled with `TimedOut` and retried."""
+    schedule_to_close: Seconds | None = None
+    """Of the whole, from the first scheduling, over all attempts and backoffs; never retried."""
+    heartbeat: Seconds | None = None
+    """Between two heartbeats of an attempt (`run.heartbeat`); the attempt is cancelled with `TimedOut` and retried."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is not None:
+                number = seconds(value, f"Timeouts: {name}")
+                if number == 0:
+                    raise ValueError(f"Timeouts: {name}: expected more than 0 seconds; None means for ever")
+                msgspec.structs.force_setattr(self, name, number)
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, array_like=True):
@@ -102,6 +136,46 @@ class Parent(msgspec.Struct, frozen=True, array_like=True):
     run: str
     key: str
     """The parent's checkpoint that this run's end resolves."""
+
+
+class Origin(msgspec.Struct, frozen=True, array_like=True):
+    """The run that this one was made from: replayed, forked, or imported."""
+
+    run: str
+    how: str
+    """`replay`, `fork` or `import`."""
+    key: str = ""
+    """Of a fork: the checkpoint before which it parts from its origin."""
+
+
+class Hook(msgspec.Struct, frozen=True, array_like=True):
+    """A task to be triggered when the run has ended."""
+
+    on: str
+    """`success`, `failure` (dead, timed out or expired) or `cancel`."""
+    task: str
+    queue: str = "default"
+
+
+class Progress(msgspec.Struct, frozen=True, array_like=True):
+    """How far a run says it has come."""
+
+    done: float
+    total: float | None = None
+    text: str = ""
+
+
+class Expected(msgspec.Struct, frozen=True, array_like=True):
+    """An event that a run waits for."""
+
+    wait: str
+    """Id of the wait."""
+    subject: str
+    """Event subject with NATS wildcards."""
+    match: bytes = b""
+    """What its fields must be equal to, by dotted path: a msgpack map; empty: any event."""
+    since: Instant = 0.0
+    """An event published before then does not count."""
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -169,14 +243,48 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     lettered: bool = False
     """Whether a dead letter may stand for it, or have stood."""
     cancel_requested: bool = False
+    cancel_at: Instant | None = None
+    """When that was asked for first."""
     steps: int = 0
     """Recorded outcomes."""
     last_key: str = ""
     """The checkpoint recorded last."""
     waits: frozenset[str] = frozenset()
-    """Ids of what it is suspended on: child runs."""
+    """Ids of what it is suspended on: child runs, tokens, events, signals (`signal:<name>#<n>`), and the answer of an
+    operator (`pause:<key>`). A sleep has none: its end is `due`."""
     arrived: frozenset[str] = frozenset()
     """Ids of such as have come in."""
+    paused: str = ""
+    """Why it waits for an operator's answer, in plain words; empty where it does not."""
+    expected: tuple[Expected, ...] = ()
+    """Events that it waits for, suspended or not."""
+    children: frozenset[str] = frozenset()
+    """Child runs that have not ended and follow this run's cancellation."""
+    timeouts: Timeouts | None = None
+    """As named by the trigger, else the task's own once an attempt has started."""
+    scheduled_at: Instant = 0.0
+    """When the next or current attempt was scheduled: from then on it could start."""
+    deadline: Instant | None = None
+    """By when it must have ended: its own `schedule_to_close`, or its parent's deadline if that is sooner."""
+    expires: Instant | None = None
+    """By when it must have started for the first time."""
+    held_since: Instant | None = None
+    """When its holder claimed it."""
+    used: Seconds = 0.0
+    """How long the current attempt was held by those who had it before."""
+    undos: tuple[str, ...] = ()
+    """Completed steps that have an undo and were not undone, in the order of their completion."""
+    ending: State | None = None
+    """The final state that it will have when its undos have run; set exactly while it is compensating."""
+    hooks: tuple[Hook, ...] = ()
+    followed: bool = False
+    """Whether the hook of its last ending was triggered."""
+    metadata: dict[str, bytes] = {}
+    """By name, in the value codec."""
+    progress: Progress | None = None
+    origin: Origin | None = None
+    code: str = ""
+    """Fingerprint of the task's code that ran last."""
 
     @property
     def final(self) -> bool:
@@ -186,4 +294,20 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def resumable(self) -> bool:
         """Whether something it is suspended on has arrived."""
-        return self.state is State.WAITING and not self.waits.isdisjoint(self.arrived)
+        suspended = self.state in (State.WAITING, State.COMPENSATING)
+        return suspended and not self.waits.isdisjoint(self.arrived)
+
+    @property
+    def hook(self) -> Hook | None:
+        """What is to be triggered now that it has ended."""
+        on = _HOOKED.get(self.state)
+        return next((hook for hook in self.hooks if hook.on == on), None) if not self.followed else None
+
+
+_HOOKED = {
+    State.COMPLETED: "success",
+    State.DEAD: "failure",
+    State.TIMED_OUT: "failure",
+    State.EXPIRED: "failure",
+    State.CANCELLED: "cancel",
+}

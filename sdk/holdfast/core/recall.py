@@ -14,16 +14,34 @@ from holdfast.core.entries import (
     ChildEnded,
     ChildTriggered,
     Entry,
+    EventArrived,
+    Heartbeat,
+    Inherited,
+    Resolved,
     RunDead,
     RunRetried,
+    RunTimedOut,
+    Signalled,
     StepCompleted,
     StepFailed,
     StepRetried,
+    StepStarted,
+    Suspended,
+    TokenCompleted,
+    WaitStarted,
 )
+from holdfast.core.lifecycle import PAUSE, UNDO
 from holdfast.core.model import Instant
 
-Outcome: TypeAlias = StepCompleted | StepFailed | ChildEnded
+Arrival: TypeAlias = ChildEnded | TokenCompleted | EventArrived
+"""How something outside that was waited for came out."""
+
+Outcome: TypeAlias = StepCompleted | StepFailed | Arrival
 """What is known of an await for good."""
+
+
+SIGNAL = "signal:"
+"""Begins the name of a checkpoint that takes a signal; the signal's name follows."""
 
 
 class Tried(NamedTuple):
@@ -31,17 +49,32 @@ class Tried(NamedTuple):
 
     failed: int = 0
     due: Instant = 0.0
+    since: Instant | None = None
+    """When its first try began; None: it was not tried yet."""
 
 
 class Recall:
     """The outcomes of a run so far; feed it entries in journal order with `add`, then ask by key."""
 
     def __init__(self) -> None:
+        self.heartbeat: bytes | None = None
+        """The details of the last heartbeat, in the value codec."""
         self._outcomes: dict[str, StepCompleted | StepFailed] = {}
-        self._children: dict[str, str] = {}
-        self._ended: dict[tuple[str, str], ChildEnded] = {}
-        """How children ended, by key and child: an earlier child's end is no outcome of the one that follows it."""
+        self._awaited: dict[str, str] = {}
+        """By key: the id of the child, token or event that it waits for."""
+        self._keys: defaultdict[str, set[str]] = defaultdict(set)
+        """By id of a wait: the keys that wait for it."""
+        self._arrived: dict[str, Arrival] = {}
+        """What came of a wait, by its id: an earlier child's end is no outcome of the one that follows it."""
+        self._waits: dict[str, WaitStarted] = {}
         self._tried: dict[str, Tried] = {}
+        self._began: set[str] = set()
+        """Steps that must run at most once and began."""
+        self._answers: dict[str, Resolved] = {}
+        self._signals: defaultdict[str, list[Signalled]] = defaultdict(list)
+        self._signal_ids: set[str] = set()
+        self._delivered: Counter[str] = Counter()
+        """By name: how many signals were taken."""
         self._unseen: set[str] = set()
         self._below: defaultdict[str, set[str]] = defaultdict(set)
         """By key: the recorded outcomes of what was awaited within it."""
@@ -51,24 +84,71 @@ class Recall:
         """Take in one entry; those that say nothing about awaits are passed over."""
         match entry:
             case StepCompleted() | StepFailed():
-                if entry.key not in self._outcomes:
-                    self._outcomes[entry.key] = entry
-                    self._know(entry.key)
+                self._record(entry)
+            case Inherited(error=None):
+                self._record(StepCompleted(entry.key, entry.at, entry.took, entry.value or b"\xc0"))
+            case Inherited(error=error):
+                assert error is not None
+                self._record(StepFailed(entry.key, entry.at, entry.took, error))
             case ChildTriggered():
-                self._children[entry.key] = entry.child
-                self._know_child(entry.key, entry.child)
+                self._await(entry.key, entry.child)
+            case WaitStarted():
+                self._waits[entry.key] = entry
+                if entry.kind in ("token", "event"):
+                    self._await(entry.key, entry.wait)
             case ChildEnded():
-                if (entry.key, entry.child) not in self._ended:
-                    self._ended[entry.key, entry.child] = entry
-                    self._know_child(entry.key, entry.child)
+                self._arrive(entry.child, entry)
+            case TokenCompleted():
+                self._arrive(entry.token, entry)
+            case EventArrived():
+                self._arrive(entry.wait, entry)
+            case Signalled() if entry.id not in self._signal_ids:
+                self._signal_ids.add(entry.id)
+                self._signals[entry.name].append(entry)
+            case StepStarted(once=True):
+                self._began.add(entry.key)
             case StepRetried():
-                self._tried[entry.key] = Tried(entry.number, entry.due)
-            case AttemptFailed() | RunDead():
+                since = self.tried(entry.key).since
+                self._tried[entry.key] = Tried(
+                    entry.number, entry.due, entry.at - entry.took if since is None else since
+                )
+            case Heartbeat():
+                self.heartbeat = entry.details
+            case Suspended():
+                for wait in entry.waits:
+                    self._answers.pop(wait.removeprefix(PAUSE), None)  # answers to earlier questions
+            case Resolved():
+                self._answers[entry.key] = entry
+            case AttemptFailed() | RunDead() | RunTimedOut():
                 self._forget(entry.fatal)
             case RunRetried():
-                if entry.from_start:
-                    self._forget([*self._outcomes, *self._children, *self._tried])
-                self._tried.clear()
+                self._retry(entry)
+
+    def _record(self, entry: StepCompleted | StepFailed) -> None:
+        if entry.key in self._outcomes:
+            return
+        self._outcomes[entry.key] = entry
+        self._know(entry.key)
+        name = entry.key.rpartition("/")[2].rpartition("#")[0]
+        if name.startswith(SIGNAL):
+            self._delivered[name.removeprefix(SIGNAL)] += 1
+        if isinstance(entry, StepCompleted):
+            self._began.discard(entry.key)
+            if entry.key.endswith(UNDO):  # what was undone runs again, should the run be retried
+                self._forget([entry.key.removesuffix(UNDO)])
+
+    def _await(self, key: str, wait: str) -> None:
+        self._keys[self._awaited.get(key, "")].discard(key)
+        self._awaited[key] = wait
+        self._keys[wait].add(key)
+        if wait in self._arrived:
+            self._know(key)
+
+    def _arrive(self, wait: str, entry: Arrival) -> None:
+        if wait not in self._arrived:
+            self._arrived[wait] = entry
+            for key in self._keys.get(wait, ()):
+                self._know(key)
 
     def _know(self, key: str) -> None:
         self._unseen.add(key)
@@ -76,16 +156,23 @@ class Recall:
         while above := above.rpartition("/")[0]:
             self._below[above].add(key)
 
-    def _know_child(self, key: str, child: str) -> None:
-        if self._children.get(key) == child and (key, child) in self._ended:
-            self._know(key)
-
     def _forget(self, keys: tuple[str, ...] | list[str]) -> None:
         for key in keys:
             self._outcomes.pop(key, None)
-            self._children.pop(key, None)
+            self._keys[self._awaited.pop(key, "")].discard(key)
+            self._waits.pop(key, None)
             self._tried.pop(key, None)
             self._unseen.discard(key)
+
+    def _retry(self, entry: RunRetried) -> None:
+        if entry.from_start:
+            self._forget([*self._outcomes, *self._awaited, *self._waits, *self._tried])
+            self._began.clear()
+            self._delivered.clear()
+            self.heartbeat = None
+        self._forget([key for key in self._outcomes if key.endswith(UNDO)])
+        self._tried.clear()
+        self._answers.clear()
 
     def key(self, scope: str, name: str) -> str:
         """The key of a new awaitable in a scope ("" for the task's own body)."""
@@ -94,15 +181,47 @@ class Recall:
 
     def take(self, key: str) -> Outcome | None:
         """The recorded outcome of an await that the code has come to, or None."""
-        outcome = self._outcomes.get(key) or self._ended.get((key, self._children.get(key, "")))
+        outcome = self._outcomes.get(key) or self._arrived.get(self._awaited.get(key, ""))
         if outcome is not None:
             self._unseen.discard(key)
             self._unseen -= self._below.pop(key, set())  # what happened within it is not come to again
         return outcome
 
     def child(self, key: str) -> str | None:
-        """The child run that this await had created, or None."""
-        return self._children.get(key)
+        """The child run, token or event that this await waits for, or None."""
+        return self._awaited.get(key)
+
+    def wait(self, key: str) -> WaitStarted | None:
+        """How the wait of this await began, or None."""
+        return self._waits.get(key)
+
+    def waiting(self, wait: str) -> frozenset[str]:
+        """The keys that wait for a child, token or event."""
+        return frozenset(self._keys.get(wait, ()))
+
+    def arrival(self, wait: str) -> Arrival | None:
+        """What came of a wait, by its id."""
+        return self._arrived.get(wait)
+
+    def began(self, key: str) -> bool:
+        """Whether a step that must run at most once began, and its outcome is not known."""
+        return key in self._began
+
+    def answer(self, key: str) -> Resolved | None:
+        """What an operator answered since the run paused at this checkpoint the last time."""
+        return self._answers.get(key)
+
+    def next_signal(self, name: str) -> str:
+        """The id of the wait for the first signal of a name that was not taken."""
+        return f"{SIGNAL}{name}#{self._delivered[name] + 1}"
+
+    def take_signal(self, name: str) -> Signalled | None:
+        """The first signal of a name that was not taken, or None; whoever takes it records that as an outcome."""
+        taken = self._delivered[name]
+        if taken >= len(self._signals[name]):
+            return None
+        self._delivered[name] += 1
+        return self._signals[name][taken]
 
     def tried(self, key: str) -> Tried:
         """How far the step's own retries had come."""
