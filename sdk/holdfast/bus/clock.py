@@ -1,4 +1,4 @@
-"""Time for the memory bus: the wall's, or one that a test moves."""
+"""Time as holdfast sees it: the wall's, or one that a test moves."""
 
 from __future__ import annotations
 
@@ -23,6 +23,16 @@ class Clock(Protocol):
 
     def call_at(self, due: Instant, call: Callable[[], None]) -> Cancel:
         """Have something called at an instant, never before; at once, but not from within this, where it is past."""
+
+
+async def sleep(clock: Clock, seconds: Seconds) -> None:
+    """Wait on a clock; at least for one turn of the loop."""
+    woken = asyncio.Event()
+    cancel = clock.call_at(clock.now() + seconds, woken.set)
+    try:
+        await woken.wait()
+    finally:
+        cancel()
 
 
 class WallClock:

@@ -8,31 +8,53 @@ and effects are idempotent.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from secrets import token_hex
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import anyio
 
+from holdfast.bus.clock import Clock, WallClock
 from holdfast.bus.ports import Bus, Message, Publication
-from holdfast.core.effects import Arm, Cancel, DropLetter, Effect, Offer, PutLetter, Tell, Withdraw, effects
+from holdfast.core import ids
+from holdfast.core.effects import (
+    Arm,
+    Cancel,
+    CancelChild,
+    DropLetter,
+    Effect,
+    Offer,
+    PutLetter,
+    Tell,
+    TriggerHook,
+    Withdraw,
+    effects,
+)
 from holdfast.core.entries import (
     Batch,
     CancelRequested,
     ChildEnded,
     Entry,
+    EventArrived,
+    HookTriggered,
     Offered,
+    Resolved,
     RunCancelled,
     RunCreated,
+    RunExpired,
     RunRetried,
+    RunTimedOut,
+    Signalled,
+    TokenCompleted,
 )
 from holdfast.core.entries import LetterDropped as Dropped
-from holdfast.core.lifecycle import ACCEPTED_IN, Kind, Record, fold
-from holdfast.core.model import ErrorInfo, Instant, Run, State
+from holdfast.core.lifecycle import ACCEPTED_IN, Kind, Record, fold, recreated
+from holdfast.core.model import FINAL, ErrorInfo, Run, State
 from holdfast.errors import ConnectError, Fenced, RunStateError, Unanswered, UnknownRun
 from holdfast.wire import codec
 from holdfast.wire.api import Letter
+from holdfast.wire.ended import ended
 from holdfast.wire.subjects import Stream
 
 log = logging.getLogger("holdfast.journal")
@@ -43,6 +65,10 @@ TIMER = "ready"
 """Name of the timer that makes a delayed or retrying run ready."""
 
 
+Told: TypeAlias = CancelRequested | TokenCompleted | EventArrived | Signalled | Resolved
+"""What others tell a run."""
+
+
 def nonce() -> str:
     """A fresh mark by which a writer knows its own entries."""
     return token_hex(5)
@@ -51,9 +77,10 @@ def nonce() -> str:
 class Journal:
     """The runs of the project that a bus is bound to."""
 
-    def __init__(self, bus: Bus, clock: Callable[[], Instant] = time.time) -> None:
+    def __init__(self, bus: Bus, clock: Clock | None = None) -> None:
         self.bus = bus
-        self.clock = clock
+        self.time: Clock = clock or WallClock()
+        self.clock = self.time.now
         self._announced: set[tuple[str, int, str]] = set()
 
     async def create(self, created: RunCreated) -> int:
@@ -201,7 +228,7 @@ class Journal:
             case Arm():
                 await bus.publish_at(
                     subjects.timer(effect.run, TIMER),
-                    codec.encode(_created_again(run) if run.state is State.DELAYED else _offered(effect)),
+                    codec.encode(recreated(run) if run.state is State.DELAYED else _offered(effect)),
                     due=effect.due,
                     target=subjects.ready(effect.run, effect.queue, effect.priority),
                 )
@@ -211,6 +238,10 @@ class Journal:
                     await bus.delete(Stream.JOURNAL, effect.item)
             case Cancel():
                 await self._cancel(run)
+            case CancelChild():
+                await self._cancel_child(run, effect)
+            case TriggerHook():
+                await self._trigger_hook(run, effect)
             case Tell():
                 told = ChildEnded(
                     effect.key, run.finished_at or self.clock(), run.id, run.state, run.result, _error(run)
@@ -222,19 +253,46 @@ class Journal:
                 await bus.purge(Stream.JOURNAL, subjects.letter(effect.queue, effect.run))
 
     async def _cancel(self, run: Run) -> None:
-        created = _created_again(run) if run.attempt == 0 else None
+        created = recreated(run) if run.attempt == 0 else None
         await self.move(run, RunCancelled(at=self.clock(), reason=run.reason, created=created))
 
-    async def cancel(self, run: str, *, by: str = "", reason: str = "") -> Run:
+    async def _cancel_child(self, run: Run, effect: CancelChild) -> None:
+        with suppress(UnknownRun, RunStateError):  # it never came about, or has ended just now
+            child = await self.load(effect.child, run.first)
+            if not child.final and not child.cancel_requested:
+                await self.cancel(effect.child, by=f"run {run.id}", reason=effect.reason, first=child.first)
+
+    async def _trigger_hook(self, run: Run, effect: TriggerHook) -> None:
+        """Create the hook's run, once for each ending, and note that in the run that has ended."""
+        hook = ids.derive(run.finished_at or run.created_at, "hook", run.id, effect.on, str(effect.cause))
+        created = RunCreated(
+            run=hook,
+            at=self.clock(),
+            task=effect.task,
+            payload=ended(run),
+            queue=effect.queue,
+            priority=run.priority,
+            source=f"hook {effect.on} of {run.id}",
+            tags=run.tags,
+        )
+        (outcome,) = await self.create_many([created])
+        if isinstance(outcome, Exception):
+            raise outcome
+        noted = HookTriggered(effect.on, self.clock(), hook)
+        await self.bus.publish(self.bus.subjects.inbox(run.id), codec.encode(noted), dedupe=f"{hook}-noted")
+
+    async def cancel(self, run: str, *, by: str = "", reason: str = "", first: int = 1) -> Run:
         """Ask for a run to end. Where nobody holds it, it has ended when this returns; else its holder ends it.
 
         Raises:
             UnknownRun: there is none of this id.
             RunStateError: it has ended already.
         """
-        found = await self.load(run)
+        found = await self.load(run, first)
         if found.final:
             raise RunStateError(f"run {run} has ended {found.state}: only a live run can be cancelled")
+        if found.state is State.COMPENSATING:
+            raise RunStateError(f"run {run} compensates, it will be {found.ending}: it can only be killed")
         request = CancelRequested(at=self.clock(), by=by, reason=reason)
         asked = await self.tell(run, request)
         while True:
@@ -249,9 +307,48 @@ class Journal:
                 continue
             return await self.load(run, found.first)
 
-    async def tell(self, run: str, entry: CancelRequested) -> int:
-        """Tell a run something; whoever holds it hears it. Returns its sequence. May be repeated."""
-        return await self.bus.publish(self.bus.subjects.inbox(run), codec.encode(entry))
+    async def kill(self, run: str, *, by: str = "", reason: str = "") -> Run:
+        """End a run now: without cleanup, without undos; whoever holds it has lost it when this returns.
+
+        Raises:
+            UnknownRun: there is none of this id.
+            RunStateError: it has ended already.
+        """
+        first = 1
+        while True:
+            found = await self.load(run, first)
+            first = found.first
+            if found.final:
+                raise RunStateError(f"run {run} has ended {found.state}: only a live run can be killed")
+            await self.tell(run, CancelRequested(at=self.clock(), by=by, reason=reason, kill=True))
+            created = recreated(found) if found.attempt == 0 else None
+            text = reason or f"killed by {by}"
+            try:
+                moved = await self.move(found, RunCancelled(self.clock(), text, created, killed=True))
+            except Fenced:  # its holder wrote just now: look again
+                continue
+            if found.holder is not None and found.holder.item:
+                self.bus.settle(found.holder.item)
+            return moved
+
+    async def tell(self, run: str, entry: Told, *, dedupe: str | None = None) -> int:
+        """Tell a run something; whoever holds it hears it. Returns its sequence. May be repeated with a `dedupe`."""
+        return await self.bus.publish(self.bus.subjects.inbox(run), codec.encode(entry), dedupe=dedupe)
+
+    async def resume(self, run: str, first: int = 1) -> Run:
+        """Do what follows where something that a run waits for has come; the run as it stood. Raises: UnknownRun."""
+        found = await self.load(run, first)
+        if not found.final:
+            with suppress(Fenced):  # somebody else moved it on
+                await self.act(found)
+        return found
+
+    async def end(self, run: Run, entry: RunExpired | RunTimedOut | RunCancelled) -> Run:
+        """End a run whose time is over, also where somebody holds it. Raises: Fenced: it was moved meanwhile."""
+        moved = await self.move(run, entry)
+        if run.holder is not None and run.holder.item and moved.state in FINAL:
+            self.bus.settle(run.holder.item)
+        return moved
 
     async def retry(
         self, run: str, *, by: str = "", from_start: bool = False, payload: bytes | None = None, first: int = 1
@@ -309,18 +406,3 @@ def _error(run: Run) -> ErrorInfo | None:
     if run.state is State.COMPLETED:
         return None
     return run.error or ErrorInfo(type=f"holdfast.{run.state}", message=run.reason or f"the run was {run.state}")
-
-
-def _created_again(run: Run) -> RunCreated:
-    return RunCreated(
-        run=run.id,
-        at=run.created_at,
-        task=run.task,
-        payload=run.payload,
-        queue=run.queue,
-        priority=run.priority,
-        retry=run.retry,
-        parent=run.parent,
-        source=run.source,
-        tags=run.tags,
-    )
