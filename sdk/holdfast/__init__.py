@@ -13,42 +13,46 @@ async with connect():
     print(await handle.result())
 """
 
-from holdfast.client import Client, RunHandle, connect
+from holdfast.client import RunHandle, connect
 from holdfast.context import run
-from holdfast.core.model import Retry, State
+from holdfast.core.model import Retry, State, Timeouts
 from holdfast.errors import (
     Abort,
     ChildFailed,
-    ConnectError,
     HoldfastError,
-    PayloadError,
     RetryAfter,
     RunFailed,
-    RunWasCancelled,
     Snooze,
+    TimedOut,
+    WaitTimeout,
 )
-from holdfast.task import Step, Task, step, task
+from holdfast.step import Done, NotDone, Unknown, step
+from holdfast.task import task
+from holdfast.waiting import wait
+from holdfast.wire.ended import Ended
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Abort",
     "ChildFailed",
-    "Client",
-    "ConnectError",
+    "Done",
+    "Ended",
     "HoldfastError",
-    "PayloadError",
+    "NotDone",
     "Retry",
     "RetryAfter",
     "RunFailed",
     "RunHandle",
-    "RunWasCancelled",
     "Snooze",
     "State",
-    "Step",
-    "Task",
+    "TimedOut",
+    "Timeouts",
+    "Unknown",
+    "WaitTimeout",
     "connect",
     "run",
     "step",
     "task",
+    "wait",
 ]

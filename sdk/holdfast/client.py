@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,7 @@ import anyio
 import msgspec
 
 from holdfast import context
+from holdfast.bus.clock import Clock
 from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Bus
 from holdfast.core import ids
@@ -33,9 +33,8 @@ from holdfast.core.entries import (
     StepVolatile,
 )
 from holdfast.core.lifecycle import Kind, apply
-from holdfast.core.model import DEFAULT_PRIORITY, Retry, Run, State
+from holdfast.core.model import Run, State
 from holdfast.errors import (
-    ConfigError,
     DaemonUnavailable,
     PayloadError,
     Refused,
@@ -44,8 +43,9 @@ from holdfast.errors import (
     Unanswered,
     UnknownTask,
 )
+from holdfast.triggering import Settings, created, token
 from holdfast.wire import api, codec
-from holdfast.wire.subjects import TOKEN, Stream
+from holdfast.wire.subjects import Stream
 from holdfast.wire.values import decode_value, encode_value
 
 T = TypeVar("T")
@@ -166,19 +166,22 @@ def encode_payload(payload: Mapping[str, Any]) -> bytes:
     return encode_value(dict(payload))
 
 
-def token(kind: str, text: str) -> str:
-    """`text`, if it may stand in a subject. Raises: ConfigError."""
-    if not TOKEN.match(text):
-        raise ConfigError(f"{kind} {text!r}: expected letters, digits, '-' and '_'")
-    return text
+def card_settings(card: api.TaskCard) -> Settings:
+    """How runs of a declared task are triggered."""
+    return Settings(queue=card.queue, priority=card.priority, timeouts=card.timeouts, ttl=card.ttl, hooks=card.hooks)
 
 
 class Client:
     """A connection to one project. Made by `connect`; close it, or use it as a context manager."""
 
-    def __init__(self, bus: Bus, *, name: str = "sdk") -> None:
+    def __init__(self, bus: Bus, *, name: str = "sdk", clock: Clock | None = None, ttl: float | None = None) -> None:
+        """
+        Args:
+            ttl: the project's default, in seconds, for runs whose trigger and task name none.
+        """
         self.bus = bus
-        self.journal = Journal(bus)
+        self.journal = Journal(bus, clock)
+        self.ttl = ttl
         self.name = name
         """Who acts: recorded with what it changes."""
 
@@ -188,35 +191,18 @@ class Client:
     # --- runs ---------------------------------------------------------------------------------------------------
 
     def new_run(
-        self,
-        task: str,
-        payload: bytes,
-        *,
-        queue: str = "default",
-        priority: int = DEFAULT_PRIORITY,
-        delay: float = 0.0,
-        retry: Retry | None = None,
-        tags: Iterable[str] = (),
-        source: str = "",
-        id: str | None = None,
+        self, task: str, payload: bytes, settings: Settings | None = None, *, source: str = "", id: str | None = None
     ) -> RunCreated:
-        """The entry that creates a run; nothing is sent. Raises: ConfigError; ValueError."""
-        if not 0 <= priority <= 9:
-            raise ConfigError(f"priority is from 0 (first) to 9 (last), found {priority}")
-        if retry is not None and retry.retry_if is not None:
-            raise ConfigError("a trigger's retry can't carry retry_if, which is a function: declare it on the task")
-        now = time.time()
-        return RunCreated(
+        """The entry that creates a run; nothing is sent. Raises: ConfigError; EncodeError."""
+        now = self.journal.clock()
+        return created(
+            task,
+            payload,
+            settings or Settings(),
             run=id or self._new_id(now),
             at=now,
-            task=token("task", task),
-            payload=payload,
-            queue=token("queue", queue),
-            priority=priority,
-            due=now + delay if delay > 0 else None,
-            retry=retry,
             source=source or self.name,
-            tags=tuple(tags),
+            ttl=self.ttl,
         )
 
     @staticmethod
@@ -225,12 +211,18 @@ class Client:
         return ids.make(now, os.urandom(10)) if current is None else current.derived_id()
 
     async def trigger(
-        self, task: str, payload: Mapping[str, Any] | None = None, *, declared: bool = True, **options: Any
+        self,
+        task: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        declared: bool = True,
+        id: str | None = None,
+        **options: Any,
     ) -> RunHandle:
         """Start a run of a task by its id, without importing it; durable when this returns.
 
-        Other options are those of `new_run`; the queue is the task's own. The payload is checked by a worker that has
-        the task, where one serves just now, and always before the first attempt.
+        Other options are those of `Task.options`; what they leave open is the task's own. The payload is checked by a
+        worker that has the task, where one serves just now, and always before the first attempt.
 
         Args:
             declared: False starts a run also of a task that no worker has ever declared; it waits for one.
@@ -241,12 +233,13 @@ class Client:
         """
         data = encode_payload(payload or {})
         card = await self.card(task)
+        settings = Settings() if card is None else card_settings(card)
+        changed = settings.but(**options)
         if card is not None:
-            options.setdefault("queue", card.queue)
             await self._check(task, data)
         elif declared:
             raise await self._unknown(task)
-        return await self.start(self.new_run(task, data, **options))
+        return await self.start(self.new_run(task, data, changed, id=id))
 
     async def _check(self, task: str, payload: bytes) -> None:
         subject = self.bus.subjects.api(f"{api.CHECK}.{task}")

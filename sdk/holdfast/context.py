@@ -7,16 +7,23 @@ to what is awaited.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+import random
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar, Token
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast.errors import ConnectError, HoldfastError
 from holdfast.rewrite import Site
 
 if TYPE_CHECKING:
+    from holdfast import waiting
     from holdfast.client import Client
-    from holdfast.task import Step, Task
+    from holdfast.core.model import Instant, Seconds
+    from holdfast.step import Step
+    from holdfast.task import Task
+    from holdfast.triggering import Settings
 
 
 class Execution(Protocol):
@@ -42,8 +49,55 @@ class Execution(Protocol):
     def inline(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         """A task called plainly inside the run: a sub-tree of it."""
 
-    def child(self, task: str, queue: str, payload: bytes) -> Awaitable[Any]:
+    def child(self, task: str, payload: bytes, settings: Settings) -> Awaitable[Any]:
         """A run of its own, awaited by this one."""
+
+    def children(self, task: str, payloads: Sequence[bytes | Exception], settings: Settings) -> Awaitable[list[Any]]:
+        """Several, awaited together: their results and failures in order; an exception stays in its place."""
+
+    def sleep(self, name: str, due: Callable[[Instant], Instant]) -> Awaitable[None]:
+        """A durable sleep; `due` gives its end from its first start."""
+
+    def token(self, timeout: Seconds | None) -> waiting.Token:
+        """A token that somebody outside completes."""
+
+    def token_wait(self, token: waiting.Token) -> Awaitable[Any]:
+        """An await of a token."""
+
+    def event(
+        self, subject: str, match: Mapping[str, Any], timeout: Seconds | None, lookback: Seconds
+    ) -> Awaitable[Any]:
+        """A wait for an event."""
+
+    def signal(self, name: str) -> Awaitable[Any]:
+        """A wait for the next signal of a name."""
+
+    def captured(self, name: str, make: Callable[[], Any]) -> Any:
+        """A value that code between awaits asks for: the same again where the code runs again."""
+
+    def heartbeat(self, details: Any) -> Awaitable[None]:
+        """Say that the attempt lives."""
+
+    def progress(self, done: float, total: float | None, text: str) -> Awaitable[None]:
+        """Say how far the run has come."""
+
+    def expose(self, name: str, answer: Callable[..., Any]) -> None:
+        """Let a query of this name be answered by a function."""
+
+    @property
+    def last_heartbeat(self) -> Any:
+        """The details of the last heartbeat, also of an attempt before; None: there was none."""
+
+    @property
+    def metadata(self) -> MutableMapping[str, Any]:
+        """The run's metadata; changes are recorded."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the run was told to end: how code in a thread learns of it."""
+
+    def now(self) -> Instant:
+        """The time, by the clock of whoever executes."""
 
     def derived_id(self) -> str:
         """The id of a run that the current step triggers: the same where the step runs again."""
@@ -80,7 +134,11 @@ class _Seam:
 SEAM = _Seam()
 
 
-class CurrentRun:
+class Inside:
+    """What code inside a run calls; its methods give awaitables that know themselves what is a checkpoint."""
+
+
+class CurrentRun(Inside):
     """The run that the current code is part of: `run.id`, `run.attempt`, ...
 
     Every attribute raises HoldfastError outside a run.
@@ -108,6 +166,58 @@ class CurrentRun:
         """Stable for this step of this run, over retries and crashes: for use with outside systems."""
         current = _current()
         return f"{current.id}:{current.key or '/'}"
+
+    @property
+    def metadata(self) -> MutableMapping[str, Any]:
+        """Named values of the run, shown with it: what the trigger gave and what the task changed. Writes are recorded;
+        a value that can't be stored is refused."""
+        return _current().metadata
+
+    def now(self) -> datetime:
+        """The time, in UTC; captured: a resumed run gets the same again."""
+        current = _current()
+        return datetime.fromtimestamp(current.captured("now", current.now), UTC)
+
+    def random(self) -> float:
+        """A random number from [0, 1); captured."""
+        return float(_current().captured("random", random.random))
+
+    def uuid(self) -> uuid.UUID:
+        """A random UUID; captured."""
+        made: uuid.UUID = _current().captured("uuid", uuid.uuid4)
+        return made
+
+    def heartbeat(self, details: Any = None) -> Awaitable[None]:
+        """Say that this attempt lives, and how far it has come; never waits. In a thread it need not be awaited.
+
+        Raises:
+            EncodeError: the details can't be stored.
+            asyncio.CancelledError: in a thread: the run was told to end.
+        """
+        return _current().heartbeat(details)
+
+    @property
+    def last_heartbeat(self) -> Any:
+        """The details of the last heartbeat, also of an attempt before this one; None: there was none."""
+        return _current().last_heartbeat
+
+    def progress(self, done: float, total: float | None = None, text: str = "") -> Awaitable[None]:
+        """Say how far the run has come, for CLI and TUI; never waits."""
+        return _current().progress(done, total, text)
+
+    async def signals(self, name: str) -> AsyncIterator[Any]:
+        """The values of the signals of a name, in order, each once; taking one is a checkpoint."""
+        while True:
+            yield await _current().signal(name)
+
+    def expose(self, name: str, answer: Callable[..., Any]) -> None:
+        """Answer queries of a name with a function of this run's state; it must not change anything."""
+        _current().expose(name, answer)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the run was told to end: code in a thread asks, an `async def` is cancelled."""
+        return _current().cancelled
 
     @property
     def log(self) -> logging.Logger:

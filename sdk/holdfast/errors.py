@@ -14,6 +14,12 @@
     ├── RunFailed              the awaited run ended without a result
     │   ├── ChildFailed        ... it was a child run, awaited by its parent
     │   └── RunWasCancelled    ... because it was cancelled
+    ├── TimedOut               an attempt or a step took longer than its timeouts allow
+    ├── WaitTimeout            what was waited for did not come in time
+    ├── UnknownToken           no run has asked for this token
+    ├── TokenTaken             the token was completed before
+    ├── KeyTaken               a step's own key was used twice in a scope
+    ├── CodeDiverged           the code took another way than the journal, and on_divergence is "fail"
     ├── RecordedError          stands for a recorded exception that can't be rebuilt as its own class
     ├── ConnectError           the server or the daemon can't be reached
     │   └── DaemonUnavailable  the server answers, the daemon does not
@@ -97,6 +103,30 @@ class ChildFailed(RunFailed):
 
 class RunWasCancelled(RunFailed):
     """The awaited run was cancelled."""
+
+
+class TimedOut(HoldfastError, TimeoutError):
+    """An attempt or a step took longer than its timeouts allow."""
+
+
+class WaitTimeout(HoldfastError, TimeoutError):
+    """What was waited for did not come in time."""
+
+
+class UnknownToken(HoldfastError):
+    """No run has asked for this token."""
+
+
+class TokenTaken(HoldfastError):
+    """The token was completed before; only the first time counts."""
+
+
+class KeyTaken(HoldfastError):
+    """A step's own key was used twice in one scope of a run."""
+
+
+class CodeDiverged(HoldfastError):
+    """The task's code took another way than the run's journal, and its `on_divergence` is "fail"."""
 
 
 class RecordedError(HoldfastError):

@@ -1,35 +1,34 @@
-"""Tasks and steps: what the decorators make of a function."""
+"""Tasks: what `@task` makes of a function."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import inspect
-import re
-import types
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 from holdfast import context
 from holdfast.client import RunHandle
 from holdfast.core.entries import RunCreated
-from holdfast.core.model import MAX_INTERRUPTIONS, Retry
-from holdfast.errors import DefinitionError, DuplicateTask, EncodeError, PayloadError
+from holdfast.core.model import MAX_INTERRUPTIONS, Hook, Retry, Timeouts
+from holdfast.errors import ConfigError, DefinitionError, DuplicateTask, EncodeError, PayloadError, RunFailed
 from holdfast.payload import Signature
 from holdfast.rewrite import rewrite
-from holdfast.wire.subjects import TOKEN
+from holdfast.triggering import Settings
+from holdfast.wire.ended import Ended
+from holdfast.wire.subjects import EVENT, TOKEN
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 Checkpoint = Literal["await", "steps"]
+OnDivergence = Literal["branch", "pause", "fail"]
 
 TASKS: dict[str, Task[..., Any]] = {}
 """Every task declared in this process, by id."""
-
-EVENT = re.compile(r"(?:[A-Za-z0-9_-]+|\*)(?:\.(?:[A-Za-z0-9_-]+|\*))*(?:\.>)?\Z|>\Z")
-"""An event subject with NATS wildcards."""
 
 
 class Task(Generic[P, R]):
@@ -43,24 +42,32 @@ class Task(Generic[P, R]):
         fn: Callable[P, Any],
         *,
         id: str,
-        queue: str,
+        settings: Settings,
         retry: Retry,
         checkpoint: Checkpoint,
         on: tuple[str, ...],
         max_interruptions: int,
+        on_divergence: OnDivergence,
     ) -> None:
         functools.update_wrapper(self, fn)
         self.fn = fn
         self.id = id
-        self.queue = queue
+        self.settings = settings
+        """How its runs are triggered."""
         self.retry = retry
         self.checkpoint = checkpoint
         self.on = on
         self.max_interruptions = max_interruptions
+        self.on_divergence = on_divergence
         self.signature = Signature(id, fn)
         self.is_async = inspect.iscoroutinefunction(inspect.unwrap(fn))
         self.code = _fingerprint(fn)
         """Changes with the task's own source."""
+
+    @property
+    def queue(self) -> str:
+        """Where its runs wait."""
+        return self.settings.queue
 
     def __repr__(self) -> str:
         return f"<task {self.id}>"
@@ -96,35 +103,54 @@ class Task(Generic[P, R]):
         Raises:
             ChildFailed: the child ended without a result.
         """
-        current = context.execution.get()
-        if current is None:
-            return self._triggered_result(*args, **kwargs)
-        return current.child(self.id, self.queue, self.signature.encode(args, kwargs))
+        return self.options().trigger_and_wait(*args, **kwargs)
 
-    async def _triggered_result(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        handle = await self.trigger(*args, **kwargs)
-        return typing.cast(R, await handle.result())
+    def batch_trigger_and_wait(self, payloads: Iterable[Mapping[str, Any]]) -> Awaitable[list[Any]]:
+        """Inside a run: a child run for each payload, awaited together: results and failures as values, in order."""
+        return self.options().batch_trigger_and_wait(payloads)
 
     def options(
         self,
         *,
         queue: str | None = None,
-        delay: float = 0.0,
+        delay: float | timedelta | None = None,
         priority: int | None = None,
         retry: Retry | None = None,
-        tags: Iterable[str] = (),
+        timeouts: Timeouts | None = None,
+        ttl: float | timedelta | None = None,
+        tags: Iterable[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        detached: bool | None = None,
     ) -> Options[P, R]:
-        """The same task, triggered with other settings."""
-        settings: dict[str, Any] = {"queue": queue or self.queue, "delay": delay, "retry": retry, "tags": tuple(tags)}
-        if priority is not None:
-            settings["priority"] = priority
-        return Options(self, settings)
+        """The same task, triggered with other settings.
+
+        Args:
+            ttl: seconds from when it is ready to its first start; 0: for ever.
+            detached: of a child run (`trigger_and_wait`): it goes on when its parent is cancelled.
+
+        Raises:
+            ConfigError: a setting that can't be.
+        """
+        return Options(
+            self,
+            self.settings.but(
+                queue=queue,
+                delay=delay,
+                priority=priority,
+                retry=retry,
+                timeouts=timeouts,
+                ttl=ttl,
+                tags=tags,
+                metadata=metadata,
+                detached=detached,
+            ),
+        )
 
 
 class Options(Generic[P, R]):
     """A task with trigger settings of its own."""
 
-    def __init__(self, task: Task[P, R], settings: dict[str, Any]) -> None:
+    def __init__(self, task: Task[P, R], settings: Settings) -> None:
         self._task = task
         self._settings = settings
 
@@ -134,43 +160,52 @@ class Options(Generic[P, R]):
 
     async def batch_trigger(self, payloads: Iterable[Mapping[str, Any]]) -> list[RunHandle | Exception]:
         """As `Task.batch_trigger`."""
-        items = [self._item(payload) for payload in payloads]
+        items = [
+            payload if isinstance(payload, Exception) else self._created(payload) for payload in self._all(payloads)
+        ]
         started = iter(await context.client().start_many(item for item in items if isinstance(item, RunCreated)))
         return [next(started) if isinstance(item, RunCreated) else item for item in items]
 
-    def _item(self, payload: Mapping[str, Any]) -> RunCreated | Exception:
+    def trigger_and_wait(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+        """As `Task.trigger_and_wait`."""
+        current = context.execution.get()
+        if current is None:
+            return self._triggered_result(*args, **kwargs)
+        return current.child(self._task.id, self._task.signature.encode(args, kwargs), self._settings)
+
+    def batch_trigger_and_wait(self, payloads: Iterable[Mapping[str, Any]]) -> Awaitable[list[Any]]:
+        """As `Task.batch_trigger_and_wait`."""
+        current = context.execution.get()
+        if current is None:
+            return self._triggered_results(list(payloads))
+        return current.children(self._task.id, self._all(payloads), self._settings)
+
+    async def _triggered_result(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        handle = await self.trigger(*args, **kwargs)
+        return typing.cast(R, await handle.result())
+
+    async def _triggered_results(self, payloads: list[Mapping[str, Any]]) -> list[Any]:
+        started = await self.batch_trigger(payloads)
+        return [item if isinstance(item, Exception) else await _result_or_failure(item) for item in started]
+
+    def _all(self, payloads: Iterable[Mapping[str, Any]]) -> list[bytes | Exception]:
+        return [self._encoded(payload) for payload in payloads]
+
+    def _encoded(self, payload: Mapping[str, Any]) -> bytes | Exception:
         try:
-            return self._created(self._task.signature.encode((), payload))
+            return self._task.signature.encode((), payload)
         except (PayloadError, EncodeError) as error:
             return error
 
     def _created(self, payload: bytes) -> RunCreated:
-        return context.client().new_run(self._task.id, payload, **self._settings)
+        return context.client().new_run(self._task.id, payload, self._settings)
 
 
-class Step(Generic[P, R]):
-    """One await with a policy of its own. Outside a run it is the plain function."""
-
-    def __init__(self, fn: Callable[P, Awaitable[R]], *, retry: Retry, name: str) -> None:
-        functools.update_wrapper(self, fn)
-        self.fn = fn
-        self.retry = retry
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"<step {self.name}>"
-
-    def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """Methods can be steps too."""
-        if instance is None:
-            return self
-        return Step(types.MethodType(self.fn, instance), retry=self.retry, name=self.name)
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
-        current = context.execution.get()
-        if current is None:
-            return self.fn(*args, **kwargs)
-        return current.step(self, args, kwargs)
+async def _result_or_failure(handle: RunHandle) -> Any:
+    try:
+        return await handle.result()
+    except RunFailed as error:
+        return error
 
 
 @overload
@@ -182,31 +217,35 @@ def task(
     *,
     id: str | None = None,
     queue: str = "default",
+    priority: int | None = None,
     retry: Retry | None = None,
+    timeouts: Timeouts | None = None,
+    ttl: float | timedelta | None = None,
     checkpoint: Checkpoint = "await",
     on: str | Iterable[str] = (),
     max_interruptions: int = MAX_INTERRUPTIONS,
+    on_divergence: OnDivergence = "branch",
+    on_success: Callable[..., Any] | None = None,
+    on_failure: Callable[..., Any] | None = None,
+    on_cancel: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[P, Any]], Task[P, Any]]: ...
-def task(
-    fn: Callable[..., Any] | None = None,
-    /,
-    *,
-    id: str | None = None,
-    queue: str = "default",
-    retry: Retry | None = None,
-    checkpoint: Checkpoint = "await",
-    on: str | Iterable[str] = (),
-    max_interruptions: int = MAX_INTERRUPTIONS,
-) -> Any:
+def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function a durable task: every `await` in its own body becomes a checkpoint.
 
     Args:
         id: default: the function's name with '-' for '_'.
         queue: where its runs wait.
+        priority: 0 (first) to 9; default 5.
         retry: default 3 attempts, 1 s to 60 s, doubling, with jitter.
+        timeouts: of a run and its attempts; default: none.
+        ttl: seconds within which a run must have started once it is ready; 0: for ever, whatever the project's default.
         checkpoint: "await": each await; "steps": only calls of `@step` functions.
         on: event subjects that start a run with the event's JSON object as payload, NATS wildcards.
         max_interruptions: more crashes of its worker than this in one attempt end a run dead.
+        on_divergence: where changed code takes another way than a run's journal: "branch" goes on with the new one,
+            "pause" asks an operator, "fail" ends the run dead.
+        on_success, on_failure, on_cancel: a function or task that is run, durably, as a run of its own, when a run has
+            ended so, however it came about; called with an `Ended` where it takes an argument.
 
     Raises:
         DuplicateTask: another task has the id.
@@ -214,48 +253,110 @@ def task(
         DefinitionError: the function or an option can't work.
     """
     if fn is None:
-        return lambda f: task_of(f, id, queue, retry, checkpoint, on, max_interruptions)
-    return task_of(fn, id, queue, retry, checkpoint, on, max_interruptions)
+        return lambda f: task_of(f, **options)
+    return task_of(fn, **options)
 
 
 def task_of(
     fn: Callable[..., Any],
-    id: str | None,
-    queue: str,
-    retry: Retry | None,
-    checkpoint: Checkpoint,
-    on: str | Iterable[str],
-    max_interruptions: int,
+    *,
+    id: str | None = None,
+    queue: str = "default",
+    priority: int | None = None,
+    retry: Retry | None = None,
+    timeouts: Timeouts | None = None,
+    ttl: float | timedelta | None = None,
+    checkpoint: Checkpoint = "await",
+    on: str | Iterable[str] = (),
+    max_interruptions: int = MAX_INTERRUPTIONS,
+    on_divergence: OnDivergence = "branch",
+    on_success: Callable[..., Any] | None = None,
+    on_failure: Callable[..., Any] | None = None,
+    on_cancel: Callable[..., Any] | None = None,
 ) -> Task[..., Any]:
-    """What `task` does, with every setting named."""
+    """What `task` does to a function."""
     if not callable(fn) or isinstance(fn, type):
         raise DefinitionError(f"@task: expected a function, found {fn!r}")
     name = id or getattr(fn, "__name__", "").replace("_", "-").strip("-")
     for kind, text in (("id", name), ("queue", queue)):
         if not TOKEN.match(text):
             raise DefinitionError(f"task {name!r}: {kind} {text!r}: expected letters, digits, '-' and '_'")
-    if checkpoint not in ("await", "steps"):
-        raise DefinitionError(f'task {name}: checkpoint is "await" or "steps", found {checkpoint!r}')
+    for option, value, allowed in (
+        ("checkpoint", checkpoint, typing.get_args(Checkpoint)),
+        ("on_divergence", on_divergence, typing.get_args(OnDivergence)),
+    ):
+        if value not in allowed:
+            raise DefinitionError(f"task {name}: {option} is one of {', '.join(allowed)}, found {value!r}")
     events = (on,) if isinstance(on, str) else tuple(on)
     for event in events:
         if not EVENT.match(event):
             raise DefinitionError(
                 f"task {name}: on={event!r}: expected a subject such as 'orders.created' or 'orders.*'"
             )
+    hooks = {"success": on_success, "failure": on_failure, "cancel": on_cancel}
+    try:
+        settings = Settings(queue=queue).but(
+            priority=priority,
+            timeouts=timeouts,
+            ttl=ttl,
+            hooks=tuple(_hook(name, on, hook, queue) for on, hook in hooks.items() if hook is not None),
+        )
+    except ConfigError as error:
+        raise DefinitionError(f"task {name}: {error}") from None
     made: Task[..., Any] = Task(
         fn,
         id=name,
-        queue=queue,
+        settings=settings,
         retry=retry or Retry(),
         checkpoint=checkpoint,
         on=events,
         max_interruptions=max_interruptions,
+        on_divergence=on_divergence,
     )
     _register(made)
-    inner = inspect.unwrap(fn)
-    if checkpoint == "await" and made.is_async and inspect.isfunction(inner):
-        rewrite(inner, context.SEAM)
+    if checkpoint == "await" and made.is_async:
+        _rewrite(fn)
     return made
+
+
+_rewritten: set[Any] = set()
+
+
+def _rewrite(fn: Callable[..., Any]) -> None:
+    inner = inspect.unwrap(fn)
+    if inspect.isfunction(inner) and inner not in _rewritten:
+        rewrite(inner, context.SEAM)
+        _rewritten.add(inner)
+
+
+def _hook(task: str, on: str, hook: Callable[..., Any], queue: str) -> Hook:
+    """What is triggered when a run of the task has ended so: a task as it is, a function as a task of its own."""
+    if isinstance(hook, Task):
+        return Hook(on, hook.id, hook.queue)
+    if not inspect.isfunction(hook):
+        raise DefinitionError(f"task {task}: on_{on}={hook!r}: expected a function or a task")
+    takes = len(inspect.signature(hook).parameters)
+    if takes > 1:
+        raise DefinitionError(f"task {task}: on_{on}: expected a function of one argument (an Ended) or of none")
+    if inspect.iscoroutinefunction(hook):
+        _rewrite(hook)
+    called = _calling(hook, takes)
+    called.__name__, called.__qualname__ = hook.__name__, f"{hook.__qualname__} (on_{on} of {task})"
+    called.__module__, called.__doc__ = hook.__module__, hook.__doc__
+    made = task_of(called, id=f"{task}--on-{on}", queue=queue, checkpoint="steps")
+    return Hook(on, made.id, queue)
+
+
+def _calling(hook: Callable[..., Any], takes: int) -> Callable[..., Any]:
+    """The hook as a function of an `Ended`."""
+
+    async def awaited(ended: Ended) -> Any:
+        return await hook(*(ended,)[:takes])
+
+    def called(ended: Ended) -> Any:
+        return hook(*(ended,)[:takes])
+
+    return awaited if inspect.iscoroutinefunction(hook) else called
 
 
 def _register(made: Task[..., Any]) -> None:
@@ -278,36 +379,3 @@ def _fingerprint(fn: Callable[..., Any]) -> str:
     except (OSError, TypeError):
         return ""
     return hashlib.blake2b(source.encode(), digest_size=6).hexdigest()
-
-
-@overload
-def step(fn: Callable[P, Awaitable[R]], /) -> Step[P, R]: ...
-@overload
-def step(
-    *, retry: Retry | None = None, name: str | None = None
-) -> Callable[[Callable[P, Awaitable[R]]], Step[P, R]]: ...
-def step(
-    fn: Callable[..., Awaitable[Any]] | None = None, /, *, retry: Retry | None = None, name: str | None = None
-) -> Any:
-    """Give an async function a policy of its own as a step of any run; each call in a run is a checkpoint.
-
-    Args:
-        retry: default: no retry of its own; its error goes to the task's code.
-        name: what its checkpoints are called; default: the function's name.
-
-    Raises:
-        DefinitionError: not an async function.
-    """
-    if fn is None:
-        return lambda f: step_of(f, retry, name)
-    return step_of(fn, retry, name)
-
-
-def step_of(fn: Callable[..., Awaitable[Any]], retry: Retry | None, name: str | None) -> Step[..., Any]:
-    """What `step` does, with every setting named."""
-    if not inspect.iscoroutinefunction(inspect.unwrap(fn)):
-        raise DefinitionError(f"@step {getattr(fn, '__name__', fn)!r}: expected an async function")
-    label = name or fn.__name__
-    if "/" in label or "#" in label or not label:
-        raise DefinitionError(f"@step name {label!r}: '/' and '#' stand for structure in keys: choose another name=")
-    return Step(fn, retry=retry or Retry(max_attempts=1), name=label)

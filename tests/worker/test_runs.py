@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from holdfast import Abort, ChildFailed, PayloadError, Retry, RunFailed, RunWasCancelled, Snooze, State, step, task
+from holdfast import Abort, ChildFailed, Retry, RunFailed, Snooze, State, step, task
+from holdfast.errors import PayloadError, RunWasCancelled
 from holdfast.bus.ports import Item
 from holdfast.client import encode_payload
 from holdfast.core.entries import AttemptInterrupted, StepCompleted

@@ -7,7 +7,8 @@ import os
 import time
 from typing import Any
 
-from holdfast.task import step, task
+from holdfast.step import step
+from holdfast.task import task
 
 
 @task(id="bench-first-line")

@@ -13,7 +13,7 @@ import msgspec
 
 from holdfast.core.entries import Entry
 from holdfast.core.lifecycle import Kind, Record
-from holdfast.core.model import ErrorInfo, Instant, Seconds, State
+from holdfast.core.model import DEFAULT_PRIORITY, ErrorInfo, Hook, Instant, Seconds, State, Timeouts
 
 T = TypeVar("T")
 
@@ -304,6 +304,10 @@ class TaskCard(msgspec.Struct, frozen=True, kw_only=True):
     """Its signature as text."""
     module: str = ""
     code: str = ""
+    priority: int = DEFAULT_PRIORITY
+    timeouts: Timeouts | None = None
+    ttl: Seconds | None = None
+    hooks: tuple[Hook, ...] = ()
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,8 @@ from holdfast.core.lifecycle import Kind
 TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 """What may stand between two dots: ids of tasks, queues, projects, workers."""
 
+EVENT = re.compile(r"(?:[A-Za-z0-9_-]+|\*)(?:\.(?:[A-Za-z0-9_-]+|\*))*(?:\.>)?\Z|>\Z")
+"""An event subject with NATS wildcards, as a task or a wait names it."""
 
 _PRIORITIES = frozenset("0123456789")
 

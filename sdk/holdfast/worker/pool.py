@@ -116,6 +116,10 @@ class Worker:
                 parameters=str(task.signature),
                 module=getattr(task.fn, "__module__", ""),
                 code=task.code,
+                priority=task.settings.priority,
+                timeouts=task.settings.timeouts,
+                ttl=task.settings.ttl,
+                hooks=task.settings.hooks,
             )
             await self._bus.put("task", task.id, codec.encode(card))
             await self._bus.serve(self._bus.subjects.api(f"{CHECK}.{task.id}"), _checker(task))
