@@ -17,24 +17,34 @@ from holdfast.core.entries import (
     CancelRequested,
     ChildEnded,
     ChildTriggered,
+    Compensated,
+    Diverged,
     Entry,
+    EventArrived,
+    HookTriggered,
     LetterDropped,
+    MetadataChanged,
     Offered,
+    Progressed,
+    Resolved,
     RunCancelled,
     RunCompleted,
     RunCreated,
     RunDead,
     RunRetried,
+    RunTimedOut,
     StepCompleted,
     StepFailed,
     StepRetried,
     StepStarted,
     StepVolatile,
     Suspended,
+    TokenCompleted,
+    WaitStarted,
 )
 from holdfast.core.lifecycle import IllegalEntry as Illegal
 from holdfast.core.lifecycle import Record, advance, apply
-from holdfast.core.model import ErrorInfo, Run
+from holdfast.core.model import ErrorInfo, Hook, Run
 from holdfast.wire import codec
 from holdfast.wire.subjects import Subjects
 
@@ -100,7 +110,9 @@ def random_history(seed: int, runs: int, teller: Teller | None = None) -> Iterat
             continue
         before = folded[run]
         if before is None:
-            message = tell.created(run, queue=chance.choice(["default", "mail"]), tags=("eu",))
+            hooks = (Hook("success", "tidy"), Hook("failure", "alarm"), Hook("cancel", "tidy"))
+            queue = chance.choice(["default", "mail"])
+            message = tell.created(run, queue=queue, tags=("eu",), hooks=hooks, metadata={"who": b"\xa3ann"})
         else:
             message = _next(tell, before, chance, at, str(pending[run]))
         record = codec.record(tell.subjects, message.subject, seq, message.data)[1]
@@ -116,6 +128,8 @@ def _next(tell: Teller, run: Run, chance: random.Random, at: float, key: str) ->
         return tell.inbox(run.id, CancelRequested(at=at))
     if chance.random() < 0.05:
         return tell.inbox(run.id, ChildEnded(f"/child#{key}", at, run_id(99), "completed", b"\x01"))
+    if chance.random() < 0.1:
+        return tell.inbox(run.id, chance.choice(_told(run, at)))
     candidates: list[Entry] = [
         AttemptStarted(at, run.attempt + 1, f"w{chance.randrange(3)}", nonce),
         AttemptResumed(at, run.attempt, f"w{chance.randrange(3)}", nonce),
@@ -126,6 +140,17 @@ def _next(tell: Teller, run: Run, chance: random.Random, at: float, key: str) ->
         StepVolatile(f"/step#{key}", at, 0.5, "a socket"),
         ChildTriggered(f"/child#{key}", at, run_id(99), "pack"),
         Suspended(at, (run_id(99),)),
+        Suspended(at, ("T", f"/event#{key}"), at + 9),
+        Suspended(at, ("pause:/step#1",), None, "its outcome is not known"),
+        WaitStarted(f"/await#{key}", at, "T", "token", at + 9),
+        WaitStarted(f"/event#{key}", at, f"/event#{key}", "event", None, "orders.*"),
+        *[StepCompleted(f"/step#{key}", at, 0.5, b"\x01", b"undo")] * 3,
+        *[StepCompleted(f"{undo}/undo", at, 0.5, b"\x01") for undo in run.undos],
+        Progressed(at, float(key), 25, "at it"),
+        MetadataChanged(at, {"who": None, "step": b"\x01"}),
+        Diverged(f"/other#{key}", at, (run.last_key,)),
+        *([] if run.undos else [Compensated(at)]),
+        RunTimedOut(at, ERROR, "schedule_to_close"),
         AttemptFailed(at, ERROR, at + 1),
         AttemptInterrupted(at, "worker died"),
         RunCompleted(at, b"\x2a"),
@@ -139,6 +164,16 @@ def _next(tell: Teller, run: Run, chance: random.Random, at: float, key: str) ->
         return tell.offered(run.id, run.queue)
     count = chance.choice([1, 1, 1, 2])
     return tell.log(run.id, nonce, *chance.sample(legal, min(count, len(legal))))
+
+
+def _told(run: Run, at: float) -> list[Entry]:
+    """What somebody outside may tell a run."""
+    return [
+        TokenCompleted("T", at, value=b"\x01"),
+        EventArrived(next((each.wait for each in run.expected), "/event#0"), at, 7, "orders.paid", b"\x01"),
+        Resolved("/step#1", at, "done", "ann", b"\x01"),
+        HookTriggered(run.hook.on if run.hook is not None else "success", at, run_id(98)),
+    ]
 
 
 def _legal(run: Run, entry: Entry) -> bool:

@@ -23,18 +23,22 @@ from holdfast.bus.journal import Journal
 from holdfast.bus.layout import Layout
 from holdfast.client import Client
 from holdfast.config import Config, Retention
+from holdfast.core.model import Run
 from holdfast.credentials import Credentials, resolve
 from holdfast.dial import dial
 from holdfast_daemon.conductor import Conductor
 from holdfast_daemon.gauges import Gauges
 from holdfast_daemon.http.app import build
 from holdfast_daemon.http.serve import HttpServer, check_address
+from holdfast_daemon.matchmaker import Matchmaker
 from holdfast_daemon.pool import WorkerPool
 from holdfast_daemon.projection.projector import Projector
 from holdfast_daemon.projection.store import Store
 from holdfast_daemon.query.service import QueryService
+from holdfast_daemon.repairs import Repairs
 from holdfast_daemon.router import Router
 from holdfast_daemon.server import DataDirLock, NatsServer, ServerDied, ServerEvent, ServerReady
+from holdfast_daemon.sweeper import Sweeper
 
 log = logging.getLogger("holdfast.daemon")
 
@@ -203,15 +207,24 @@ async def _project(
         await bus.ensure_streams(_layout(config.retention, config.nats.replicas))
         store = await anyio.to_thread.run_sync(Store.open, config.data_dir / f"history-{name}.duckdb")
         stack.callback(store.close)
-        journal, gauges = Journal(bus), Gauges()
+        journal, gauges, repairs = Journal(bus), Gauges(), Repairs()
         prefix = f"{station}-{boot}-{name}-"
+
+        def live() -> Mapping[str, Run]:
+            return projector.ledger.live
+
+        def caught_up() -> bool:
+            return projector.ledger.caught_up
+
         conductor = Conductor(
             journal,
-            lambda: projector.ledger.live,
-            lambda: projector.ledger.caught_up,
+            live,
+            caught_up,
             orphaned=lambda worker: worker.startswith(f"{station}-") and not worker.startswith(f"{station}-{boot}-"),
+            repairs=repairs,
         )
-        projector = Projector(bus, store, (gauges, conductor))
+        matchmaker = Matchmaker(journal, live, caught_up)
+        projector = Projector(bus, store, (gauges, conductor, matchmaker))
         project = _Project(name, bus, projector, conductor)
         project.prefix = prefix
         project.queries = QueryService(
@@ -221,9 +234,10 @@ async def _project(
             gauges,
             version=__version__,
             limits={queue: settings.concurrency for queue, settings in config.queues.items()},
-            repairs=lambda: conductor.repairs,
+            repairs=lambda: repairs.total,
         )
-        for service in (projector, conductor, project.queries, Router(journal)):
+        sweeper = Sweeper(journal, live, caught_up, repairs)
+        for service in (projector, conductor, matchmaker, sweeper, project.queries, Router(journal)):
             await stack.enter_async_context(running(service))
         yield project
 

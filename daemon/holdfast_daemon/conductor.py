@@ -1,15 +1,18 @@
-"""Moves the runs that no worker moves: resumes whom something arrived for, cancels, and takes runs from the dead.
+"""Moves the runs that no worker moves: resumes whom something arrived for, ends what ran out of time, takes runs from
+the dead.
 
 It folds the same journal as everybody and appends with the same compare-and-set, so it can't do harm by being late,
 slow or there twice. What a worker or client does anyway (arming its timer, offering a run it retried) is left to it for
 a while; what is still missing then is done here and counted as a repair.
+
+For each run it notes when to look at it next: at once, after that while, or when the run may have run out of time. What
+is due it reads from the journal itself; nothing else is ever gone through.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
@@ -17,31 +20,49 @@ import anyio
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
+from holdfast.bus.clock import sleep
 from holdfast.bus.journal import Journal
-from holdfast.core.effects import effects
-from holdfast.core.entries import AttemptResumed, AttemptStarted, CancelRequested
+from holdfast.core import ids
+from holdfast.core.deadlines import next_look, overdue
+from holdfast.core.entries import (
+    AttemptResumed,
+    AttemptStarted,
+    CancelRequested,
+    RunCancelled,
+    RunExpired,
+    RunTimedOut,
+)
 from holdfast.core.lifecycle import interruption
-from holdfast.core.model import FINAL, Instant, Run, Seconds, State
+from holdfast.core.model import Instant, Run, Seconds, State
 from holdfast.errors import Fenced, HoldfastError, UnknownRun
 from holdfast.wire.subjects import Stream
+from holdfast_daemon.agenda import Agenda
 from holdfast_daemon.ledger import Change
 from holdfast_daemon.projection.rows import Ready, Standing
+from holdfast_daemon.repairs import Kind, Repairs, fires_at, mend, missing
 
 log = logging.getLogger("holdfast.conductor")
-
-CLAIMS = (AttemptStarted, AttemptResumed)
 
 GRACE: Seconds = 2.0
 """How long what follows from an entry is left to whoever wrote it."""
 
 TICK: Seconds = 0.5
-"""Between two looks at what is overdue and who is alive."""
+"""Between two looks at who is alive."""
 
 BEHIND: Seconds = 0.02
 """Between two looks at whether the fold has caught up: it has no event for it, and this happens once."""
 
 SILENCE: Seconds = 5.0
 """For how long a holder may be without a heartbeat before its runs are taken; the heartbeat itself lives as long."""
+
+LONGEST: Seconds = 30.0
+"""Between two looks at the clock: it may be set, and timers stand still while a machine sleeps."""
+
+AT_ONCE = 64
+"""Runs that are looked at at a time."""
+
+MOST = 1000
+"""Runs that are looked at before the clock is."""
 
 
 class Conductor:
@@ -54,45 +75,53 @@ class Conductor:
         caught_up: Callable[[], bool],
         *,
         orphaned: Callable[[str], bool] = lambda worker: False,
-        clock: Callable[[], Instant] = time.time,
+        repairs: Repairs | None = None,
     ) -> None:
         """
         Args:
-            orphaned: whether a worker of this name was the child of a daemon that is gone, and so is gone with it.
             live: the runs that have not ended, as folded so far.
             caught_up: whether that is all that the journal held at the start.
+            orphaned: whether a worker of this name was the child of a daemon that is gone, and so is gone with it.
         """
-        self.repairs = 0
+        self.repairs = repairs or Repairs()
         """What had to be done for somebody who did not."""
         self._journal = journal
         self._live = live
         self._caught_up = caught_up
-        self._clock = clock
-        self._due: dict[str, Seconds] = {}
+        self._time = journal.time
+        self._now = journal.clock
+        self._agenda = Agenda()
+        self._unheard: set[str] = set()
+        """Runs that were claimed after their end was asked for: their holder was not there to hear it."""
         self._ended: dict[str, str] = {}
         self._silent: dict[str, str] = {}
-        self._unseen_since: dict[str, Seconds] = {}
+        self._unseen_since: dict[str, Instant] = {}
         self._orphaned = orphaned
         self._surveyed = False
+        self._awaited: Instant = math.inf
+        """Until when it rests, unless it is stirred."""
         self._stirred = anyio.Event()
 
     # --- what it is told --------------------------------------------------------------------------------------------
 
     def restart(self, standings: Sequence[Standing], ready: Sequence[Ready]) -> None:
         """The following begins anew: every live run is looked at once it has caught up."""
-        self._due.clear()
+        self._agenda.clear()
+        self._unheard.clear()
         self._surveyed = False
+        self._stirred.set()
 
     def take(self, changes: Sequence[Change]) -> None:
-        """Note which runs want looking at."""
-        if not self._surveyed:
-            return
+        """Note which runs want looking at. Of those that have ended already the survey knows nothing."""
         for change in changes:
-            self._note(change.after)
-            if change.after.final and change.after.parent is not None:
-                self._note_parent(change.after.parent.run)
-            if change.after.cancel_requested and any(isinstance(entry, CLAIMS) for entry in change.record.entries):
-                self._soon(change.run_id, 0)
+            run = change.after
+            if not (self._surveyed or run.final):
+                continue
+            if run.cancel_requested and run.state is State.RUNNING and _claims(change):
+                self._unheard.add(run.id)
+            self._note(run)
+            if run.final and run.parent is not None:
+                self._note_parent(run.parent.run)
 
     def worker_gone(self, worker: str, reason: str) -> None:
         """A worker has ended for good: whatever it holds, or turns out to have held, is offered again at once."""
@@ -100,25 +129,35 @@ class Conductor:
         self._take_from(worker)
 
     def _note(self, run: Run) -> None:
-        if run.state is State.RUNNING:
-            if run.holder is not None and self._is_gone(run.holder.worker):
-                self._soon(run.id, 0)
-        elif run.resumable and not run.offered:
-            self._soon(run.id, 0)
-        elif run.state is State.WAITING or (run.state not in FINAL and effects(run)):
-            self._soon(run.id, GRACE)
-        else:
-            self._due.pop(run.id, None)
+        """Note when to look at a run, whatever was noted before."""
+        at = min(self._now() + self._patience(run), _limit(run))
+        self._agenda.set(run.id, at, run.first)
+        self._stir(at)
+
+    def _patience(self, run: Run) -> Seconds:
+        """How long to leave a run to others, as it stands."""
+        if run.id in self._unheard:
+            return 0.0
+        if run.holder is not None:
+            return 0.0 if self._is_gone(run.holder.worker) else math.inf
+        if run.resumable and not run.offered:
+            return 0.0
+        return GRACE if run.state is State.WAITING or missing(run, self._live()) else math.inf
 
     def _note_parent(self, run_id: str) -> None:
         """A child has ended; in a while it shows whether its parent was told."""
         parent = self._live().get(run_id)
         if parent is not None and parent.state is State.WAITING:
-            self._soon(run_id, GRACE)
+            self._look(parent.id, GRACE, parent.first)
 
-    def _soon(self, run: str, after: Seconds) -> None:
-        self._due[run] = min(self._due.get(run, math.inf), time.monotonic() + after)
-        if after == 0:
+    def _look(self, run_id: str, after: Seconds, first: int) -> None:
+        """Look at a run after a while, at the latest."""
+        at = self._now() + after
+        self._agenda.hasten(run_id, at, first)
+        self._stir(at)
+
+    def _stir(self, at: Instant) -> None:
+        if at < self._awaited:
             self._stirred.set()
 
     def _is_gone(self, worker: str) -> bool:
@@ -127,7 +166,7 @@ class Conductor:
     def _take_from(self, worker: str) -> None:
         for run in self._live().values():
             if run.holder is not None and run.holder.worker == worker:
-                self._soon(run.id, 0)
+                self._look(run.id, 0.0, run.first)
 
     # --- what it does -----------------------------------------------------------------------------------------------
 
@@ -137,13 +176,13 @@ class Conductor:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch_presence)
             while True:
-                if not self._surveyed and self._caught_up():
-                    self._survey()
-                with anyio.move_on_after(TICK if self._surveyed else BEHIND):
-                    await self._stirred.wait()
-                self._stirred = anyio.Event()
                 if self._surveyed:
                     await self._attend_due()
+                    await self._rest()
+                elif self._caught_up():
+                    self._survey()
+                else:
+                    await sleep(self._time, BEHIND)
 
     def _survey(self) -> None:
         """Note every live run; from now on runs are noted as they change."""
@@ -151,69 +190,91 @@ class Conductor:
         for run in list(self._live().values()):
             self._note(run)
 
-    async def _attend_due(self) -> None:
-        now = time.monotonic()
-        due = [run for run, at in self._due.items() if at <= now]
-        async with anyio.create_task_group() as tasks:
-            limit = anyio.CapacityLimiter(64)
-            for run in due:
-                del self._due[run]
-                tasks.start_soon(self._attend, run, limit)
+    async def _rest(self) -> None:
+        """Wait for the next look that is due."""
+        now = self._now()
+        self._stirred = anyio.Event()
+        self._awaited = min(self._agenda.next, now + LONGEST)
+        if self._awaited > now and self._surveyed:
+            cancel = self._time.call_at(self._awaited, self._stirred.set)
+            try:
+                await self._stirred.wait()
+            finally:
+                cancel()
+        self._awaited = -math.inf
 
-    async def _attend(self, run_id: str, limit: anyio.CapacityLimiter) -> None:
+    async def _attend_due(self) -> None:
+        limit = anyio.CapacityLimiter(AT_ONCE)
+        async with anyio.create_task_group() as tasks:
+            for run, first in self._agenda.due(self._now(), MOST):
+                tasks.start_soon(self._attend, run, first, limit)
+
+    async def _attend(self, run_id: str, first: int, limit: anyio.CapacityLimiter) -> None:
         """Look at one run in the journal itself and do what is missing."""
-        known = self._live().get(run_id)
-        if known is None:
-            return
         async with limit:
             try:
-                run = await self._journal.load(run_id, known.first)
-                if run.state is State.RUNNING:
-                    await self._interrupt(run)
-                    if run.cancel_requested:  # it was claimed after that was asked: its holder was not there to hear it
-                        await self._journal.tell(run_id, CancelRequested(at=self._clock(), by="conductor"))
-                elif not run.final and effects(run):
-                    self.repairs += not run.resumable
-                    await self._journal.act(run)
-                elif run.state is State.WAITING:
-                    await self._tell_of_children(run)
+                run = await self._journal.load(run_id, first)
+                await self._conduct(run)
             except Fenced:
                 pass  # it has moved on: the change that says so comes here too
             except UnknownRun:
                 log.warning("run %s is not in the journal any more", run_id)
             except HoldfastError as error:
                 log.warning("run %s is looked at again: %s", run_id, error)
-                self._soon(run_id, GRACE)
+                self._look(run_id, GRACE, first)
+            else:  # what changed it is noted when it comes; where nothing did, its time goes on
+                left = _limit(run) - self._now()
+                self._look(run_id, left if left > 0 else GRACE, first)
 
-    async def _interrupt(self, run: Run) -> None:
+    async def _conduct(self, run: Run) -> None:
+        unheard = run.id in self._unheard
+        self._unheard.discard(run.id)
+        ending = overdue(run, self._now())
+        if ending is not None:
+            await self._end(run, ending)
+        elif run.holder is not None and self._is_gone(run.holder.worker):
+            await self._interrupt(run, run.holder.worker)
+        elif run.state is State.RUNNING:
+            if unheard and run.cancel_requested:
+                await self._journal.tell(run.id, CancelRequested(at=self._now(), by="conductor"))
+        elif not await mend(self._journal, run, self._live(), self.repairs) and run.state is State.WAITING:
+            await self._tell_of_children(run)
+
+    async def _end(self, run: Run, ending: RunExpired | RunTimedOut | RunCancelled) -> None:
+        """End a run whose time is over; a holder that did not do so itself is told to let go of it."""
+        moved = await self._journal.end(run, ending)
+        log.info("run %s ran out of time: %s (%s)", run.id, moved.state, moved.reason)
+        if run.holder is not None and moved.final:  # else somebody may hold it again, for its undos
+            await self._journal.tell(run.id, CancelRequested(at=self._now(), by="conductor", kill=True))
+
+    async def _interrupt(self, run: Run, worker: str) -> None:
         """Take a run from a holder that is gone."""
-        holder = run.holder
-        if holder is None or not self._is_gone(holder.worker):
+        assert run.holder is not None
+        how = self._ended.get(worker) or self._silent.get(worker) or "ended with its daemon"
+        moved = await self._journal.move(run, interruption(run, self._now(), f"worker {worker}: {how}"))
+        log.info("run %s taken from %s: %s", run.id, worker, moved.state)
+        if not run.holder.item:
             return
-        how = self._ended.get(holder.worker) or self._silent.get(holder.worker) or "ended with its daemon"
-        reason = f"worker {holder.worker}: {how}"
-        moved = await self._journal.move(run, interruption(run, self._clock(), reason))
-        log.info("run %s taken from %s: %s", run.id, holder.worker, moved.state)
-        if not holder.item:
-            return
-        if moved.final:
-            self._journal.bus.settle(holder.item)
+        if moved.offered:
+            self._journal.bus.release(run.holder.item)
         else:
-            self._journal.bus.release(holder.item)
+            self._journal.bus.settle(run.holder.item)
 
     async def _tell_of_children(self, run: Run) -> None:
         """Tell a waiting run of children whose end nobody told it: who ended them died first."""
         for child in run.waits - run.arrived - self._live().keys():
+            if not ids.is_run_id(child):
+                continue
             with suppress(UnknownRun):
                 ended = await self._journal.load(child, run.first)
                 if ended.final:
-                    self.repairs += 1
                     await self._journal.act(ended)
+                    self.repairs.note(Kind.PARENT, run)
 
     async def _watch_presence(self) -> None:
         """Find out who has fallen silent."""
         while True:
-            await anyio.sleep(TICK)
+            await sleep(self._time, TICK)
             try:
                 pulse = self._journal.bus.subjects.control("worker", "*")
                 beats = await self._journal.bus.latest(Stream.CONTROL, pulse)
@@ -223,7 +284,7 @@ class Conductor:
             self._compare({beat.subject.rpartition(".")[2] for beat in beats})
 
     def _compare(self, present: set[str]) -> None:
-        now = time.monotonic()
+        now = self._now()
         holders = {run.holder.worker for run in self._live().values() if run.holder is not None}
         for worker in self._silent.keys() & present:
             del self._silent[worker]  # it was stopped, not dead, and is back: what it held is lost to it all the same
@@ -234,3 +295,13 @@ class Conductor:
             if now - since >= SILENCE:
                 self._silent[worker] = f"silent for {SILENCE:g} s"
                 self._take_from(worker)
+
+
+def _claims(change: Change) -> bool:
+    return any(isinstance(entry, AttemptStarted | AttemptResumed) for entry in change.record.entries)
+
+
+def _limit(run: Run) -> Instant:
+    """When the run may have run out of time, or its timer has failed it; infinity: never, as it stands."""
+    fires = fires_at(run)
+    return next_look(run) if fires is None else min(next_look(run), fires)

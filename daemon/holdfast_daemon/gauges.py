@@ -39,8 +39,9 @@ class Gauges:
         """Forget everything and begin from what the history holds; `ready` is ordered, oldest first."""
         self._queues.clear()
         self._messages = _PerSecond()
-        for queue, state, runs in standings:
+        for queue, state, runs, paused in standings:
             self._queues[queue].states[state] = runs
+            self._queues[queue].paused += paused
         for run, queue, since in ready:
             self._queues[queue].ready[run] = since
 
@@ -51,6 +52,9 @@ class Gauges:
             before, after = change.before, change.after
             if before is None or before.state is not after.state:
                 self._queues[after.queue].move(change)
+            asks = bool(after.paused) - (before is not None and bool(before.paused))
+            if asks:
+                self._queues[after.queue].pause(asks)
 
     def queues(
         self,
@@ -90,6 +94,8 @@ class _Queue:
         self.states: Counter[State] = Counter()
         self.ready: dict[str, Instant] = {}
         """When each queued run came to be so, oldest first."""
+        self.paused = 0
+        """Runs that wait for an operator."""
         self._created = _PerSecond()
         self._ended = _PerSecond()
         self._durations: deque[tuple[Instant, Seconds]] = deque(maxlen=_DURATIONS_KEPT)
@@ -110,6 +116,9 @@ class _Queue:
             self._ended.add(change.time)
             if after.started_at is not None and after.finished_at is not None:
                 self._durations.append((change.time, after.finished_at - after.started_at))
+
+    def pause(self, by: int) -> None:
+        self.paused = max(0, self.paused + by)
 
     def _count(self, state: State, by: int) -> None:
         self.states[state] = max(0, self.states[state] + by)
@@ -132,6 +141,8 @@ class _Queue:
             p95=self._p95(now),
             ended=self._ended.buckets(now),
             workers=workers,
+            compensating=states[State.COMPENSATING],
+            paused_runs=self.paused,
         )
 
     def _p95(self, now: Instant) -> Seconds | None:

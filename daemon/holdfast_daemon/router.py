@@ -106,7 +106,11 @@ class Router:
                 task=card.id,
                 payload=payload_of(event.data),
                 queue=card.queue,
+                priority=card.priority,
                 source=f"event {name}",
+                expires=event.time + card.ttl if card.ttl else None,
+                timeouts=card.timeouts,
+                hooks=card.hooks,
             )
 
 

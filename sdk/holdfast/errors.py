@@ -18,6 +18,10 @@
     ├── WaitTimeout            what was waited for did not come in time
     ├── UnknownToken           no run has asked for this token
     ├── TokenTaken             the token was completed before
+    ├── TokenFailed            whoever completed the awaited token said that it failed
+    ├── UnknownKey             the run has no checkpoint of this key
+    ├── EditError              a recorded value can't be changed like that
+    ├── HistoryError           a file holds no exported history, or a damaged one
     ├── KeyTaken               a step's own key was used twice in a scope
     ├── CodeDiverged           the code took another way than the journal, and on_divergence is "fail"
     ├── RecordedError          stands for a recorded exception that can't be rebuilt as its own class
@@ -119,6 +123,22 @@ class UnknownToken(HoldfastError):
 
 class TokenTaken(HoldfastError):
     """The token was completed before; only the first time counts."""
+
+
+class TokenFailed(HoldfastError):
+    """Raised where a token is awaited that was completed with an error; the message is that error."""
+
+
+class UnknownKey(HoldfastError):
+    """The run has no checkpoint of this key."""
+
+
+class EditError(HoldfastError):
+    """A recorded value can't be changed like that: there is no such place in it, or the new part does not fit."""
+
+
+class HistoryError(HoldfastError):
+    """A file holds no exported history, or a damaged one."""
 
 
 class KeyTaken(HoldfastError):

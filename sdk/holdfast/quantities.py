@@ -40,6 +40,14 @@ def size(value: object) -> int:
     return round(count)
 
 
+def readable_size(count: int) -> str:
+    """Bytes for people, in binary units: "12.3 MiB"."""
+    if count < BYTES["KiB"]:
+        return f"{count} B"
+    unit = next((name for name in ("KiB", "MiB", "GiB") if count < 1023.95 * BYTES[name]), "TiB")
+    return f"{count / BYTES[unit]:,.1f} {unit}"
+
+
 def _product(value: object, units: dict[str, float] | dict[str, int]) -> float | None:
     """The quantity in its base unit, or None if it is none: negative, infinite, another type, an unknown unit."""
     if isinstance(value, str) and (match := _QUANTITY.fullmatch(value.strip())) and match[2] in units:

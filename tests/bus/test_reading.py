@@ -88,6 +88,36 @@ async def test_sequences_are_never_given_out_again(bus: Bus) -> None:
     assert await bus.publish(subject, b"") == 4
 
 
+async def test_a_time_names_the_first_message_from_then_on(world: World, bus: Bus) -> None:
+    for n in range(3):
+        await bus.publish(bus.subjects.event(f"e{n}"), b"")
+        await world.elapse(1)
+    first, second, third = await bus.read(Stream.EVENTS, ">")
+    for found in (first, second, third):
+        assert await bus.first_since(Stream.EVENTS, found.time) == found.seq, "its own time counts"
+    assert await bus.first_since(Stream.EVENTS, first.time + 0.5) == second.seq
+    assert await bus.first_since(Stream.EVENTS, second.time - 0.5) == second.seq
+    assert await bus.first_since(Stream.EVENTS, first.time - 3600) == first.seq
+    assert await bus.first_since(Stream.EVENTS, 0.0) == first.seq
+
+
+async def test_a_time_after_the_last_message_names_the_one_to_come(world: World, bus: Bus) -> None:
+    assert await bus.first_since(Stream.EVENTS, world.now()) == 1
+    await bus.publish(bus.subjects.event("e"), b"")
+    assert await bus.first_since(Stream.EVENTS, world.now() + 3600) == 2
+
+
+async def test_a_time_whose_messages_are_gone_names_what_came_behind_them(world: World, bus: Bus) -> None:
+    await bus.publish(bus.subjects.log("r"), b"")
+    await world.elapse(1)
+    gone = await bus.publish(bus.subjects.log("r"), b"")
+    (_, then) = await bus.read(Stream.JOURNAL, bus.subjects.journal)
+    await world.elapse(1)
+    await bus.publish(bus.subjects.log("r"), b"")
+    await bus.delete(Stream.JOURNAL, gone)
+    assert await bus.first_since(Stream.JOURNAL, then.time) == 3
+
+
 async def test_deleting_says_whether_it_was_there(bus: Bus) -> None:
     await bus.publish(bus.subjects.log("r"), b"1")
     await bus.publish(bus.subjects.log("r"), b"2")

@@ -14,9 +14,11 @@ from holdfast.core.entries import (
     CancelRequested,
     ChildEnded,
     ChildTriggered,
+    Compensated,
     Entry,
     LetterDropped,
     Offered,
+    Resolved,
     RunCancelled,
     RunCompleted,
     RunCreated,
@@ -116,10 +118,37 @@ def test_a_cancel_is_its_holders_to_carry_out_and_of_whoever_takes_over_from_a_d
 
 @pytest.mark.parametrize("alive", [True, False])
 @pytest.mark.parametrize("fresh", [True, False])
-@pytest.mark.parametrize("state", sorted({*FINAL, State.DELAYED, State.WAITING, State.RETRYING, State.COMPENSATING}))
+@pytest.mark.parametrize("state", sorted({*FINAL, State.DELAYED, State.WAITING, State.RETRYING}))
 def test_only_a_queued_or_a_running_run_gives_a_worker_anything_to_run(state: State, fresh: bool, alive: bool) -> None:
     run = replace(run_of(STARTED, STEP, CRASH), state=state, fresh=fresh)
     assert claim(run, holder_alive=alive) is Claim.SETTLE
+
+
+UNDO_CUT = StepCompleted(key="/a#1", at=3.0, took=1.0, value=b"v", undo=b"u")
+CLAIMED_UNDO = AttemptResumed(at=7.0, attempt=1, worker="w2", nonce="n2", item="i2")
+ASKS = Suspended(at=8.0, waits=("pause:/a#1/undo",), paused="the undo raised")
+ANSWERED = Resolved(key="/a#1/undo", at=9.0, action="skip")
+
+
+@pytest.mark.parametrize(
+    ("history", "gone", "alive"),
+    [
+        ([], Claim.RESUME, Claim.RESUME),
+        ([CLAIMED_UNDO], Claim.TAKE_OVER, Claim.LEAVE),
+        ([CLAIMED_UNDO, CRASH], Claim.RESUME, Claim.RESUME),
+        ([CLAIMED_UNDO, ASKS], Claim.SETTLE, Claim.SETTLE),
+        ([CLAIMED_UNDO, ASKS, ANSWERED], Claim.RESUME, Claim.RESUME),
+        ([CLAIMED_UNDO, replace(ASKS, waits=(), paused="", due=60.0)], Claim.SETTLE, Claim.SETTLE),
+        ([CLAIMED_UNDO, replace(ASKS, waits=(), paused="", due=60.0), OFFERED], Claim.RESUME, Claim.RESUME),
+        ([CLAIMED_UNDO, Compensated(at=9.0)], Claim.SETTLE, Claim.SETTLE),
+    ],
+    ids=["dead", "held", "interrupted", "paused", "answered", "between two tries", "its next try is due", "all undone"],
+)
+def test_a_run_with_undos_is_taken_up_until_they_have_run_but_not_while_it_waits(
+    history: list[Entry], gone: Claim, alive: Claim
+) -> None:
+    run = run_of(STARTED, UNDO_CUT, DEAD, *history)
+    assert (claim(run, holder_alive=False), claim(run, holder_alive=True)) == (gone, alive)
 
 
 def test_what_a_worker_may_claim_the_journal_accepts() -> None:

@@ -42,6 +42,7 @@ def run_in(
     cancel: bool = False,
     attempt: int = 0,
     child: bool = False,
+    held: bool = False,
     item: int = 0,
     lettered: bool = False,
     waits: frozenset[str] = frozenset(),
@@ -64,7 +65,7 @@ def run_in(
         item=item,
         lettered=lettered,
         parent=Parent(run="P", key="/pay#1") if child else None,
-        holder=Holder(worker="w", nonce="n", item="i") if state is State.RUNNING else None,
+        holder=Holder(worker="w", nonce="n", item="i") if held or state is State.RUNNING else None,
         waits=waits,
         arrived=arrived,
     )
@@ -72,6 +73,8 @@ def run_in(
 
 A, B = "A", "B"
 """Ids of child runs."""
+ASKED = "pause:/a#1/undo"
+"""Id of an operator's answer."""
 
 FOLLOWS: list[tuple[str, Run, list[Effect]]] = [
     ("delayed, its timer stands", run_in(State.DELAYED, due=60.0, armed=True), []),
@@ -101,7 +104,27 @@ FOLLOWS: list[tuple[str, Run, list[Effect]]] = [
     ("retrying, its timer is missing", run_in(State.RETRYING, due=60.0), [ARM]),
     ("retrying, its timer stands", run_in(State.RETRYING, due=60.0, armed=True), []),
     ("retrying, to be cancelled", run_in(State.RETRYING, due=60.0, cancel=True), [CANCEL]),
-    ("compensating", run_in(State.COMPENSATING), []),
+    ("compensating, held", run_in(State.COMPENSATING, held=True), []),
+    ("compensating, nobody holds it", run_in(State.COMPENSATING), [OFFER]),
+    ("compensating, a child: its parent waits", run_in(State.COMPENSATING, child=True), [OFFER]),
+    ("compensating with a work item", run_in(State.COMPENSATING, offered=True), []),
+    ("compensating, paused", run_in(State.COMPENSATING, waits=frozenset({ASKED})), []),
+    (
+        "compensating, answered",
+        run_in(State.COMPENSATING, waits=frozenset({ASKED}), arrived=frozenset({ASKED})),
+        [OFFER],
+    ),
+    ("compensating, its next try has no timer", run_in(State.COMPENSATING, due=60.0), [ARM]),
+    ("compensating, its next try has a timer", run_in(State.COMPENSATING, due=60.0, armed=True), []),
+    ("compensating, its cancel was asked for", run_in(State.COMPENSATING, cancel=True), [OFFER]),
+    ("waiting for a time", run_in(State.WAITING, due=60.0), [ARM]),
+    ("waiting for a time, its timer stands", run_in(State.WAITING, due=60.0, armed=True), []),
+    (
+        "waiting for a time or a child, the child has ended",
+        run_in(State.WAITING, due=60.0, armed=True, waits=frozenset({A}), arrived=frozenset({A})),
+        [OFFER],
+    ),
+    ("waiting for a time, to be cancelled", run_in(State.WAITING, due=60.0, armed=True, cancel=True), [CANCEL]),
     ("completed", run_in(State.COMPLETED), []),
     ("completed, a child", run_in(State.COMPLETED, child=True), [TELL]),
     ("completed, a child that was once dead", run_in(State.COMPLETED, child=True, lettered=True), [TELL, DROP]),
@@ -119,12 +142,13 @@ FOLLOWS: list[tuple[str, Run, list[Effect]]] = [
     ),
     ("cancelled, a child", run_in(State.CANCELLED, attempt=1, child=True), [TIMERS_GONE, TELL]),
     ("cancelled on request", run_in(State.CANCELLED, attempt=1, cancel=True), [TIMERS_GONE]),
-    ("expired", run_in(State.EXPIRED), []),
-    ("expired, a child", run_in(State.EXPIRED, child=True), [TELL]),
-    ("expired, once dead", run_in(State.EXPIRED, lettered=True), [DROP]),
-    ("timed out", run_in(State.TIMED_OUT), []),
-    ("timed out, once dead", run_in(State.TIMED_OUT, lettered=True), [DROP]),
-    ("timed out, a child", run_in(State.TIMED_OUT, child=True), [TELL]),
+    ("expired", run_in(State.EXPIRED, item=14), [ITEM_GONE]),
+    ("expired, a child", run_in(State.EXPIRED, child=True), [TIMERS_GONE, TELL]),
+    ("expired, once dead", run_in(State.EXPIRED, lettered=True), [TIMERS_GONE, DROP]),
+    ("timed out", run_in(State.TIMED_OUT, attempt=1), [TIMERS_GONE]),
+    ("timed out before its first attempt", run_in(State.TIMED_OUT, item=14), [ITEM_GONE]),
+    ("timed out, once dead", run_in(State.TIMED_OUT, attempt=1, lettered=True), [TIMERS_GONE, DROP]),
+    ("timed out, a child", run_in(State.TIMED_OUT, attempt=1, child=True), [TIMERS_GONE, TELL]),
 ]
 
 

@@ -14,9 +14,14 @@ from holdfast.core.entries import (
     CancelRequested,
     ChildEnded,
     ChildTriggered,
+    Diverged,
     Entry,
+    EventArrived,
+    Heartbeat,
     LetterDropped,
+    MetadataChanged,
     Offered,
+    Progressed,
     RunCancelled,
     RunCompleted,
     RunCreated,
@@ -28,6 +33,8 @@ from holdfast.core.entries import (
     StepStarted,
     StepVolatile,
     Suspended,
+    TokenCompleted,
+    WaitStarted,
 )
 from holdfast.core.lifecycle import IllegalEntry, Kind, Record, advance, apply, fold, interruption, story, taken
 from holdfast.core.model import ErrorInfo, Holder, Parent, Retry, Run, State
@@ -79,6 +86,7 @@ def test_a_created_run_is_queued_with_everything_the_trigger_said() -> None:
         parent=parent,
         source="cli",
         tags=("eu",),
+        scheduled_at=1.0,
     )
 
 
@@ -257,7 +265,11 @@ def test_each_recorded_outcome_counts_as_a_step_and_is_the_last_checkpoint(outco
     [
         StepStarted(key="/a#1", at=3.0),
         StepRetried(key="/a#1", at=3.0, took=1.0, error=ERROR, number=1, due=4.0),
-        ChildTriggered(key="/a#1", at=3.0, child="C", task="t"),
+        ChildTriggered(key="/a#1", at=3.0, child="C", task="t", detached=True),
+        WaitStarted(key="/sleep#1", at=3.0, wait="", kind="sleep", due=60.0),
+        WaitStarted(key="/token#1", at=3.0, wait="T", kind="token"),
+        Heartbeat(at=3.0, details=b"v"),
+        Diverged(key="/b#1", at=3.0, missing=("/a#1",)),
     ],
 )
 def test_what_is_not_an_outcome_does_not_change_the_run(note: Entry) -> None:
@@ -384,7 +396,7 @@ def test_a_cancelled_wait_waits_for_nothing() -> None:
 
 def test_a_request_to_cancel_is_only_remembered() -> None:
     run = run_of(started())
-    assert advance(run, CancelRequested(at=5.0)) == replace(run, cancel_requested=True)
+    assert advance(run, CancelRequested(at=5.0)) == replace(run, cancel_requested=True, cancel_at=5.0)
 
 
 def test_a_request_to_cancel_comes_too_late_for_a_run_that_has_ended() -> None:
@@ -402,6 +414,8 @@ def test_a_dropped_letter_makes_a_dead_run_failed_and_keeps_when_and_why_it_died
 
 STEP = StepCompleted(key="/a#1", at=3.0, took=1.0, value=b"v")
 CHILD = ChildEnded(key="/c#1", at=3.0, child="C", state="completed")
+TOKEN = TokenCompleted(token="T", at=3.0, value=b"v")
+EVENT = EventArrived(wait="E", at=3.0, event=7, subject="orders.paid", value=b"v")
 
 
 def test_a_retried_run_goes_on_behind_its_last_checkpoint_and_counts_its_attempts_on() -> None:
@@ -640,8 +654,14 @@ ZOMBIE = [
     Suspended(at=9.0, waits=("C",)),
     failed(),
     RunCompleted(at=9.0, result=b"r"),
+    WaitStarted(key="/event#1", at=9.0, wait="E", kind="event", subject="orders.paid"),
+    WaitStarted(key="/sleep#1", at=9.0, wait="", kind="sleep", due=60.0),
+    Heartbeat(at=9.0, details=b"v"),
+    Progressed(at=9.0, done=1.0),
+    MetadataChanged(at=9.0, changes={"eta": b"v"}),
+    Diverged(key="/b#1", at=9.0, missing=("/a#1",)),
 ]
-MOVES_NOTHING = (StepStarted, StepRetried, ChildTriggered)
+MOVES_NOTHING = (StepStarted, StepRetried, Heartbeat, Diverged)
 """What a holder writes that changes nothing in its run."""
 
 
@@ -653,7 +673,8 @@ def test_a_worker_that_lost_the_run_changes_nothing_in_it(entry: Entry, writer: 
     assert held.holder.nonce == "n2"
     assert held.moved == 4
     assert apply(held, log(5, entry, writer=writer)) == replace(held, last=5)
-    moved = 4 if isinstance(entry, MOVES_NOTHING) else 5
+    sleeps = isinstance(entry, WaitStarted) and entry.kind == "sleep"
+    moved = 4 if sleeps or isinstance(entry, MOVES_NOTHING) else 5
     assert apply(held, log(5, entry, writer="n2")) == replace(advance(held, entry), last=5, moved=moved)
 
 
@@ -702,7 +723,7 @@ def test_what_belongs_on_the_log_changes_nothing_anywhere_else(entry: Entry, run
 
 @pytest.mark.parametrize("run", STANDING.values(), ids=STANDING)
 def test_what_others_tell_a_run_counts_only_where_they_tell_it_or_on_its_log(run: Run) -> None:
-    for entry in (CancelRequested(at=9.0), CHILD):
+    for entry in (CancelRequested(at=9.0), CHILD, TOKEN, EVENT):
         assert apply(run, timer(9, entry)) in (run, replace(run, armed=True))
         assert apply(run, told(9, entry)) == advance(run, entry)
         unmoved = run.final and isinstance(entry, CancelRequested)

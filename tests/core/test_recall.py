@@ -209,7 +209,7 @@ def test_an_interruption_forgets_nothing() -> None:
     )
     assert recall.take("/a#1") == done("/a#1")
     assert recall.take("/b#1") == raised("/b#1")
-    assert (recall.tried("/c#1"), recall.child("/d#1")) == (Tried(2, 9.0), "C1")
+    assert (recall.tried("/c#1"), recall.child("/d#1")) == (Tried(2, 9.0, since=7.5), "C1")
 
 
 # --- an operator's retry ----------------------------------------------------------------------------------------------
@@ -311,7 +311,7 @@ def test_a_child_of_another_await_outlives_the_failed_attempt() -> None:
 
 def test_an_interrupted_step_goes_on_with_the_try_it_had_come_to() -> None:
     recall = recall_of(tried("/a#1", 1, 5.0), tried("/a#1", 2, 9.0), AttemptInterrupted(at=6.0, reason="died"), RESUMED)
-    assert recall.tried("/a#1") == Tried(failed=2, due=9.0)
+    assert recall.tried("/a#1") == Tried(failed=2, due=9.0, since=3.5)
     assert recall.tried("/a#2") == Tried(failed=0, due=0.0)
 
 
@@ -319,7 +319,7 @@ def test_a_step_that_gave_up_has_all_its_tries_again_in_the_next_attempt() -> No
     recall = recall_of(tried("/a#1", 1, 5.0), tried("/a#1", 2, 9.0), raised("/a#1"), failed("/a#1"))
     assert recall.tried("/a#1") == Tried(failed=0, due=0.0)
     recall.add(tried("/a#1", 1, 80.0))
-    assert recall.tried("/a#1") == Tried(failed=1, due=80.0)
+    assert recall.tried("/a#1") == Tried(failed=1, due=80.0, since=78.5)
 
 
 def test_an_operators_retry_gives_every_step_all_its_tries() -> None:

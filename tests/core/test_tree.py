@@ -13,22 +13,36 @@ from holdfast.core.entries import (
     CancelRequested,
     ChildEnded,
     ChildTriggered,
+    Compensated,
+    Diverged,
     Entry,
+    EventArrived,
+    Heartbeat,
+    HookTriggered,
+    Inherited,
     LetterDropped,
+    MetadataChanged,
     Offered,
+    Progressed,
+    Resolved,
     RunCancelled,
     RunCompleted,
     RunCreated,
     RunDead,
+    RunExpired,
     RunRetried,
+    RunTimedOut,
+    Signalled,
     StepCompleted,
     StepFailed,
     StepRetried,
     StepStarted,
     StepVolatile,
     Suspended,
+    TokenCompleted,
+    WaitStarted,
 )
-from holdfast.core.model import ErrorInfo
+from holdfast.core.model import ErrorInfo, Origin, Progress
 from holdfast.core.tree import AttemptSpan, Node, NodeState, Tree, Try
 
 ERROR = ErrorInfo(type="payments.CardDeclined", message="no")
@@ -206,7 +220,7 @@ def test_two_nodes_do_not_share_their_tries_or_children() -> None:
 
 def test_a_child_run_waits_under_its_own_id() -> None:
     assert tree_of(STARTED, asked("/c#1")).roots == [
-        Node(key="/c#1", state=NodeState.WAITING, attempt=1, started_at=12.0, child="C1", note="child pack")
+        Node("/c#1", NodeState.WAITING, 1, started_at=12.0, child="C1", note="child pack", kind="child")
     ]
 
 
@@ -258,6 +272,7 @@ def test_the_child_of_a_new_attempt_waits_and_the_one_before_stays_as_a_try() ->
             tries=[Try(number=1, at=18.0, took=6.0, error=ERROR, attempt=1)],
             child="C2",
             note="child pack",
+            kind="child",
         )
     ]
 
@@ -330,6 +345,340 @@ def test_a_branch_that_waited_in_a_suspended_run_is_ok_once_it_came() -> None:
     tree = tree_of(*WAITS, RESUMED, done("/w#1", 31.0))
     node = node_of(tree, "/w#1")
     assert (node.state, node.started_at, node.ended_at, node.attempt) == (NodeState.OK, 29.5, 31.0, 1)
+
+
+# --- sleeps, tokens, events, signals ----------------------------------------------------------------------------------
+
+
+def slept(key: str = "/for_#1", due: float = 100.0) -> WaitStarted:
+    return WaitStarted(key=key, at=12.0, wait="", kind="sleep", due=due)
+
+
+def awaited(key: str = "/await#1", token: str = "T1") -> WaitStarted:
+    return WaitStarted(key=key, at=12.0, wait=token, kind="token", due=90.0)
+
+
+EVENT = WaitStarted("/event#1", 12.0, "E1", "event", None, "orders.*", b"M", 8.0)
+SIGNAL = WaitStarted("/signal:approve#1", 12.0, "signal:approve#1", "signal", None, "approve")
+GIVEN = TokenCompleted(token="T1", at=18.0, by="ann", value=b"yes")
+
+
+def test_a_sleep_tells_until_when() -> None:
+    assert tree_of(STARTED, slept()).roots == [
+        Node("/for_#1", NodeState.WAITING, 1, started_at=12.0, due=100.0, kind="sleep")
+    ]
+
+
+def test_a_token_tells_its_id_and_until_when() -> None:
+    assert tree_of(STARTED, awaited()).roots == [
+        Node("/await#1", NodeState.WAITING, 1, started_at=12.0, due=90.0, kind="token", wait="T1")
+    ]
+
+
+def test_an_event_and_a_signal_tell_what_they_are_waited_for_by() -> None:
+    event, signal = tree_of(STARTED, EVENT, SIGNAL).roots
+    assert (event.kind, event.wait, event.subject, event.match) == ("event", "E1", "orders.*", b"M")
+    assert (signal.kind, signal.wait, signal.subject) == ("signal", "signal:approve#1", "approve")
+
+
+@pytest.mark.parametrize("held", [(), (Suspended(20.0, ("T1",)),), (CRASH,), (failed(),)])
+def test_a_token_ends_all_that_wait_for_it_whoever_holds_the_run(held: tuple[Entry, ...]) -> None:
+    tree = tree_of(STARTED, awaited(), awaited("/await#2"), awaited("/await#3", "T2"), *held, replace(GIVEN, at=25.0))
+    assert shape(tree) == ["await ok", "await#2 ok", "await#3 wait"]
+    node = node_of(tree, "/await#2")
+    assert (node.value, node.ended_at, node.took, node.due) == (b"yes", 25.0, 13.0, None)
+    assert (node.kind, node.wait) == ("token", "T1")
+
+
+def test_a_token_that_was_completed_before_it_was_awaited_ends_the_wait_at_once() -> None:
+    node = node_of(tree_of(STARTED, replace(GIVEN, at=5.0), awaited()), "/await#1")
+    assert (node.state, node.value, node.started_at, node.ended_at) == (NodeState.OK, b"yes", 12.0, 12.0)
+
+
+def test_the_first_completion_of_a_token_counts() -> None:
+    tree = tree_of(STARTED, awaited(), GIVEN, TokenCompleted("T1", 30.0, error=ERROR))
+    assert (node_of(tree, "/await#1").state, node_of(tree, "/await#1").ended_at) == (NodeState.OK, 18.0)
+
+
+def test_a_token_completed_with_an_error_has_failed() -> None:
+    node = node_of(tree_of(STARTED, awaited(), TokenCompleted("T1", 18.0, error=ERROR)), "/await#1")
+    assert (node.state, node.error, node.value) == (NodeState.FAILED, ERROR, None)
+
+
+def test_an_event_from_before_the_wait_took_no_time() -> None:
+    tree = tree_of(STARTED, EVENT, EventArrived("E1", 9.0, 77, "orders.paid", b"data"))
+    node = node_of(tree, "/event#1")
+    assert (node.state, node.value, node.took) == (NodeState.OK, b"data", 0.0)
+
+
+@pytest.mark.parametrize("wait", [slept(), awaited(), EVENT, SIGNAL])
+def test_a_wait_is_not_lost_with_its_attempt_but_with_its_run(wait: WaitStarted) -> None:
+    for end in (CRASH, failed(), Suspended(20.0, (), 100.0)):
+        assert [node.state for node in tree_of(STARTED, wait, end).roots] == [NodeState.WAITING]
+        over = tree_of(STARTED, wait, end, RunCancelled(at=30.0))
+        assert [node.state for node in over.roots] == [NodeState.LOST]
+
+
+@pytest.mark.parametrize("held", [(), (Suspended(20.0, (), 100.0), RESUMED)])
+def test_a_sleep_that_is_over_took_as_long_as_since_its_first_start(held: tuple[Entry, ...]) -> None:
+    tree = tree_of(STARTED, slept(), *held, StepCompleted("/for_#1", 100.5, 0.5, b"v"))
+    node = node_of(tree, "/for_#1")
+    assert (node.state, node.kind, node.due, node.started_at, node.ended_at) == (
+        NodeState.OK,
+        "sleep",
+        None,
+        12.0,
+        100.5,
+    )
+    assert node.tries == []
+
+
+def test_a_wait_that_was_given_up_shows_the_error_and_what_it_was_for() -> None:
+    late = StepFailed("/await#1", 90.0, 78.0, ErrorInfo("holdfast.WaitTimeout", "nobody"))
+    node = node_of(tree_of(STARTED, awaited(), late), "/await#1")
+    assert (node.state, node.error, node.wait) == (NodeState.FAILED, late.error, "T1")
+
+
+def test_a_signal_that_was_taken_ends_its_wait() -> None:
+    taken = StepCompleted("/signal:approve#1", 15.0, 0.0, b"yes")
+    node = node_of(tree_of(STARTED, SIGNAL, taken), "/signal:approve#1")
+    assert (node.state, node.value, node.took) == (NodeState.OK, b"yes", 3.0)
+
+
+def test_waits_that_were_given_up_with_their_run_are_waited_for_again_after_a_retry() -> None:
+    cancelled: list[Entry] = [STARTED, slept(), slept("/for_#2", 50.0), awaited(), RunCancelled(at=20.0)]
+    assert shape(tree_of(*cancelled)) == ["for_ lost", "for_#2 lost", "await lost"]
+    again: list[Entry] = [RunRetried(at=50.0), SECOND, Suspended(61.0, ("T1",), 100.0)]
+    assert shape(tree_of(*cancelled, *again)) == ["for_ wait", "for_#2 lost", "await wait"]
+    assert node_of(tree_of(*cancelled, *again), "/for_#1").due == 100.0
+
+
+def test_a_step_in_the_place_of_a_wait_is_no_wait_any_more() -> None:
+    late = StepFailed("/await#1", 90.0, 78.0, ERROR)
+    tree = tree_of(STARTED, awaited(), late, failed(91.0, "/await#1"), SECOND, done("/await#1", 95.0))
+    node = node_of(tree, "/await#1")
+    assert (node.state, node.kind, node.wait, len(node.tries)) == (NodeState.OK, "", "", 1)
+
+
+def limited(key: str = "/wait_for#1") -> WaitStarted:
+    return WaitStarted(key, 12.0, "", "timeout", 40.0)
+
+
+def test_a_limit_on_awaits_stands_as_they_do_and_tells_its_end() -> None:
+    tree = tree_of(STARTED, limited())
+    assert (node_of(tree, "/wait_for#1").stands, node_of(tree, "/wait_for#1").due) == (NodeState.RUNNING, 40.0)
+    for entry, stands in ((begun("/wait_for#1/a#1"), NodeState.RUNNING), (done("/wait_for#1/a#1"), NodeState.OK)):
+        tree.add(entry)
+        assert node_of(tree, "/wait_for#1").stands is stands
+    tree.add(RunCompleted(30.0, b"r"))
+    assert node_of(tree, "/wait_for#1").stands is NodeState.OK
+
+
+def test_a_limit_that_was_overrun_has_failed() -> None:
+    tree = tree_of(STARTED, limited(), begun("/wait_for#1/a#1"), StepFailed("/wait_for#1", 40.0, 28.0, BUSY))
+    assert (node_of(tree, "/wait_for#1").stands, node_of(tree, "/wait_for#1").error) == (NodeState.FAILED, BUSY)
+
+
+def test_a_limit_with_nothing_below_it_is_lost_with_a_run_that_did_not_complete() -> None:
+    assert shape(tree_of(STARTED, limited(), RunCompleted(30.0, b"r"))) == ["wait_for ok"]
+    assert shape(tree_of(STARTED, limited(), RunCancelled(30.0))) == ["wait_for lost"]
+
+
+# --- undos ------------------------------------------------------------------------------------------------------------
+
+UNDOABLE = StepCompleted("/a#1", 13.0, 1.5, b"v", undo=b"u")
+FELL: list[Entry] = [STARTED, UNDOABLE, RunDead(20.0, ERROR, "aborted")]
+
+
+def test_an_undo_is_shown_below_its_step_which_is_marked_once_it_has_run() -> None:
+    tree = tree_of(*FELL, RESUMED, begun("/a#1/undo", 31.0))
+    assert shape(tree) == ["a ok", "  undo run"]
+    assert node_of(tree, "/a#1/undo").kind == "undo"
+    tree.add(done("/a#1/undo", 35.0))
+    assert shape(tree) == ["a undone", "  undo ok"]
+    assert (node_of(tree, "/a#1").value, node_of(tree, "/a#1").ended_at) == (b"v", 13.0)
+
+
+def test_who_runs_undos_compensates_until_all_have_run() -> None:
+    tree = tree_of(*FELL, RESUMED)
+    assert [span.outcome for span in tree.attempts] == ["dead", "compensating"]
+    tree.add(replace(CRASH, at=31.0))
+    tree.add(replace(RESUMED, at=32.0))
+    assert [span.outcome for span in tree.attempts] == ["dead", "interrupted", "compensating"]
+    tree.add(Compensated(at=40.0))
+    assert [(span.outcome, span.ended_at) for span in tree.attempts[2:]] == [("compensated", 40.0)]
+
+
+def test_an_undo_that_was_under_way_is_lost_with_its_worker_and_its_step_not_undone() -> None:
+    tree = tree_of(*FELL, RESUMED, begun("/a#1/undo", 31.0), replace(CRASH, at=32.0))
+    assert shape(tree) == ["a ok", "  undo lost"]
+
+
+def test_an_undo_that_failed_keeps_its_tries() -> None:
+    tree = tree_of(*FELL, RESUMED, tried("/a#1/undo", 1, 32.0), raised("/a#1/undo", 35.0))
+    assert shape(tree) == ["a ok", "  undo fail"]
+    assert len(node_of(tree, "/a#1/undo").tries) == 1
+
+
+def test_a_killed_compensation_has_ended() -> None:
+    tree = tree_of(*FELL, RESUMED, begun("/a#1/undo", 31.0), RunCancelled(33.0, killed=True))
+    assert (shape(tree), tree.attempts[-1].outcome) == (["a ok", "  undo lost"], "killed")
+
+
+def test_an_undone_step_that_runs_again_has_no_undo_any_more() -> None:
+    undone: list[Entry] = [*FELL, RESUMED, done("/a#1/undo", 35.0), Compensated(at=36.0), RunRetried(at=50.0), SECOND]
+    tree = tree_of(*undone)
+    assert tree.attempts[-1].outcome == ""
+    assert shape(tree) == ["a undone", "  undo ok"]
+    tree.add(replace(UNDOABLE, at=65.0))
+    assert shape(tree) == ["a ok"]
+    assert tree.node("/a#1/undo") is None
+
+
+# --- questions --------------------------------------------------------------------------------------------------------
+
+ONCE = StepStarted("/pay#1", 11.0, once=True)
+ASKED: list[Entry] = [
+    STARTED,
+    ONCE,
+    CRASH,
+    RESUMED,
+    Suspended(31.0, ("pause:/pay#1",), None, "its outcome is not known"),
+]
+
+
+def test_a_step_that_may_run_once_and_whose_outcome_is_not_known_asks() -> None:
+    node = node_of(tree_of(STARTED, ONCE, CRASH), "/pay#1")
+    assert (node.state, node.once, node.asks) == (NodeState.LOST, True, "")
+    node = node_of(tree_of(*ASKED), "/pay#1")
+    assert (node.state, node.asks, node.note) == (NodeState.PAUSED, "once", "its outcome is not known")
+    assert tree_of(*ASKED).attempts[-1].reason == "its outcome is not known"
+
+
+def test_an_answer_ends_the_question() -> None:
+    tree = tree_of(*ASKED, Resolved("/pay#1", 40.0, "done", "ann", b"v"))
+    node = node_of(tree, "/pay#1")
+    assert (node.state, node.asks, node.note) == (NodeState.WAITING, "", "answered: done by ann")
+    tree.add(replace(RESUMED, at=41.0))
+    tree.add(done("/pay#1", 42.0))
+    assert shape(tree) == ["pay ok"]
+
+
+def test_a_question_is_asked_until_the_run_ends() -> None:
+    for end in (RunCancelled(50.0), RunTimedOut(50.0, ERROR, "schedule_to_close")):
+        node = node_of(tree_of(*ASKED, end), "/pay#1")
+        assert (node.state, node.asks) == (NodeState.LOST, "")
+
+
+def test_an_undo_that_finally_failed_asks() -> None:
+    asked = Suspended(36.0, ("pause:/a#1/undo",), None, "the undo of /a#1 failed")
+    tree = tree_of(*FELL, RESUMED, raised("/a#1/undo", 35.0), asked)
+    node = node_of(tree, "/a#1/undo")
+    assert (node.state, node.asks, node.error) == (NodeState.PAUSED, "undo", ERROR)
+    tree.add(Resolved("/a#1/undo", 40.0, "run"))
+    tree.add(replace(RESUMED, at=41.0))
+    tree.add(done("/a#1/undo", 42.0))
+    assert shape(tree) == ["a undone", "  undo ok"]
+    assert [one.error for one in node_of(tree, "/a#1/undo").tries] == [ERROR]
+
+
+def test_a_question_about_no_await_makes_no_node() -> None:
+    assert shape(tree_of(*FELL, RESUMED, Suspended(36.0, ("pause:compensation",), None, "too often"))) == ["a ok"]
+
+
+# --- another way ------------------------------------------------------------------------------------------------------
+
+TWO: list[Entry] = [STARTED, done("/a#1"), done("/g#1/b#1"), CRASH, RESUMED]
+PARTED = Diverged("/x#1", 31.0, ("/g#1/b#1",))
+
+
+def test_what_the_code_did_not_come_to_is_kept_and_marked_and_so_is_the_first_of_the_other_way() -> None:
+    tree = tree_of(*TWO, PARTED, done("/x#1", 33.0), done("/y#1", 34.0))
+    assert [(node.name, node.stands) for _, node in tree.walk()] == [
+        ("a", NodeState.OK),
+        ("g", NodeState.ORPHANED),
+        ("b", NodeState.ORPHANED),
+        ("x", NodeState.OK),
+        ("y", NodeState.OK),
+    ]
+    assert [node.key for _, node in tree.walk() if node.diverged] == ["/x#1"]
+    assert node_of(tree, "/g#1/b#1").value == b"v"
+
+
+def test_a_known_await_may_begin_another_way() -> None:
+    tree = tree_of(STARTED, begun("/x#1"), done("/b#1"), CRASH, RESUMED, Diverged("/x#1", 31.0, ("/b#1", "/gone#1")))
+    assert (node_of(tree, "/x#1").diverged, shape(tree)) == (True, ["x lost", "b orphaned"])
+
+
+def test_a_divergence_that_pauses_asks_where_it_began() -> None:
+    tree = tree_of(*TWO, PARTED, Suspended(31.0, ("pause:/x#1",), None, "the code took another way"))
+    node = node_of(tree, "/x#1")
+    assert (node.stands, node.asks, node.diverged) == (NodeState.PAUSED, "divergence", True)
+    tree.add(Resolved("/x#1", 40.0, "accept"))
+    tree.add(replace(RESUMED, at=41.0))
+    tree.add(StepStarted("/x#1", 42.0, once=True))
+    tree.add(replace(CRASH, at=43.0))
+    tree.add(Suspended(44.0, ("pause:/x#1",), None, "its outcome is not known"))
+    assert node_of(tree, "/x#1").asks == "once"
+
+
+# --- forks and code ---------------------------------------------------------------------------------------------------
+
+FORKED = RunCreated("R", 1.0, "t", b"", origin=Origin("O", "fork", "/c#1"))
+
+
+def test_a_fork_shows_what_it_has_from_its_origin_and_what_was_edited() -> None:
+    tree = tree_of(
+        FORKED,
+        Inherited("/a#1", 0.5, 0.25, b"v"),
+        Inherited("/b#1", 0.5, 0.25, b"w", edited=True),
+        Inherited("/c#1", 0.5, 0.25, error=ERROR),
+    )
+    assert shape(tree) == ["a ok", "b ok", "c fail"]
+    assert [(node.origin, node.edited, node.note) for node in tree.roots] == [
+        ("O", False, "from O"),
+        ("O", True, "from O, edited"),
+        ("O", False, "from O"),
+    ]
+    assert [(node.value, node.error, node.took, node.attempt) for node in tree.roots] == [
+        (b"v", None, 0.25, 0),
+        (b"w", None, 0.25, 0),
+        (None, ERROR, 0.25, 0),
+    ]
+
+
+def test_what_a_fork_runs_again_is_its_own() -> None:
+    tree = tree_of(FORKED, Inherited("/c#1", 0.5, 0.25, error=ERROR), STARTED, done("/c#1"))
+    assert (node_of(tree, "/c#1").origin, node_of(tree, "/c#1").note) == ("", "")
+
+
+def test_the_tree_tells_where_the_code_changed() -> None:
+    old, new = replace(STARTED, code="c1"), replace(RESUMED, code="c2")
+    tree = tree_of(old, UNDOABLE, done("/g#1/b#1"), CRASH, new, done("/g#1/c#1", 33.0), done("/d#1", 34.0))
+    assert [(node.name, node.code) for _, node in tree.walk()] == [
+        ("a", "c1"),
+        ("g", ""),
+        ("b", "c1"),
+        ("c", "c2"),
+        ("d", "c2"),
+    ]
+    assert tree.recoded() == {"/g#1/c#1"}
+    assert [span.code for span in tree.attempts] == ["c1", "c2"]
+    tree.add(RunDead(50.0, ERROR, "aborted"))
+    tree.add(replace(RESUMED, at=51.0, code="c3"))
+    tree.add(done("/a#1/undo", 52.0))
+    assert tree.recoded() == {"/g#1/c#1"}
+
+
+def test_the_last_heartbeat_and_the_progress_of_the_attempt_are_known() -> None:
+    tree = tree_of(STARTED, Heartbeat(12.0), Progressed(13.0, 3, 10, "resizing"), Heartbeat(14.0))
+    assert (tree.heartbeat_at, tree.progress) == (14.0, Progress(3, 10, "resizing"))
+    tree.add(CRASH)
+    tree.add(RESUMED)
+    assert tree.progress == Progress(3, 10, "resizing")
+    tree.add(failed(40.0))
+    tree.add(SECOND)
+    assert (tree.heartbeat_at, tree.progress) == (14.0, None)
 
 
 # --- lost -------------------------------------------------------------------------------------------------------------
@@ -467,6 +816,8 @@ def test_keys_that_begin_alike_are_no_branches_of_each_other() -> None:
         (Suspended(at=20.0, waits=("C1",)), "suspended", None, ""),
         (RunDead(at=20.0, error=ERROR, reason="aborted"), "dead", ERROR, "aborted"),
         (RunCancelled(at=20.0, reason="by ann"), "cancelled", None, "by ann"),
+        (RunCancelled(at=20.0, reason="by ann", killed=True), "killed", None, "by ann"),
+        (RunTimedOut(at=20.0, error=ERROR, reason="schedule_to_close"), "timed_out", ERROR, "schedule_to_close"),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else value,
 )
@@ -520,7 +871,7 @@ def test_what_comes_after_an_attempt_has_ended_does_not_change_how_it_ended(late
 
 
 def test_a_run_that_ends_before_it_started_has_no_attempts() -> None:
-    for end in (RunCancelled(at=5.0), RunDead(at=5.0, error=ERROR, reason="payload")):
+    for end in (RunCancelled(at=5.0), RunDead(at=5.0, error=ERROR, reason="payload"), RunExpired(at=5.0)):
         assert tree_of(end).attempts == []
 
 
@@ -556,6 +907,11 @@ def test_a_retry_from_the_start_begins_a_new_tree_and_keeps_the_attempts() -> No
         CancelRequested(at=14.0),
         LetterDropped(at=14.0),
         RunRetried(at=14.0),
+        Signalled(id="s1", at=14.0, name="approve", value=b"v"),
+        MetadataChanged(at=14.0, changes={"a": b"v"}),
+        HookTriggered(on="success", at=14.0, run="H"),
+        Heartbeat(at=14.0),
+        Progressed(at=14.0, done=1),
     ],
     ids=lambda entry: type(entry).__name__,
 )

@@ -167,7 +167,7 @@ async def test_a_suspended_parent_is_offered_once_when_its_child_has_ended(stage
         assert run.offered
         await still(stage, parent)
         assert await count(stage, parent, "Offered") == 1
-        assert house.conductor.repairs == 0
+        assert house.conductor.repairs.total == 0
 
 
 async def test_a_child_that_ended_before_its_parent_suspended_resumes_it_too(stage: Stage) -> None:
@@ -212,7 +212,7 @@ async def test_a_parent_resumes_though_whoever_ended_its_child_died_before_telli
             await Hand(stage).start(child, RunCompleted(time.time(), encode_value(7)))
         await stage.until(parent, "queued", within=SOON)
         assert await count(stage, parent, "ChildEnded") == await count(stage, parent, "Offered") == 1
-        assert house.conductor.repairs == 1
+        assert house.conductor.repairs.total == 1
 
 
 async def test_a_parent_of_three_children_completes_and_nothing_was_repaired(stage: Stage) -> None:
@@ -231,7 +231,7 @@ async def test_a_parent_of_three_children_completes_and_nothing_was_repaired(sta
         entries = await stage.names(handle)
         assert 1 <= entries.count("AttemptResumed") <= 3
         assert entries.count("ChildTriggered") == entries.count("ChildEnded") == 3
-        assert house.conductor.repairs == 0
+        assert house.conductor.repairs.total == 0
 
 
 # --- what others left undone
@@ -248,7 +248,7 @@ async def test_a_cancelled_run_whose_canceller_died_is_ended_and_counted(stage: 
             await stage.until(handle, "cancelled", within=SOON)
             await still(stage, handle)
             assert await count(stage, handle, "RunCancelled") == 1
-        assert house.conductor.repairs == 2
+        assert house.conductor.repairs.total == 2
 
 
 async def test_a_cancelled_run_whose_canceller_lives_is_left_to_it(stage: Stage) -> None:
@@ -256,7 +256,7 @@ async def test_a_cancelled_run_whose_canceller_lives_is_left_to_it(stage: Stage)
     async with conducted(stage) as house:
         await handle.cancel()
         assert (await still(stage, handle)).state == "cancelled"
-        assert house.conductor.repairs == 0
+        assert house.conductor.repairs.total == 0
 
 
 async def test_a_retrying_run_gets_the_timer_that_nobody_armed(stage: Stage) -> None:
@@ -264,9 +264,9 @@ async def test_a_retrying_run_gets_the_timer_that_nobody_armed(stage: Stage) -> 
     await Hand(stage).start(handle, AttemptFailed(time.time(), ERROR, time.time() + 0.6))
     async with conducted(stage) as house, stage.worker(ship):
         assert (await still(stage, handle)).armed
-        assert house.conductor.repairs == 1
+        assert house.conductor.repairs.total == 1
         assert await handle.result(SOON) == "shipped"
-        assert house.conductor.repairs == 1
+        assert house.conductor.repairs.total == 1
 
 
 async def test_a_retrying_run_whose_timer_stands_is_left_alone(stage: Stage) -> None:
@@ -279,7 +279,7 @@ async def test_a_retrying_run_whose_timer_stands_is_left_alone(stage: Stage) -> 
     async with conducted(stage) as house, stage.worker(flaky):
         handle = await flaky.trigger(at=time.time() + 0.3)
         assert await handle.result(SOON) == "up"
-        assert house.conductor.repairs == 0
+        assert house.conductor.repairs.total == 0
 
 
 async def test_a_retried_run_that_nobody_offered_is_offered(stage: Stage) -> None:
@@ -289,7 +289,7 @@ async def test_a_retried_run_that_nobody_offered_is_offered(stage: Stage) -> Non
         await hand.write(handle, RunRetried(time.time(), "op"))
         assert (await still(stage, handle)).offered
         assert await count(stage, handle, "Offered") == 1
-        assert house.conductor.repairs == 1
+        assert house.conductor.repairs.total == 1
 
 
 # --- the dead

@@ -12,22 +12,36 @@ from holdfast.core.entries import (
     AttemptStarted,
     ChildEnded,
     ChildTriggered,
+    Compensated,
+    Diverged,
     Entry,
+    EventArrived,
+    HookTriggered,
+    Inherited,
+    MetadataChanged,
     Offered,
+    Progressed,
+    Resolved,
+    RunCancelled,
     RunCompleted,
     RunCreated,
     RunDead,
+    RunExpired,
     RunRetried,
+    RunTimedOut,
     StepCompleted,
     StepFailed,
     StepRetried,
     StepStarted,
     StepVolatile,
     Suspended,
+    TokenCompleted,
+    WaitStarted,
 )
 from holdfast.core.lifecycle import Kind, Record, apply
-from holdfast.core.model import Parent, Run
+from holdfast.core.model import Hook, Origin, Parent, Run
 from holdfast.wire.api import LogBatch, LogLine
+from holdfast.wire.values import encode_value
 from holdfast_daemon.ledger import Change
 from holdfast_daemon.projection.rows import (
     FIXED,
@@ -101,6 +115,20 @@ def test_a_created_run_is_one_new_row_with_everything_its_trigger_said() -> None
         payload=b"P",
         result=None,
         first=1,
+        paused="",
+        waits="",
+        done=None,
+        total=None,
+        doing="",
+        deadline=None,
+        expires=None,
+        origin="",
+        origin_how="",
+        origin_key="",
+        code="",
+        ending="",
+        metadata="",
+        hook="",
         fold=None,
     )
     assert (rows.changed, rows.attempts, rows.checkpoints) == ([], [], [])
@@ -203,6 +231,8 @@ def test_each_recorded_outcome_is_a_checkpoint() -> None:
         ChildTriggered("/a#1", T0, B, "pack"),
         AttemptFailed(T0, ERROR, T0),
         AttemptStarted(T0, 2, "w9", "stranger"),
+        WaitStarted("/a#1", T0, "T1", "token"),
+        Diverged("/a#1", T0, ("/b#1",)),
     ],
 )
 def test_what_a_worker_writes_that_no_longer_has_the_run_leaves_no_trace(entry: Entry) -> None:
@@ -210,6 +240,126 @@ def test_what_a_worker_writes_that_no_longer_has_the_run_leaves_no_trace(entry: 
     rows = journal_rows(tale.changes[-1:])
     assert (rows.attempts, rows.checkpoints) == ([], [])
     assert rows.changed[0].worker == "w1"
+
+
+def test_what_a_run_waits_for_and_asks_is_in_its_row_until_it_goes_on() -> None:
+    tale = Tale().created().started().say(WaitStarted("/await#1", T0 + 2, "T1", "token", T0 + 90))
+    tale.say(Suspended(T0 + 3, ("T1", "pause:/pay#1"), T0 + 90, "its outcome is not known"))
+    (row,) = journal_rows(tale.changes).created
+    assert (row.waits, row.paused) == ("token T1, pause /pay#1", "its outcome is not known")
+    assert row.due == datetime(2023, 11, 14, 22, 14, 50)
+    tale.say(TokenCompleted("T1", T0 + 5, value=b"v"), kind=Kind.IN, writer="")
+    tale.say(Offered(A, 1, 4), kind=Kind.READY, writer="")
+    (row,) = journal_rows(tale.changes[-2:]).changed
+    assert (row.state, row.waits, row.paused) == ("queued", "", "")
+
+
+def test_progress_is_in_the_row_and_gone_with_the_next_attempt() -> None:
+    tale = Tale().created().started().say(Progressed(T0 + 2, 3, 10, "resizing"))
+    (row,) = journal_rows(tale.changes).created
+    assert (row.done, row.total, row.doing) == (3, 10, "resizing")
+    tale.say(AttemptFailed(T0 + 3, ERROR, T0 + 4)).say(Offered(A, 1), kind=Kind.READY, writer="")
+    tale.say(AttemptStarted(T0 + 5, 2, "w1", "n1"))
+    (row,) = journal_rows(tale.changes[-3:]).changed
+    assert (row.done, row.total, row.doing) == (None, None, "")
+
+
+def test_metadata_is_in_the_row_as_json() -> None:
+    tale = Tale().say(replace(CREATED, metadata={"who": encode_value("Änn"), "n": encode_value([1])}), kind=Kind.READY)
+    assert journal_rows(tale.changes).created[0].metadata == '{\n  "who": "Änn",\n  "n": [\n    1\n  ]\n}'
+    tale.started().say(MetadataChanged(T0 + 2, {"who": None, "n": encode_value(2)}))
+    assert journal_rows(tale.changes[-1:]).changed[0].metadata == '{\n  "n": 2\n}'
+
+
+def test_metadata_of_any_depth_is_no_reason_to_stop() -> None:
+    deep = b"\x91" * 5000 + b"\xc0"
+    tale = Tale().say(replace(CREATED, metadata={"deep": deep}), kind=Kind.READY)
+    assert "unreadable" in journal_rows(tale.changes).created[0].metadata
+
+
+def test_a_fork_names_its_origin_and_what_it_has_from_it() -> None:
+    tale = Tale().say(replace(CREATED, origin=Origin(B, "fork", "/c#1")), kind=Kind.READY, writer="")
+    tale.say(Inherited("/a#1", T0 - 5, 1.0, b"V"), Inherited("/b#1", T0 - 4, 1.0, None, ERROR, True), writer="")
+    rows = journal_rows(tale.changes)
+    assert (rows.created[0].origin, rows.created[0].origin_how, rows.created[0].origin_key) == (B, "fork", "/c#1")
+    assert [(row.key, row.state, row.value, row.error_type, row.note) for row in rows.checkpoints] == [
+        ("/a#1", "ok", b"V", "", "inherited"),
+        ("/b#1", "fail", None, ERROR.type, "inherited, edited"),
+    ]
+
+
+def test_deadline_expiry_and_code_are_in_the_row() -> None:
+    tale = Tale().say(replace(CREATED, deadline=T0 + 60, expires=T0 + 30), kind=Kind.READY, writer="")
+    tale.say(AttemptStarted(T0 + 1, 1, "w1", "n1", code="c1"))
+    (row,) = journal_rows(tale.changes).created
+    assert (row.deadline, row.expires) == (datetime(2023, 11, 14, 22, 14, 20), datetime(2023, 11, 14, 22, 13, 50))
+    assert row.code == "c1"
+
+
+def test_a_run_that_compensates_says_how_it_will_end_and_which_steps_are_undone() -> None:
+    tale = Tale().created().started().say(StepCompleted("/a#1", T0 + 2, 1.0, b"V", b"U"))
+    tale.say(RunTimedOut(T0 + 3, ERROR, "schedule_to_close"))
+    (row,) = journal_rows(tale.changes).created
+    assert (row.state, row.ending) == ("compensating", "timed_out")
+    tale.say(AttemptResumed(T0 + 4, 1, "w2", "n2"), writer="n2")
+    tale.say(StepCompleted("/a#1/undo", T0 + 5, 1.0, b""), Compensated(T0 + 6), writer="n2")
+    rows = journal_rows(tale.changes[-2:])
+    assert (rows.changed[0].state, rows.changed[0].ending) == ("timed_out", "")
+    assert [(row.key, row.state) for row in rows.checkpoints] == [("/a#1/undo", "ok"), ("/a#1", "undone")]
+    assert [row.what for row in rows.attempts] == ["compensating", "compensated"]
+
+
+@pytest.mark.parametrize(
+    ("end", "what"),
+    [
+        (RunCancelled(T0 + 3, "now", killed=True), "killed"),
+        (RunTimedOut(T0 + 3, ERROR, "schedule_to_start"), "timed_out"),
+    ],
+)
+def test_an_end_from_outside_is_told_as_what_it_was(end: Entry, what: str) -> None:
+    tale = Tale().created().started().say(end, writer="")
+    assert [row.what for row in journal_rows(tale.changes).attempts] == ["started", what]
+
+
+def test_a_run_that_expired_never_started() -> None:
+    tale = Tale().created().say(RunExpired(T0 + 3, "not started within 30 s"), writer="")
+    rows = journal_rows(tale.changes)
+    assert (rows.created[0].state, rows.created[0].reason) == ("expired", "not started within 30 s")
+    assert [row.what for row in rows.attempts] == ["expired"]
+
+
+def test_the_run_that_follows_an_ending_up_is_named_until_the_next_one() -> None:
+    tale = Tale().say(replace(CREATED, hooks=(Hook("failure", "alarm"),)), kind=Kind.READY, writer="").started()
+    tale.say(RunDead(T0 + 3, ERROR, "aborted"))
+    tale.say(HookTriggered("failure", T0 + 4, B), kind=Kind.IN, writer="")
+    assert journal_rows(tale.changes).created[0].hook == B
+    assert journal_rows(tale.changes[-1:]).changed[0].hook == B
+    tale.say(RunRetried(T0 + 5), writer="op")
+    assert journal_rows(tale.changes[-1:]).changed[0].hook == ""
+    assert journal_rows(tale.started("n9").changes[-1:]).changed[0].hook is None
+
+
+def test_waits_answers_and_divergences_are_checkpoints() -> None:
+    tale = Tale().created().started().say(StepCompleted("/old#1", T0 + 2, 1.0, b"V"))
+    tale.say(WaitStarted("/for_#1", T0 + 3, "", "sleep", T0 + 9))
+    tale.say(WaitStarted("/event#1", T0 + 3, "E1", "event", None, "orders.*"))
+    tale.say(EventArrived("E1", T0 + 4, 7, "orders.paid", b"D"), kind=Kind.IN, writer="")
+    tale.say(EventArrived("E1", T0 + 4, 7, "orders.paid", b"D"), kind=Kind.IN, writer="")
+    tale.say(TokenCompleted("T1", T0 + 5, error=ERROR), kind=Kind.IN, writer="")
+    tale.say(Diverged("/new#1", T0 + 6, ("/old#1",)))
+    tale.say(Suspended(T0 + 7, ("pause:/new#1",), None, "another way"))
+    tale.say(Resolved("/new#1", T0 + 8, "accept", "ann"), kind=Kind.IN, writer="")
+    rows = journal_rows(tale.changes)
+    assert [(row.key, row.state, row.value, row.error_type, row.note) for row in rows.checkpoints] == [
+        ("/old#1", "ok", b"V", "", ""),
+        ("/for_#1", "wait", None, "", "sleep"),
+        ("/event#1", "wait", None, "", "event orders.*"),
+        ("", "ok", b"D", "", "event orders.paid"),
+        ("", "fail", None, ERROR.type, "token T1"),
+        ("/old#1", "orphaned", None, "", "diverged at /new#1"),
+        ("/new#1", "paused", None, "", "answered: accept by ann"),
+    ]
+    assert [(row.what, row.reason) for row in rows.attempts] == [("started", ""), ("paused", "another way")]
 
 
 def test_a_child_that_ends_twice_is_one_checkpoint() -> None:

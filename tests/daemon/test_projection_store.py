@@ -194,9 +194,9 @@ def test_standings_and_queued_runs_are_what_gauges_begin_with(store: Store) -> N
     dead = TELL.log(B, "n1", AttemptStarted(T0, 1, "w1", "n1"), RunDead(T0, ERROR, "aborted"))
     project(store, changes_of([TELL.created(A), TELL.created(B), dead, TELL.created(run_id(3), queue="mail")]), 10)
     assert sorted(store.standings()) == [
-        ("default", State.DEAD, 1),
-        ("default", State.QUEUED, 1),
-        ("mail", State.QUEUED, 1),
+        ("default", State.DEAD, 1, 0),
+        ("default", State.QUEUED, 1, 0),
+        ("mail", State.QUEUED, 1, 0),
     ]
     assert store.ready() == [(A, "default", T0 + 1), (run_id(3), "mail", T0 + 4)]
     assert store.firsts() == {B: 2}

@@ -38,6 +38,9 @@ def matches(pattern: str, subject: str) -> bool:
         (SHOP.live(RUN, Kind.LOG), f"hf.shop.live.{RUN}.log"),
         (SHOP.live(RUN, Kind.IN), f"hf.shop.live.{RUN}.in"),
         (SHOP.api("runs"), "hf.shop.api.runs"),
+        (SHOP.blob("00ff", 3), "hf.shop.blob.00ff.3"),
+        (SHOP.pieces("00ff"), "hf.shop.blob.00ff.*"),
+        (SHOP.secret("STRIPE_KEY"), "hf.shop.secret.STRIPE_KEY"),
     ],
 )
 def test_a_subject_is_what_the_design_says(made: str, expected: str) -> None:
@@ -51,6 +54,8 @@ def test_a_subject_is_what_the_design_says(made: str, expected: str) -> None:
         (Stream.EVENTS, "HF_shop_EVENTS"),
         (Stream.LOGS, "HF_shop_LOGS"),
         (Stream.CONTROL, "HF_shop_CONTROL"),
+        (Stream.BLOBS, "HF_shop_BLOBS"),
+        (Stream.SECRETS, "HF_shop_SECRETS"),
     ],
 )
 def test_a_stream_is_named_after_its_project(stream: Stream, name: str) -> None:

@@ -7,7 +7,8 @@ rarely and are None where the batch does not say.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from sys import intern
 from typing import NamedTuple
@@ -22,20 +23,32 @@ from holdfast.core.entries import (
     AttemptStarted,
     ChildEnded,
     ChildTriggered,
+    Compensated,
+    Diverged,
     Entry,
+    EventArrived,
+    HookTriggered,
+    Inherited,
+    Resolved,
     RunCancelled,
     RunCompleted,
     RunDead,
+    RunExpired,
+    RunTimedOut,
     StepCompleted,
     StepFailed,
     StepRetried,
     StepVolatile,
     Suspended,
+    TokenCompleted,
+    WaitStarted,
 )
-from holdfast.core.lifecycle import apply
-from holdfast.core.model import ErrorInfo, Instant, Run, Seconds, State
+from holdfast.core.lifecycle import UNDO, taken
+from holdfast.core.model import ErrorInfo, Instant, Origin, Run, Seconds, State
+from holdfast.core.pending import brief
 from holdfast.core.tree import NodeState
 from holdfast.wire.api import LogBatch
+from holdfast.wire.render import render_json
 from holdfast_daemon.ledger import Change
 
 
@@ -68,13 +81,43 @@ class RunRow(NamedTuple):
     payload: bytes | None
     result: bytes | None
     first: int
+    paused: str
+    waits: str
+    done: float | None
+    total: float | None
+    doing: str
+    deadline: datetime | None
+    expires: datetime | None
+    origin: str
+    origin_how: str
+    origin_key: str
+    code: str
+    ending: str
+    metadata: str
+    hook: str | None
     fold: bytes | None
 
 
-FIXED = frozenset({"id", "task", "queue", "priority", "created_at", "parent", "parent_key", "source", "tags", "first"})
+FIXED = frozenset(
+    {
+        "id",
+        "task",
+        "queue",
+        "priority",
+        "created_at",
+        "parent",
+        "parent_key",
+        "source",
+        "tags",
+        "first",
+        "origin",
+        "origin_how",
+        "origin_key",
+    }
+)
 """Columns that a run's creation sets for good."""
 
-KEPT = frozenset({"moved_at", "worker", "payload"})
+KEPT = frozenset({"moved_at", "worker", "payload", "hook"})
 """Columns where None says: as it was."""
 
 
@@ -144,6 +187,8 @@ class Standing(NamedTuple):
     queue: str
     state: State
     runs: int
+    paused: int = 0
+    """How many of them wait for an operator."""
 
 
 class Ready(NamedTuple):
@@ -200,32 +245,24 @@ def log_rows(messages: Iterable[LogMessage]) -> Rows:
 
 
 def accepted(change: Change) -> Iterator[tuple[Entry, Run]]:
-    """Those entries of a change that the fold took, each with the run after it."""
-    record, run = change.record, change.before
-    for entry in record.entries:
-        if len(record.entries) == 1:
-            moved: Run | None = change.after
-        else:
-            moved = apply(run, record._replace(entries=(entry,)))
-        if moved is not None and _took(run, moved, entry, record.writer):
-            yield entry, moved
-        run = moved
+    """Those entries of a change that the fold took, each with the run after it; no repetitions."""
+    before = change.before
+    for entry, run in taken(before, change.record):
+        if before is None or not _repeated(before, entry):
+            yield entry, run
+        before = run
 
 
-def _took(run: Run | None, moved: Run, entry: Entry, writer: str) -> bool:
-    if run is None:
-        return True
+def _repeated(run: Run, entry: Entry) -> bool:
+    """Whether the run was told the same before: what comes in from outside counts the first time only."""
     match entry:
-        case AttemptStarted() | AttemptResumed():
-            return moved.holder is not None and moved.holder != run.holder
-        case StepCompleted() | StepFailed() | StepVolatile():
-            return moved.steps > run.steps
-        case StepRetried() | ChildTriggered():  # they change nothing in the run: the holder's own are taken
-            return run.holder is not None and run.holder.nonce == writer
         case ChildEnded():
-            return entry.child not in run.arrived and entry.child in moved.arrived
-        case _:
-            return moved.state is not run.state
+            return entry.child in run.arrived
+        case TokenCompleted():
+            return entry.token in run.arrived
+        case EventArrived():
+            return entry.wait in run.arrived
+    return False
 
 
 class _Draft:
@@ -237,6 +274,7 @@ class _Draft:
         self._moved_at: Instant | None = None
         self._worker: str | None = None
         self._payload: bytes | None = None
+        self._hook: str | None = None
         self._run = change.after
 
     def take(self, change: Change) -> None:
@@ -249,9 +287,12 @@ class _Draft:
             self._worker = _claimed(change) or self._worker
         if run.payload:
             self._payload = run.payload
+        if run.followed is not (change.before is not None and change.before.followed):
+            self._hook = _followed(change) if run.followed else ""
 
     def row(self) -> RunRow:
         run, error = self._run, self._run.error or _NO_ERROR
+        origin, progress = run.origin or _NO_ORIGIN, run.progress
         return RunRow(
             id=run.id,
             task=run.task,
@@ -279,11 +320,38 @@ class _Draft:
             payload=self._payload,
             result=run.result,
             first=run.first,
+            paused=run.paused,
+            waits=brief(run),
+            done=None if progress is None else progress.done,
+            total=None if progress is None else progress.total,
+            doing="" if progress is None else progress.text,
+            deadline=_utc(run.deadline),
+            expires=_utc(run.expires),
+            origin=origin.run,
+            origin_how=origin.how,
+            origin_key=origin.key,
+            code=run.code,
+            ending="" if run.ending is None else run.ending.value,
+            metadata=metadata_json(run.metadata),
+            hook=self._hook if self._hook is not None or not self.new else "",
             fold=None if run.final else pack(run),
         )
 
 
-_NO_ERROR = ErrorInfo("", "")
+_NO_ERROR, _NO_ORIGIN = ErrorInfo("", ""), Origin("", "")
+
+
+def metadata_json(metadata: Mapping[str, bytes]) -> str:
+    """A run's metadata as JSON text, indented; empty where there is none."""
+    if not metadata:
+        return ""
+    shown = {name: render_json(value).replace("\n", "\n  ") for name, value in metadata.items()}
+    return "{\n" + ",\n".join(f"  {json.dumps(name, ensure_ascii=False)}: {shown[name]}" for name in shown) + "\n}"
+
+
+def _followed(change: Change) -> str:
+    """The run that follows this one's ending up."""
+    return next((entry.run for entry in change.record.entries if isinstance(entry, HookTriggered)), "")
 
 
 def _claimed(change: Change) -> str | None:
@@ -300,9 +368,10 @@ def _tell(rows: Rows, change: Change, entry: Entry, run: Run) -> None:
         case AttemptStarted():
             _attempt(rows, change, run, entry.at, "started", worker=entry.worker)
         case AttemptResumed():
-            _attempt(rows, change, run, entry.at, "resumed", worker=entry.worker)
+            what = "compensating" if run.state is State.COMPENSATING else "resumed"
+            _attempt(rows, change, run, entry.at, what, worker=entry.worker)
         case Suspended():
-            _attempt(rows, change, run, entry.at, "suspended")
+            _attempt(rows, change, run, entry.at, "paused" if entry.paused else "suspended", reason=entry.paused)
         case AttemptFailed():
             _attempt(rows, change, run, entry.at, "failed" if entry.spent else "snoozed", error=entry.error)
         case AttemptInterrupted():
@@ -311,10 +380,25 @@ def _tell(rows: Rows, change: Change, entry: Entry, run: Run) -> None:
             _attempt(rows, change, run, entry.at, run.state.value)
         case RunDead():
             _attempt(rows, change, run, entry.at, "dead", error=entry.error, reason=entry.reason)
+        case RunTimedOut():
+            _attempt(rows, change, run, entry.at, "timed_out", error=entry.error, reason=entry.reason)
+        case RunExpired():
+            _attempt(rows, change, run, entry.at, "expired", reason=entry.reason)
         case RunCancelled():
-            _attempt(rows, change, run, entry.at, "cancelled", reason=entry.reason)
+            _attempt(rows, change, run, entry.at, "killed" if entry.killed else "cancelled", reason=entry.reason)
+        case Compensated():
+            _attempt(rows, change, run, entry.at, "compensated")
+        case _:
+            _outcome(rows, change, entry, run)
+
+
+def _outcome(rows: Rows, change: Change, entry: Entry, run: Run) -> None:
+    """Add what an accepted entry says of checkpoints."""
+    match entry:
         case StepCompleted():
             _checkpoint(rows, change, run, entry.key, NodeState.OK, entry.at, entry.took, value=entry.value)
+            if entry.key.endswith(UNDO):
+                _checkpoint(rows, change, run, entry.key.removesuffix(UNDO), NodeState.UNDONE, entry.at, None)
         case StepFailed():
             _checkpoint(rows, change, run, entry.key, NodeState.FAILED, entry.at, entry.took, error=entry.error)
         case StepVolatile():
@@ -333,12 +417,39 @@ def _tell(rows: Rows, change: Change, entry: Entry, run: Run) -> None:
             )
         case ChildTriggered():
             _checkpoint(rows, change, run, entry.key, NodeState.WAITING, entry.at, 0.0, note=f"child {entry.child}")
-        case ChildEnded():
-            state = NodeState.OK if entry.state == State.COMPLETED else NodeState.FAILED
-            note = f"child {entry.child}"
+        case WaitStarted():
+            note = f"{entry.kind} {entry.subject or entry.wait}".rstrip()
+            _checkpoint(rows, change, run, entry.key, NodeState.WAITING, entry.at, 0.0, note=note)
+        case Inherited():
+            state = NodeState.OK if entry.error is None else NodeState.FAILED
+            note = "inherited, edited" if entry.edited else "inherited"
             _checkpoint(
-                rows, change, run, entry.key, state, entry.at, None, value=entry.value, error=entry.error, note=note
-            )
+                rows, change, run, entry.key, state, entry.at, entry.took,
+                value=entry.value, error=entry.error, note=note,
+            )  # fmt: skip
+        case Diverged():
+            for key in entry.missing:
+                _checkpoint(rows, change, run, key, NodeState.ORPHANED, entry.at, None, note=f"diverged at {entry.key}")
+        case Resolved():
+            note = f"answered: {entry.action}{f' by {entry.by}' if entry.by else ''}"
+            _checkpoint(rows, change, run, entry.key, NodeState.PAUSED, entry.at, None, value=entry.value, note=note)
+        case ChildEnded() | TokenCompleted() | EventArrived():
+            _arrival(rows, change, entry, run)
+
+
+def _arrival(rows: Rows, change: Change, entry: ChildEnded | TokenCompleted | EventArrived, run: Run) -> None:
+    """Add how something outside came out. Which checkpoints waited for a token or event, their own rows say."""
+    error = None if isinstance(entry, EventArrived) else entry.error
+    failed = error is not None or (isinstance(entry, ChildEnded) and entry.state != State.COMPLETED)
+    match entry:
+        case ChildEnded():
+            key, note = entry.key, f"child {entry.child}"
+        case TokenCompleted():
+            key, note = "", f"token {entry.token}"
+        case EventArrived():
+            key, note = "", f"event {entry.subject}"
+    state = NodeState.FAILED if failed else NodeState.OK
+    _checkpoint(rows, change, run, key, state, entry.at, None, value=entry.value, error=error, note=note)
 
 
 def _attempt(

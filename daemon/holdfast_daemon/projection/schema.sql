@@ -28,6 +28,20 @@ CREATE TABLE IF NOT EXISTS runs (
     payload     BLOB USING COMPRESSION zstd,
     result      BLOB USING COMPRESSION zstd,
     first       UBIGINT,                        -- sequence of its first message
+    paused      VARCHAR,                        -- why it waits for an operator; empty: it does not
+    waits       VARCHAR,                        -- what it is suspended on, in words
+    done        DOUBLE,                         -- its progress, of `total` where that is known
+    total       DOUBLE,
+    doing       VARCHAR,                        -- its progress in words
+    deadline    TIMESTAMP,                      -- by when it must have ended
+    expires     TIMESTAMP,                      -- by when it must have started
+    origin      VARCHAR,                        -- the run that it was made from
+    origin_how  VARCHAR,                        -- replay, fork or import
+    origin_key  VARCHAR,                        -- of a fork: where it parts from its origin
+    code        VARCHAR,                        -- fingerprint of the code that ran last
+    ending      VARCHAR,                        -- while it compensates: the state that it will have
+    metadata    VARCHAR,                        -- as JSON; empty: none
+    hook        VARCHAR,                        -- the run that follows its ending up
     fold        BLOB                            -- of a live run: core.model.Run as msgpack, so that folding goes on
 );
 

@@ -44,7 +44,7 @@ from holdfast_daemon.projection.rows import (
 
 log = logging.getLogger("holdfast.projection")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of schema.sql; a file of another version is moved aside and built again."""
 
 QUERY_WITHIN: Seconds = 5.0
@@ -249,8 +249,11 @@ class Store:
 
     def standings(self) -> list[Standing]:
         """How many runs are in each state that asks for something, by queue."""
-        sql = f"SELECT queue, state, count(*) FROM runs WHERE state NOT IN {_OVER} OR state = 'dead' GROUP BY ALL"
-        return [Standing(name, State(state), runs) for name, state, runs in self._all(sql)]
+        sql = (
+            "SELECT queue, state, count(*), count(*) FILTER (paused <> '') FROM runs"
+            f" WHERE state NOT IN {_OVER} OR state = 'dead' GROUP BY ALL"
+        )
+        return [Standing(name, State(state), runs, paused) for name, state, runs, paused in self._all(sql)]
 
     def ready(self) -> list[Ready]:
         """The queued runs, those that wait longest first."""

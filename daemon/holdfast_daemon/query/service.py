@@ -22,8 +22,10 @@ from msgspec.structs import replace
 from holdfast.bus.ports import Bus, Message
 from holdfast.core import ids
 from holdfast.core.entries import StepCompleted
-from holdfast.core.lifecycle import Record, apply
-from holdfast.core.model import Instant, Run, Seconds
+from holdfast.core.lifecycle import Record, apply, fold, story
+from holdfast.core.model import Instant, Run, Seconds, State
+from holdfast.core.pending import Wait, pending
+from holdfast.core.tree import Tree
 from holdfast.errors import BusError, Refused
 from holdfast.wire import api, codec
 from holdfast.wire.render import render_json
@@ -222,23 +224,14 @@ class QueryService:
         row = sql.listed(values)
         asked = sql.children(row.id, row.created_at)
         children = _fitting([sql.listed(child) for child in await self._ask(asked, sql.LISTED)], REPLY_MOST // 3)
-        return _viewed(values, row, tuple(children))
+        waits = _waits(await self._messages(row.id)) if row.state in _SUSPENDED else ()
+        return _viewed(values, row, tuple(children), waits)
 
     async def _view_of_journal(self, id: str) -> api.RunView:
-        values = await self._folded(id)
-        return _viewed(values, sql.listed(values), ())
-
-    async def _folded(self, id: str) -> Mapping[str, Any]:
-        """A run's row as the journal tells it."""
-        changes: list[Change] = []
-        run: Run | None = None
-        for message, record in await self._messages(id):
-            before, run = run, apply(run, record)
-            if run is not None:
-                changes.append(Change(id, record, message.time, before, run))
-        if not changes:
-            raise _not_found(api.RunRef(id))
-        return journal_rows(changes).created[0]._asdict()
+        messages = await self._messages(id)
+        values = _folded(id, messages)
+        row = sql.listed(values)
+        return _viewed(values, row, (), _waits(messages) if row.state in _SUSPENDED else ())
 
     async def _messages(self, id: str) -> list[tuple[Message, Record]]:
         found = []
@@ -294,13 +287,44 @@ def _decoded(message: Message, type: type[_T]) -> _T | None:
         return None
 
 
-def _viewed(values: Mapping[str, Any], row: api.RunRow, children: tuple[api.RunRow, ...]) -> api.RunView:
+def _folded(id: str, messages: Sequence[tuple[Message, Record]]) -> Mapping[str, Any]:
+    """A run's row as the journal tells it."""
+    changes: list[Change] = []
+    run: Run | None = None
+    for message, record in messages:
+        before, run = run, apply(run, record)
+        if run is not None:
+            changes.append(Change(id, record, message.time, before, run))
+    if not changes:
+        raise _not_found(api.RunRef(id))
+    return journal_rows(changes).created[0]._asdict()
+
+
+_SUSPENDED = frozenset({State.WAITING, State.COMPENSATING})
+
+
+def _waits(messages: Sequence[tuple[Message, Record]]) -> tuple[Wait, ...]:
+    """What a run waits for, as many as fit into a reply."""
+    records = [record for _, record in messages]
+    tree, run = Tree(), fold(records)
+    for entry in story(records):
+        tree.add(entry)
+    return () if run is None else tuple(_fitting(list(pending(run, tree)), REPLY_MOST // 8))
+
+
+def _viewed(
+    values: Mapping[str, Any], row: api.RunRow, children: tuple[api.RunRow, ...], waits: tuple[Wait, ...]
+) -> api.RunView:
     return api.RunView(
         row=row,
         payload=_json(values["payload"]),
         result=_json(values["result"]),
         error=sql.error(values),
         children=children,
+        metadata=_shown(values["metadata"]),
+        origin=sql.origin(values),
+        waits=waits,
+        hook=values["hook"] or "",
     )
 
 
@@ -308,7 +332,10 @@ def _json(data: bytes | None) -> str:
     """A stored value as text that fits into a reply."""
     if data is None:
         return ""
-    text = render_json(data)
+    return _shown(render_json(data))
+
+
+def _shown(text: str) -> str:
     if len(text) <= SHOWN_MOST:
         return text
     return f"{text[:SHOWN_MOST]}\n... {len(text) - SHOWN_MOST:,} more characters are not shown"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from holdfast.core import ids
-from holdfast.core.model import ErrorInfo, Instant, Seconds, State
+from holdfast.core.model import ErrorInfo, Instant, Origin, Progress, Seconds, State
 from holdfast.wire.api import Letter, LettersQuery, LogLine, LogRow, LogsQuery, RunRow, RunsQuery
 from holdfast_daemon.projection.rows import instant, utc
 
@@ -47,10 +47,31 @@ LISTED = (
     "error",
     "reason",
     "last_key",
+    "paused",
+    "waits",
+    "done",
+    "total",
+    "doing",
+    "deadline",
+    "expires",
+    "origin",
+    "code",
+    "ending",
 )
 """Columns of `runs` that a list shows."""
 
-WHOLE = (*LISTED, "traceback", "error_value", "payload", "result", "first")
+WHOLE = (
+    *LISTED,
+    "traceback",
+    "error_value",
+    "payload",
+    "result",
+    "first",
+    "metadata",
+    "origin_how",
+    "origin_key",
+    "hook",
+)
 """Columns of `runs` that a view shows."""
 
 LETTER = (
@@ -154,6 +175,16 @@ def _runs(query: RunsQuery) -> _Where:
         where.add("worker = ?", query.worker)
     if query.tag:
         where.add("list_contains(tags, ?)", query.tag)
+    if query.paused:
+        where.add("paused <> ''")
+    if query.origin:
+        where.add("origin = upper(?)", query.origin)
+    if query.code:
+        where.add("starts_with(code, ?)", query.code)
+    if query.waits:
+        where.add("contains(lower(waits), lower(?))", query.waits)
+    if query.deadline is not None:
+        where.add("deadline <= ?", _time("deadline", query.deadline))
     if query.text:
         where.add(
             "(contains(id, upper(?)) OR contains(lower(task), lower(?)) OR contains(lower(error), lower(?)))",
@@ -272,7 +303,25 @@ def listed(values: Mapping[str, Any]) -> RunRow:
         error=values["error"].partition("\n")[0],
         reason=values["reason"],
         last_key=values["last_key"],
+        paused=values["paused"],
+        progress=progress(values),
+        waits=values["waits"],
+        deadline=_instant(values["deadline"]),
+        expires=_instant(values["expires"]),
+        origin=values["origin"],
+        code=values["code"],
+        ending=State(values["ending"]) if values["ending"] else None,
     )
+
+
+def progress(values: Mapping[str, Any]) -> Progress | None:
+    """How far a run says it has come, or None where it does not."""
+    return None if values["done"] is None else Progress(values["done"], values["total"], values["doing"])
+
+
+def origin(values: Mapping[str, Any]) -> Origin | None:
+    """The run that a run was made from, of the columns `WHOLE`, or None."""
+    return Origin(values["origin"], values["origin_how"], values["origin_key"]) if values["origin"] else None
 
 
 def span_of(values: Mapping[str, Any]) -> Span:

@@ -117,6 +117,11 @@ class Fetcher:
             first = messages[-1].seq + 1
         return messages
 
+    async def first_since(self, stream: str, when: str) -> Message | None:
+        """The first message from a time (RFC 3339) on, or None."""
+        found = await self._batch(stream, {"next_by_subj": ">", "start_time": when, "batch": 1})
+        return found.messages[0] if found.messages else None
+
     async def _batch(self, stream: str, body: dict[str, Any]) -> _Batch:
         until = self._loop.time() + 2 * self._asker.within
         while True:

@@ -144,6 +144,11 @@ class JetStreamBus:
     async def last_seq(self, stream: Stream) -> int:
         return (await self._api.stream(self._name(stream))).state.last_seq
 
+    async def first_since(self, stream: Stream, when: Instant) -> int:
+        behind = await self.last_seq(stream) + 1  # asked first: what is stored meanwhile lies from there on
+        found = await self._fetcher.first_since(self._name(stream), _rfc3339(when - 1e-6))  # which rounds up
+        return behind if found is None else found.seq
+
     async def delete(self, stream: Stream, seq: int) -> bool:
         try:
             await self._api.call(

@@ -50,7 +50,7 @@ from holdfast.core.entries import (
 )
 from holdfast.core.entries import LetterDropped as Dropped
 from holdfast.core.lifecycle import ACCEPTED_IN, Kind, Record, fold, recreated
-from holdfast.core.model import FINAL, ErrorInfo, Run, State
+from holdfast.core.model import ErrorInfo, Run, State
 from holdfast.errors import ConnectError, Fenced, RunStateError, Unanswered, UnknownRun
 from holdfast.wire import codec
 from holdfast.wire.api import Letter
@@ -346,7 +346,7 @@ class Journal:
     async def end(self, run: Run, entry: RunExpired | RunTimedOut | RunCancelled) -> Run:
         """End a run whose time is over, also where somebody holds it. Raises: Fenced: it was moved meanwhile."""
         moved = await self.move(run, entry)
-        if run.holder is not None and run.holder.item and moved.state in FINAL:
+        if run.holder is not None and run.holder.item:  # its undos, if any, have a work item of their own
             self.bus.settle(run.holder.item)
         return moved
 

@@ -121,6 +121,11 @@ class MemoryBus:
         await self._turn()
         return self._stream(stream).last_seq
 
+    async def first_since(self, stream: Stream, when: Instant) -> int:
+        await self._turn()
+        kept = self._stream(stream)
+        return next((found.seq for found in kept.matching(">") if found.time >= when), kept.last_seq + 1)
+
     async def delete(self, stream: Stream, seq: int) -> bool:
         await self._turn()
         return self._stream(stream).delete(seq)

@@ -28,6 +28,8 @@ class Project:
             Stream.EVENTS: [subjects.events],
             Stream.LOGS: [f"{subjects.root}.log.>"],
             Stream.CONTROL: [f"{subjects.root}.ctl.>"],
+            Stream.BLOBS: [subjects.blobs],
+            Stream.SECRETS: [subjects.secrets],
         }
         """The subjects that each stream stores."""
         self.consumers: dict[str, MemoryConsumer] = {}

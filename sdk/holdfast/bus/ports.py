@@ -139,6 +139,12 @@ class Bus(Protocol):
     async def last_seq(self, stream: Stream) -> int:
         """The stream's last sequence ever given out; 0 for an empty stream that never held a message."""
 
+    async def first_since(self, stream: Stream, when: Instant) -> int:
+        """A sequence to read from for everything that was stored at `when` or later: the first such message's.
+
+        Where there is none yet, it is the one behind the stream's last. It may lie a microsecond early, never late.
+        """
+
     async def delete(self, stream: Stream, seq: int) -> bool:
         """Delete one message; False where it was not there."""
 

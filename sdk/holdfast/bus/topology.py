@@ -26,6 +26,7 @@ def streams(subjects: Subjects, layout: Layout) -> dict[str, dict[str, Any]]:
     4,000 with `sync: always`) in a third of what a stream in memory takes, and a killed server loses the last few only.
     Servers refuse it on replicated streams.
     The control stream has no delete markers: a marker is a message, and create-only would fail until it is gone.
+    Blobs and secrets are what the journal refers to, so they have no bound either.
     """
     root, of = subjects.root, subjects.project
     unsynced = {"persist_mode": "async"} if layout.replicas == 1 else {}
@@ -43,7 +44,7 @@ def streams(subjects: Subjects, layout: Layout) -> dict[str, dict[str, Any]]:
         "discard": "old",
         "duplicate_window": _ns(DUPLICATE_WINDOW),
     }
-    own = {
+    own: dict[Stream, dict[str, Any]] = {
         Stream.JOURNAL: {
             "subjects": [subjects.journal, subjects.letters],
             "allow_msg_schedules": True,
@@ -63,6 +64,8 @@ def streams(subjects: Subjects, layout: Layout) -> dict[str, dict[str, Any]]:
             **unsynced,
         },
         Stream.CONTROL: {"subjects": [f"{root}.ctl.>"], "max_msgs_per_subject": 1, "allow_msg_ttl": True},
+        Stream.BLOBS: {"subjects": [subjects.blobs]},
+        Stream.SECRETS: {"subjects": [subjects.secrets]},
     }
     return {stream.of(of): plain | {"name": stream.of(of)} | config for stream, config in own.items()}
 

@@ -17,11 +17,26 @@ from typing import Any, NamedTuple, TextIO, TypeAlias
 import msgspec
 
 from holdfast.cli import text
-from holdfast.core.model import ErrorInfo, State
+from holdfast.core.model import ErrorInfo, Progress, State
+from holdfast.wire.api import RunRow
 from holdfast.wire.render import render
 
 TIMES = frozenset(
-    {"at", "created_at", "started_at", "finished_at", "ended_at", "due", "first_at", "last_at", "oldest", "time"}
+    {
+        "at",
+        "created_at",
+        "started_at",
+        "finished_at",
+        "ended_at",
+        "due",
+        "deadline",
+        "expires",
+        "since",
+        "first_at",
+        "last_at",
+        "oldest",
+        "time",
+    }
 )
 """The fields that hold an instant: ISO 8601 in JSON."""
 
@@ -166,6 +181,19 @@ class Output:
 def state(value: State) -> Cell:
     """A run's state as a cell."""
     return Cell(value.value, STATES[value])
+
+
+def stands(row: RunRow) -> Cell:
+    """A run's state as a cell, with the word `paused` where it waits for an operator."""
+    return Cell(f"{row.state.value} (paused)", Style.WARN) if row.paused else state(row.state)
+
+
+def progress(made: Progress | None) -> str:
+    """How far a run has come: `3/10 resizing`, `3 resizing`, empty where it does not say."""
+    if made is None:
+        return ""
+    total = f"/{made.total:.6g}" if made.total is not None else ""
+    return f"{made.done:.6g}{total} {made.text}".rstrip()
 
 
 def _cell(cell: Cell | str) -> Cell:

@@ -10,17 +10,26 @@ import typer
 
 from holdfast.cli import entries, given, text
 from holdfast.cli.app import FAILED
-from holdfast.cli.output import Cell, Column, Output, Style, json_value, plain, state
+from holdfast.cli.output import Cell, Column, Output, Style, json_value, plain, progress, short, stands, state
 from holdfast.cli.session import RunName, RunNames, connected, group, resolve
 from holdfast.cli.tree import draw
 from holdfast.client import Client
 from holdfast.core.entries import Entry
-from holdfast.core.lifecycle import story
-from holdfast.core.model import State
+from holdfast.core.lifecycle import fold, story
+from holdfast.core.model import Origin, State
+from holdfast.core.pending import Wait, answers, pending
 from holdfast.core.tree import Tree
 from holdfast.wire.api import RunRow, RunsQuery, RunView
 
 app = group("List, show, watch, cancel and retry runs.")
+
+WAITS = (
+    Column("WAITS FOR"),
+    Column("AT", cut=True),
+    Column("ID"),
+    Column("WHAT", cut=True),
+    Column("UNTIL"),
+)
 
 PAGE = 1000
 """The most that the daemon gives at once."""
@@ -48,13 +57,19 @@ async def list_(
     tag: Annotated[str, typer.Option("--tag", help="With this tag.")] = "",
     worker: Annotated[str, typer.Option("--worker", help="Held by this worker.")] = "",
     grep: Annotated[str, typer.Option("--text", help="Part of the id, the task or the error.")] = "",
+    paused: Annotated[bool, typer.Option("--paused", help="That wait for an operator.")] = False,
+    origin: Annotated[str, typer.Option("--origin", help="Made from this run: replayed or forked.")] = "",
+    code: Annotated[
+        str, typer.Option("--code", help="That ran with this code last: its fingerprint's beginning.")
+    ] = "",
+    waits: Annotated[str, typer.Option("--waits", help="Part of what it waits for: a token, an event.")] = "",
     since: given.Since = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 50,
 ) -> None:
     """Runs, newest first."""
     query = RunsQuery(
         states=tuple(state or ()), tasks=tuple(task or ()), queue=queue, tag=tag, worker=worker, text=grep,
-        since=given.since(since),
+        since=given.since(since), paused=paused, origin=origin, code=code, waits=waits,
     )  # fmt: skip
     rows, total = await pages(client, query, limit)
     if out.json:
@@ -84,7 +99,7 @@ def _row(row: RunRow, now: float, out: Output) -> list[Cell | str]:
     return [
         out.run(row.id),
         row.task,
-        state(row.state),
+        stands(row),
         row.queue,
         str(row.attempt or "-"),
         str(row.steps or "-"),
@@ -95,14 +110,18 @@ def _row(row: RunRow, now: float, out: Output) -> list[Cell | str]:
 
 
 def _about(row: RunRow, now: float) -> str:
-    """The one thing to know: its error, when it goes on, where it is."""
+    """The one thing to know: what it asks, its error, what it waits for, when it goes on, how far it is."""
+    if row.paused:
+        return row.paused
     if row.error_type or row.error:
         return _error(row)
-    if row.due is not None and row.due > now:
-        return f"in {text.took(row.due - now)}"
     if row.state is State.RUNNING:
-        return f"{row.last_key} on {row.worker}" if row.last_key else f"on {row.worker}"
-    return row.reason
+        where = progress(row.progress) or row.last_key
+        return f"{where} on {row.worker}" if where else f"on {row.worker}"
+    soon = f"in {text.took(row.due - now)}" if row.due is not None and row.due > now else ""
+    if row.waits:
+        return f"{row.waits}, {soon}" if soon else row.waits
+    return soon or row.reason
 
 
 def _error(row: RunRow) -> str:
@@ -120,6 +139,8 @@ async def show(client: Client, out: Output, run: RunName) -> None:
     _fields(view, out)
     out.block("payload", view.payload)
     out.block("result", view.result)
+    out.block("metadata", view.metadata)
+    _waits(view, out)
     if view.error is not None:
         out.block("error", view.error.traceback or f"{view.error.type}: {view.error.message}", Style.BAD)
     if view.children:
@@ -135,13 +156,18 @@ def _fields(view: RunView, out: Output) -> None:
         [
             ("run", Cell(row.id, Style.BOLD)),
             ("task", row.task),
-            ("state", state(row.state)),
+            ("state", stands(row)),
             ("reason", row.reason),
+            ("ending", f"{row.ending.value} when its undos have run" if row.ending else ""),
+            ("paused", row.paused),
+            ("progress", progress(row.progress)),
             ("queue", row.queue),
             ("priority", str(row.priority)),
             ("tags", ", ".join(row.tags)),
             ("source", row.source),
             ("parent", row.parent),
+            ("origin", _origin(view.origin)),
+            ("followed by", view.hook),
             ("created", text.stamp(row.created_at)),
             ("due", text.stamp(row.due) if row.due else ""),
             ("started", text.stamp(row.started_at) if row.started_at else ""),
@@ -151,8 +177,35 @@ def _fields(view: RunView, out: Output) -> None:
             ("steps", str(row.steps or "")),
             ("checkpoint", row.last_key),
             ("worker", row.worker),
+            ("code", row.code),
+            ("expires", text.stamp(row.expires) if row.expires and not row.started_at else ""),
+            ("deadline", text.stamp(row.deadline) if row.deadline else ""),
         ]
     )
+
+
+def _origin(origin: Origin | None) -> str:
+    if origin is None:
+        return ""
+    return f"{origin.how} of {origin.run}{f' before {origin.key}' if origin.key else ''}"
+
+
+def _waits(view: RunView, out: Output) -> None:
+    """What it waits for, each with its id and its end; and how to answer what it asks."""
+    waits = [wait for wait in view.waits if wait.kind != "pause"]
+    if waits:
+        out.line()
+        out.table(WAITS, [_wait(wait) for wait in waits])
+    for wait in view.waits:
+        for answer in answers(view.row.id, wait):
+            out.line()
+            out.line(out.paint(text.visible(f"{wait.key}: {answer.means}"), Style.BOLD))
+            out.line(f"  {text.visible(answer.command)}")
+
+
+def _wait(wait: Wait) -> list[Cell | str]:
+    what = f"{wait.subject} {short(wait.match)}".strip()
+    return [wait.kind, wait.key, wait.id, what, text.stamp(wait.due) if wait.due is not None else "-"]
 
 
 @connected(app, "tree")
@@ -165,14 +218,17 @@ async def tree_(
     """A run's checkpoint tree: attempts, steps, tries, errors."""
     view = await client.get(run)
     history = await client.history(view.row.id)
-    tree = Tree()
-    for entry in story(message.record for message in history.messages):
+    records = [message.record for message in history.messages]
+    tree, folded = Tree(), fold(records)
+    for entry in story(records):
         tree.add(entry)
     if out.json:
         out.records({"depth": depth, "name": node.name, **_node(plain(node))} for depth, node in tree.walk())
         return
     width = out.width or 100
-    out.lines(draw(tree, view.row, width=width, ascii=ascii or out.ascii, now=time.time(), paint=out.paint))
+    waits = pending(folded, tree) if folded is not None else ()
+    plain_only = ascii or out.ascii
+    out.lines(draw(tree, view.row, waits, width=width, ascii=plain_only, now=time.time(), paint=out.paint))
 
 
 def _node(fields: dict[str, object]) -> dict[str, object]:

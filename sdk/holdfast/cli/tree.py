@@ -13,9 +13,10 @@ from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 from holdfast.cli import text
-from holdfast.cli.output import STATES, Style
+from holdfast.cli.output import STATES, Style, progress, short, stands
 from holdfast.core.model import ErrorInfo, Instant, State
-from holdfast.core.tree import AttemptSpan, Node, NodeState, Tree, Try
+from holdfast.core.pending import Wait, answers
+from holdfast.core.tree import WAITS, AttemptSpan, Node, NodeState, Tree, Try
 from holdfast.wire.api import RunRow
 
 Paint: TypeAlias = Callable[[str, Style | None], str]
@@ -38,6 +39,9 @@ NODES = {
     NodeState.FAILED: ("FAIL", Style.BAD),
     NodeState.VOLATILE: ("volatile", Style.WARN),
     NodeState.LOST: ("lost", Style.WARN),
+    NodeState.PAUSED: ("paused", Style.WARN),
+    NodeState.UNDONE: ("undone", Style.WARN),
+    NodeState.ORPHANED: ("orphaned", Style.DIM),
 }
 OUTCOMES = {
     "completed": Style.GOOD,
@@ -45,7 +49,15 @@ OUTCOMES = {
     "dead": Style.BAD,
     "interrupted": Style.WARN,
     "cancelled": Style.WARN,
+    "killed": Style.WARN,
+    "timed_out": Style.BAD,
+    "compensating": Style.WARN,
+    "compensated": Style.WARN,
 }
+OUTCOME = 11
+"""Cells of an attempt's outcome at least."""
+CODE = 7
+"""Characters of a code's fingerprint that are shown."""
 LOUD = frozenset({State.DEAD, State.FAILED, State.TIMED_OUT})
 """States written in capitals: they shall be seen without colours too."""
 
@@ -101,24 +113,31 @@ class Line(NamedTuple):
 def draw(
     tree: Tree,
     run_row: RunRow,
+    waits: Sequence[Wait] = (),
     *,
     width: int = 100,
     ascii: bool = False,
     now: Instant | None = None,
     paint: Paint = lambda piece, style: piece,
 ) -> list[str]:
-    """The run as lines of at most `width` cells; only the error's text and traceback are not cut.
+    """The run as lines of at most `width` cells; what is to be read or typed whole is not cut: waits, commands that
+    answer its questions, the error's text and traceback.
 
     Args:
+        waits: what it waits for.
         ascii: draw with ASCII characters only.
         now: the instant up to which what is still under way is measured; None: it shows no duration.
         paint: puts a piece of text into a style.
     """
     glyphs = ASCII if ascii else UNICODE
-    lines = [*_heading(run_row, now, width, glyphs, paint)]
+    lines = [*_heading(run_row, now, width, glyphs, paint), *_more(tree, run_row, now, width, glyphs, paint)]
     if tree.attempts:
         lines += ["", *_attempts(tree.attempts, now, width, glyphs, paint)]
     lines += ["", *_steps(_run_line(tree, run_row, glyphs, now), width, glyphs, paint)]
+    if waiting := list(_waiting(waits)):
+        lines += ["", *waiting]
+    if questions := list(_questions(run_row, waits, paint)):
+        lines += ["", *questions]
     if error := _error(tree, run_row):
         lines += ["", *_error_lines(error, paint)]
     return lines
@@ -128,8 +147,9 @@ def draw(
 
 
 def _heading(row: RunRow, now: Instant | None, width: int, glyphs: Glyphs, paint: Paint) -> Iterator[str]:
-    word = row.state.upper() if row.state in LOUD else row.state.value
-    yield f"{paint(text.visible(row.task), Style.BOLD)}  {paint(word, STATES[row.state])}  {row.id}"
+    word, style = stands(row)
+    word = word.upper() if row.state in LOUD else word
+    yield f"{paint(text.visible(row.task), Style.BOLD)}  {paint(word, style)}  {row.id}"
     end = row.finished_at or now
     facts = [
         f"queue {row.queue}",
@@ -143,6 +163,21 @@ def _heading(row: RunRow, now: Instant | None, width: int, glyphs: Glyphs, paint
     yield paint(text.clip(text.visible("  ".join(fact for fact in facts if fact)), width, glyphs.cut), Style.DIM)
 
 
+def _more(tree: Tree, row: RunRow, now: Instant | None, width: int, glyphs: Glyphs, paint: Paint) -> Iterator[str]:
+    """What only some runs have, on a line of its own."""
+    beat = tree.heartbeat_at
+    facts = [
+        progress(row.progress or tree.progress),
+        f"heartbeat {text.age(now - beat)} ago" if beat and now and row.state is State.RUNNING else "",
+        f"will be {row.ending.value} when its undos have run" if row.ending else "",
+        f"deadline {text.stamp(row.deadline)}" if row.deadline else "",
+        f"expires {text.stamp(row.expires)}" if row.expires and not row.started_at else "",
+        f"made from {row.origin}" if row.origin else "",
+    ]
+    if any(facts):
+        yield paint(text.clip(text.visible("  ".join(fact for fact in facts if fact)), width, glyphs.cut), Style.DIM)
+
+
 def _attempts(
     spans: Sequence[AttemptSpan], now: Instant | None, width: int, glyphs: Glyphs, paint: Paint
 ) -> Iterator[str]:
@@ -153,15 +188,28 @@ def _attempts(
     labels = ["  resumed" if span.resumed else f"attempt {span.attempt}" for span in shown]
     workers = [text.clip(text.visible(span.worker), 24, glyphs.cut) for span in shown]
     first, ends = max(map(len, labels)), max(map(text.cells, workers))
+    most = max(OUTCOME, *(len(span.outcome) for span in shown))
+    recoded = _recoded(spans)
     for label, worker, span in zip(labels, workers, shown, strict=True):
         end = span.ended_at if span.ended_at is not None else now
         lasted = text.took(end - span.started_at) if end is not None else "-"
         outcome = span.outcome or "running"
         why = _said(span.error) if span.error else text.visible(span.reason)
+        why = f"{_code(span.code)}  {why}" if span.started_at in recoded else why
         started = _moment(span.started_at, spans[0].started_at)
         head = f"{label.ljust(first)}  {text.pad(worker, ends)}  {started}  {lasted:>7}"
-        why = text.clip(why, max(width - text.cells(head) - 15, 1), glyphs.cut)
-        yield f"{head}  {paint(outcome.ljust(11), OUTCOMES.get(outcome, Style.BUSY))}  {why}".rstrip()
+        why = text.clip(why, max(width - text.cells(head) - most - 4, 1), glyphs.cut)
+        yield f"{head}  {paint(outcome.ljust(most), OUTCOMES.get(outcome, Style.BUSY))}  {why}".rstrip()
+
+
+def _recoded(spans: Sequence[AttemptSpan]) -> frozenset[Instant]:
+    """When stretches began that ran other code than the one before."""
+    coded = [span for span in spans if span.code]
+    return frozenset(span.started_at for before, span in pairwise(coded) if span.code != before.code)
+
+
+def _code(fingerprint: str) -> str:
+    return f"code {text.visible(fingerprint[:CODE])}"
 
 
 def _moment(at: Instant, first: Instant) -> str:
@@ -173,7 +221,8 @@ def _moment(at: Instant, first: Instant) -> str:
 
 
 def _run_line(tree: Tree, row: RunRow, glyphs: Glyphs, now: Instant | None) -> Line:
-    below = tuple(_node_line(node, tree, glyphs, now) for node in tree.roots)
+    recoded = tree.recoded()
+    below = tuple(_node_line(node, tree, recoded, glyphs, now) for node in tree.roots)
     start = _base(tree, row, below)
     ends = [end for line in below for end in _ends(line)]
     end = (
@@ -184,10 +233,11 @@ def _run_line(tree: Tree, row: RunRow, glyphs: Glyphs, now: Instant | None) -> L
         for span in tree.attempts
         if start is not None and (span.ended_at or math.inf) > start
     )
-    word = row.state.upper() if row.state in LOUD else row.state.value
+    word, style = ("paused", Style.WARN) if row.paused else (row.state.value, STATES[row.state])
+    word = word.upper() if row.state in LOUD else word
     end = end if start is not None else None
     bar = _stretch(start, end, Mark.WAIT) + held
-    return Line(text.visible(row.task), word, STATES[row.state], row.attempt, start, end, bar=bar, below=below)
+    return Line(text.visible(row.task), word, style, row.attempt, start, end, bar=bar, below=below)
 
 
 def _base(tree: Tree, row: RunRow, below: Sequence[Line]) -> Instant | None:
@@ -214,14 +264,17 @@ def _ends(line: Line) -> Iterator[Instant]:
         yield from _ends(one)
 
 
-def _node_line(node: Node, tree: Tree, glyphs: Glyphs, now: Instant | None) -> Line:
-    nested = tuple(_node_line(child, tree, glyphs, now) for child in node.children)
+def _node_line(node: Node, tree: Tree, recoded: frozenset[str], glyphs: Glyphs, now: Instant | None) -> Line:
+    nested = tuple(_node_line(child, tree, recoded, glyphs, now) for child in node.children)
     tries = tuple(_try_lines(node, now))
-    waits = node.state in (NodeState.WAITING, NodeState.RETRYING) or bool(node.child)
-    start, end = _span(node, nested, now)
-    word, style = NODES[_stands(node)]
+    waits = node.state in (NodeState.WAITING, NodeState.RETRYING, NodeState.PAUSED) or bool(node.child)
+    waits = waits or node.kind in WAITS
+    start, end = (None, None) if node.origin else _span(node, nested, now)  # its origin's times mean nothing here
+    word, style = NODES[node.stands]
+    marks = f" [{_code(node.code)}]" if node.key in recoded else ""
+    marks += " [another way]" if node.diverged else ""
     return Line(
-        _label(node, nested, glyphs),
+        _label(node, nested, glyphs) + marks,
         word,
         style,
         len(node.tries) + (node.state is not NodeState.RETRYING) if node.tries else 0,
@@ -237,24 +290,28 @@ def _label(node: Node, nested: Sequence[Line], glyphs: Glyphs) -> str:
     name = text.visible(node.name)
     if node.child:
         return f"{name} {glyphs.arrow} {node.child[-8:]}"
-    if node.state is NodeState.VOLATILE:
-        return f"{name} ({text.visible(node.note)})" if node.note else name
-    return f"{name} ({len(nested)} parallel)" if _overlap(nested) else name
+    if node.wait and node.kind in ("token", "event"):
+        return f"{name} {glyphs.arrow} {text.visible(node.subject) or f'token {text.visible(node.wait[-8:])}'}"
+    about = [_note(node), f"{len(nested)} parallel" if _overlap(nested) else ""]
+    if node.due is not None and (node.kind == "timeout" or node.state is NodeState.WAITING):
+        about.append(f"until {text.stamp(node.due)}")
+    said = ", ".join(one for one in about if one)
+    return f"{name} ({said})" if said else name
+
+
+def _note(node: Node) -> str:
+    """What is to be known of a node besides its state."""
+    if node.once and node.state in (NodeState.RUNNING, NodeState.LOST, NodeState.PAUSED):
+        return "at most once"
+    if node.origin:
+        return f"from {node.origin[-8:]}{', edited' if node.edited else ''}"
+    return text.visible(node.note) if node.state is NodeState.VOLATILE else ""
 
 
 def _overlap(lines: Sequence[Line]) -> bool:
     """Whether any two were under way at once."""
     spans = sorted((line.start, line.end) for line in lines if line.start is not None and line.end is not None)
     return any(later[0] < earlier[1] for earlier, later in pairwise(spans))
-
-
-def _stands(node: Node) -> NodeState:
-    """The node's state; one without an entry of its own stands as the branches that are still under way."""
-    if node.started_at is not None or node.ended_at is not None or not node.children:
-        return node.state
-    below = {_stands(child) for child in node.children}
-    live = (NodeState.RUNNING, NodeState.RETRYING, NodeState.WAITING, NodeState.LOST)
-    return next((state for state in live if state in below), NodeState.OK)
 
 
 def _span(node: Node, nested: Sequence[Line], now: Instant | None) -> tuple[Instant | None, Instant | None]:
@@ -266,7 +323,7 @@ def _span(node: Node, nested: Sequence[Line], now: Instant | None) -> tuple[Inst
     ends = [line.end for line in nested]
     if node.started_at is None and ends and None not in ends:
         return start, max(end for end in ends if end is not None)
-    live = node.state in (NodeState.RUNNING, NodeState.RETRYING, NodeState.WAITING)
+    live = node.state in (NodeState.RUNNING, NodeState.RETRYING, NodeState.WAITING, NodeState.PAUSED)
     return start, now if live else None
 
 
@@ -417,6 +474,34 @@ def _bar(line: Line, root: Line, width: int, glyphs: Glyphs) -> str:
 
 
 # --- below --------------------------------------------------------------------------------------------------------
+
+
+def _waiting(waits: Sequence[Wait]) -> Iterator[str]:
+    """What the run waits for, whole: tokens are to be completed by their ids."""
+    shown = [wait for wait in waits if wait.kind != "pause"]
+    keys = [text.visible(wait.key) for wait in shown]
+    if shown:
+        yield "waits for"
+    for wait, key in zip(shown, keys, strict=True):
+        parts = [
+            wait.kind,
+            wait.subject,
+            "" if wait.kind == "signal" or wait.id == wait.key else wait.id,
+            short(wait.match),
+            f"until {text.stamp(wait.due)}" if wait.due is not None else "",
+        ]
+        said = "  ".join(text.visible(part) for part in parts if part)
+        yield f"  {text.pad(key, max(map(text.cells, keys)))}  {said}"
+
+
+def _questions(row: RunRow, waits: Sequence[Wait], paint: Paint) -> Iterator[str]:
+    """Why the run waits for an operator, and the commands that answer."""
+    if row.paused:
+        yield paint(f"paused: {text.visible(row.paused)}", Style.WARN)
+    for wait in waits:
+        for answer in answers(row.id, wait):
+            yield f"  {text.visible(wait.key)}: {answer.means}"
+            yield f"    {text.visible(answer.command)}"
 
 
 def _error(tree: Tree, row: RunRow) -> ErrorInfo | None:

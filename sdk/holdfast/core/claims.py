@@ -31,7 +31,7 @@ def claim(run: Run, *, holder_alive: bool) -> Claim:
             return Claim.LEAVE if holder_alive else Claim.TAKE_OVER
         case State.COMPENSATING if run.holder is not None:
             return Claim.LEAVE if holder_alive else Claim.TAKE_OVER
-        case State.COMPENSATING if run.resumable or not run.waits:
+        case State.COMPENSATING if not run.suspended:
             return Claim.RESUME
         case _:
             return Claim.SETTLE

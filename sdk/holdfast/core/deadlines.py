@@ -48,7 +48,7 @@ def timed_out(run: Run, limit: str) -> ErrorInfo:
     allowed = getattr(run.timeouts, limit, None)
     if limit == "schedule_to_start":
         return ErrorInfo(TIMED_OUT, f"attempt {run.attempt + 1} did not start within {allowed:g} s")
-    if allowed is None or run.deadline is None or run.deadline < run.scheduled_at:
+    if allowed is None or run.deadline is None or run.deadline < run.created_at + allowed:
         return ErrorInfo(TIMED_OUT, "the run did not end by its parent's deadline")
     return ErrorInfo(TIMED_OUT, f"the run did not end within {allowed:g} s of its first scheduling")
 

@@ -103,11 +103,10 @@ def effects(run: Run) -> tuple[Effect, ...]:
             return (*_letter_gone(run), _offer(run))
         case State.WAITING if run.resumable and not run.offered:
             return (_offer(run),)
-        case State.RETRYING | State.DELAYED | State.WAITING if not run.armed and run.due is not None:
-            return (Arm(run.id, run.queue, run.priority, run.first, run.due, run.last),)
+        case State.RETRYING | State.DELAYED | State.WAITING:
+            return _armed(run)
         case State.COMPENSATING:
-            ready = run.holder is None and not run.offered and (run.resumable or not run.waits)
-            return (*_children(run), *((_offer(run),) if ready else ()))
+            return (*_children(run), *_compensation(run))
         case State.DEAD:
             return (*_told(run), PutLetter(run.id, run.queue), *_hook(run))
         case State.FAILED:
@@ -123,6 +122,19 @@ def effects(run: Run) -> tuple[Effect, ...]:
 
 def _offer(run: Run) -> Offer:
     return Offer(run.id, run.queue, run.priority, run.first, run.last)
+
+
+def _armed(run: Run) -> tuple[Arm, ...]:
+    if run.armed or run.due is None:
+        return ()
+    return (Arm(run.id, run.queue, run.priority, run.first, run.due, run.last),)
+
+
+def _compensation(run: Run) -> tuple[Offer | Arm, ...]:
+    """A worker to run the undos, at once or when the next try of one is due."""
+    if run.holder is not None or run.offered:
+        return ()
+    return _armed(run) if run.suspended else (_offer(run),)
 
 
 def _letter_gone(run: Run) -> tuple[DropLetter, ...]:

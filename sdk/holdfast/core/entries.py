@@ -411,6 +411,13 @@ class HookTriggered(msgspec.Struct, frozen=True, array_like=True, tag=34):
     """Id of the hook's run."""
 
 
+class SecretPinned(msgspec.Struct, frozen=True, array_like=True, tag=35):
+    """The run read a secret and goes on with this version of it, whatever is rotated meanwhile."""
+
+    name: str
+    version: int
+
+
 Entry: TypeAlias = (
     RunCreated
     | Offered
@@ -446,6 +453,7 @@ Entry: TypeAlias = (
     | Diverged
     | Inherited
     | HookTriggered
+    | SecretPinned
 )
 """Every entry."""
 
@@ -470,6 +478,7 @@ HOLDERS_OWN = (
     Progressed,
     MetadataChanged,
     Diverged,
+    SecretPinned,
 )
 """Entries that only the run's holder may write."""
 

@@ -42,6 +42,7 @@ from holdfast.core.entries import (
     RunExpired,
     RunRetried,
     RunTimedOut,
+    SecretPinned,
     Signalled,
     StepCompleted,
     StepFailed,
@@ -95,11 +96,13 @@ ACCEPTED_IN: dict[type[Entry], frozenset[State]] = {
     Diverged: _RUNNING,
     Inherited: frozenset({State.QUEUED}),
     HookTriggered: FINAL,
+    SecretPinned: _HELD,
 }
 """In which states of an existing run an entry is legal. `RunCreated` is legal only where there is no run yet.
 
-Besides: what only a holder may write needs one, `AttemptResumed` needs that there is none, of a compensating run only a
-kill is accepted as `RunCancelled`, and `RunExpired` and `Inherited` are for a run without an attempt.
+Besides: what only a holder may write needs one, and so does `AttemptInterrupted`; `AttemptResumed` needs that there is
+none; of a compensating run only a kill is accepted as `RunCancelled`; `RunExpired` and `Inherited` are for a run without
+an attempt.
 """
 
 PAUSE = "pause:"
@@ -203,17 +206,20 @@ def _moved(run: Run, entry: Entry) -> Run:
             return run
         case Progressed():
             return replace(run, progress=Progress(entry.done, entry.total, entry.text))
+        case SecretPinned():
+            return replace(run, secrets={**run.secrets, entry.name: entry.version})
         case MetadataChanged():
             return replace(run, metadata=_changed(run.metadata, entry.changes))
         case ChildTriggered():
             follows = not entry.detached and entry.child not in run.arrived
             return replace(run, children=run.children | {entry.child}) if follows else run
         case WaitStarted():
-            if entry.kind != "event" or entry.wait in run.arrived:
+            known = entry.wait in run.arrived or any(each.wait == entry.wait for each in run.expected)
+            if entry.kind != "event" or known:
                 return run
-            return replace(
-                run, expected=(*run.expected, Expected(entry.wait, entry.subject, entry.match, entry.since))
-            )
+            others = (each for each in run.expected if each.wait != entry.wait)
+            expected = Expected(entry.wait, entry.subject, entry.match, entry.since)
+            return replace(run, expected=(*others, expected))
         case Offered():
             return _offered(run, entry)
         case AttemptStarted():
@@ -240,6 +246,8 @@ def _moved(run: Run, entry: Entry) -> Run:
                 interruptions=0,
             )
         case AttemptInterrupted():
+            if run.holder is None:
+                raise IllegalEntry(f"run {run.id}: nobody holds it who could be interrupted (AttemptInterrupted)")
             return _interrupted(run, entry)
         case RunCompleted():
             if run.cancel_requested:
@@ -250,10 +258,14 @@ def _moved(run: Run, entry: Entry) -> Run:
                 return replace(_ended(run, State.CANCELLED, entry.at, reason="cancelled"), error=entry.error)
             return replace(_ended(run, State.DEAD, entry.at, reason=entry.reason), error=entry.error)
         case RunTimedOut():
+            if run.cancel_requested:
+                return replace(_ended(run, State.CANCELLED, entry.at, reason="cancelled"), error=entry.error)
             return replace(_ended(run, State.TIMED_OUT, entry.at, reason=entry.reason), error=entry.error)
         case RunExpired():
             if run.attempt:
                 raise IllegalEntry(f"run {run.id} has started: it does not expire")
+            if run.cancel_requested:
+                return _final(run, State.CANCELLED, entry.at, reason="cancelled")
             return _final(run, State.EXPIRED, entry.at, reason=entry.reason)
         case RunCancelled():
             if entry.killed:
@@ -287,8 +299,8 @@ def _moved(run: Run, entry: Entry) -> Run:
             if run.attempt:
                 raise IllegalEntry(f"run {run.id} has started: it inherits nothing any more")
             return _recorded(run, entry)
-        case HookTriggered():
-            return replace(run, followed=True)
+        case HookTriggered():  # of another ending: told too late
+            return replace(run, followed=True) if run.hook is not None and run.hook.on == entry.on else run
         case RunCreated():
             raise IllegalEntry(f"RunCreated: run {run.id} exists")
         case _:
@@ -325,8 +337,8 @@ def _offered(run: Run, entry: Offered) -> Run:
             return replace(run, state=State.QUEUED, offered=True, armed=False, due=None)
         case State.WAITING if run.resumable or run.due is not None:
             return replace(run, state=State.QUEUED, offered=True, armed=False, due=None, waits=frozenset(), paused="")
-        case State.COMPENSATING if run.holder is None and (run.resumable or not run.waits):
-            return replace(run, offered=True, waits=frozenset(), paused="")
+        case State.COMPENSATING if run.holder is None and (run.due is not None or not run.suspended):
+            return replace(run, offered=True, armed=False, due=None, waits=frozenset(), paused="")
         case State.QUEUED:
             return replace(run, offered=True)
     return run
@@ -418,8 +430,14 @@ def _signalled(run: Run, entry: Signalled) -> Run:
     return replace(run, arrived=run.arrived | {known, f"signal:{entry.name}#{before + 1}"})
 
 
+def _signals(run: Run) -> frozenset[str]:
+    """The signals that have arrived: a retry from the start is given them again, and counts the next ones on."""
+    return frozenset(arrived for arrived in run.arrived if arrived.startswith(("signal:", "signal-id:")))
+
+
 def _retried(run: Run, entry: RunRetried) -> Run:
     limit = run.timeouts.schedule_to_close if run.timeouts is not None else None
+    ttl = run.expires - run.scheduled_at if run.expires is not None and run.attempt == 0 else None
     return replace(
         run,
         state=State.QUEUED,
@@ -441,9 +459,11 @@ def _retried(run: Run, entry: RunRetried) -> Run:
         followed=False,
         scheduled_at=entry.at,
         deadline=None if limit is None else entry.at + limit,
+        expires=run.expires if ttl is None else entry.at + ttl,
         undos=() if entry.from_start else run.undos,
-        arrived=frozenset() if entry.from_start else run.arrived,
+        arrived=_signals(run) if entry.from_start else run.arrived,
         steps=0 if entry.from_start else run.steps,
+        secrets={} if entry.from_start else run.secrets,
         last_key="" if entry.from_start else run.last_key,
         payload=run.payload if entry.payload is None else entry.payload,
     )
@@ -543,11 +563,13 @@ def apply(run: Run | None, record: Record) -> Run | None:
     if after is None:
         return None
     match record.kind:
-        case Kind.LOG:
-            return replace(after, last=record.seq, moved=after.moved if after == run else record.seq)
+        case Kind.LOG if after == run:
+            return replace(after, last=record.seq)
+        case Kind.LOG:  # a timer of before is stale now
+            return replace(after, last=record.seq, moved=record.seq, armed=False)
         case Kind.READY:
             return _readied(after, record, created=run is None)
-        case Kind.TIMER if after.state in (State.DELAYED, State.RETRYING, State.WAITING):
+        case Kind.TIMER if after.due is not None:
             return replace(after, armed=not any(_stale(after, entry) for entry in record.entries))
     return after
 

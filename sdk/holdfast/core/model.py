@@ -212,7 +212,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What triggered it."""
     tags: tuple[str, ...] = ()
     due: Instant | None = None
-    """When a delayed or retrying run becomes ready."""
+    """When a delayed or retrying run becomes ready, or a suspended one at the latest."""
     offered: bool = False
     """Whether a live work item stands for it."""
     item: int = 0
@@ -230,7 +230,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     fresh: bool = True
     """Whether the next claim begins a new attempt (else it resumes the current one)."""
     holder: Holder | None = None
-    """Who holds it; set exactly while it is running."""
+    """Who holds it; set exactly while it is running, or compensating in a worker's hands."""
     started_at: Instant | None = None
     """First start of its first attempt."""
     finished_at: Instant | None = None
@@ -283,6 +283,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """By name, in the value codec."""
     progress: Progress | None = None
     origin: Origin | None = None
+    secrets: dict[str, int] = {}
+    """By name: the version of each secret that it has read."""
     code: str = ""
     """Fingerprint of the task's code that ran last."""
 
@@ -296,6 +298,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         """Whether something it is suspended on has arrived."""
         suspended = self.state in (State.WAITING, State.COMPENSATING)
         return suspended and not self.waits.isdisjoint(self.arrived)
+
+    @property
+    def suspended(self) -> bool:
+        """Whether there is something that it waits for, and nothing of that has come."""
+        return bool(self.waits or self.due is not None) and not self.resumable
 
     @property
     def hook(self) -> Hook | None:

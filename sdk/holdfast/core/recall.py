@@ -21,11 +21,13 @@ from holdfast.core.entries import (
     RunDead,
     RunRetried,
     RunTimedOut,
+    SecretPinned,
     Signalled,
     StepCompleted,
     StepFailed,
     StepRetried,
     StepStarted,
+    StepVolatile,
     Suspended,
     TokenCompleted,
     WaitStarted,
@@ -59,6 +61,10 @@ class Recall:
     def __init__(self) -> None:
         self.heartbeat: bytes | None = None
         """The details of the last heartbeat, in the value codec."""
+        self.pins: dict[str, int] = {}
+        """By name: the version of each secret that the run has read."""
+        self.earlier_pins: frozenset[str] = frozenset()
+        """The secrets that were last read in an attempt that has ended."""
         self._outcomes: dict[str, StepCompleted | StepFailed] = {}
         self._awaited: dict[str, str] = {}
         """By key: the id of the child, token or event that it waits for."""
@@ -70,6 +76,7 @@ class Recall:
         self._tried: dict[str, Tried] = {}
         self._began: set[str] = set()
         """Steps that must run at most once and began."""
+        self._volatile: set[str] = set()
         self._answers: dict[str, Resolved] = {}
         self._signals: defaultdict[str, list[Signalled]] = defaultdict(list)
         self._signal_ids: set[str] = set()
@@ -83,9 +90,12 @@ class Recall:
     def add(self, entry: Entry) -> None:
         """Take in one entry; those that say nothing about awaits are passed over."""
         match entry:
-            case StepCompleted() | StepFailed():
+            case StepCompleted():
+                self._deliver(entry.key)
                 self._record(entry)
-            case Inherited(error=None):
+            case StepFailed():
+                self._record(entry)
+            case Inherited(error=None):  # the signals that its origin took were never sent to the fork
                 self._record(StepCompleted(entry.key, entry.at, entry.took, entry.value or b"\xc0"))
             case Inherited(error=error):
                 assert error is not None
@@ -107,6 +117,8 @@ class Recall:
                 self._signals[entry.name].append(entry)
             case StepStarted(once=True):
                 self._began.add(entry.key)
+            case StepVolatile():
+                self._volatile.add(entry.key)
             case StepRetried():
                 since = self.tried(entry.key).since
                 self._tried[entry.key] = Tried(
@@ -114,6 +126,9 @@ class Recall:
                 )
             case Heartbeat():
                 self.heartbeat = entry.details
+            case SecretPinned():
+                self.pins[entry.name] = entry.version
+                self.earlier_pins -= {entry.name}
             case Suspended():
                 for wait in entry.waits:
                     self._answers.pop(wait.removeprefix(PAUSE), None)  # answers to earlier questions
@@ -121,21 +136,31 @@ class Recall:
                 self._answers[entry.key] = entry
             case AttemptFailed() | RunDead() | RunTimedOut():
                 self._forget(entry.fatal)
+                self.earlier_pins = frozenset(self.pins)
             case RunRetried():
                 self._retry(entry)
 
     def _record(self, entry: StepCompleted | StepFailed) -> None:
-        if entry.key in self._outcomes:
+        if not self._is_news(entry):
             return
         self._outcomes[entry.key] = entry
         self._know(entry.key)
-        name = entry.key.rpartition("/")[2].rpartition("#")[0]
-        if name.startswith(SIGNAL):
-            self._delivered[name.removeprefix(SIGNAL)] += 1
         if isinstance(entry, StepCompleted):
             self._began.discard(entry.key)
             if entry.key.endswith(UNDO):  # what was undone runs again, should the run be retried
-                self._forget([entry.key.removesuffix(UNDO)])
+                self._forget(_path(entry.key.removesuffix(UNDO)))
+
+    def _is_news(self, entry: StepCompleted | StepFailed) -> bool:
+        """The first outcome counts; but an undo that failed is tried again when an operator says so."""
+        known = self._outcomes.get(entry.key)
+        again = entry.key.endswith(UNDO) and isinstance(known, StepFailed)
+        return known is None or (again and isinstance(entry, StepCompleted))
+
+    def _deliver(self, key: str) -> None:
+        """Count the signal that was taken where this outcome is one."""
+        name = key.rpartition("/")[2].rpartition("#")[0]
+        if name.startswith(SIGNAL) and key not in self._outcomes:
+            self._delivered[name.removeprefix(SIGNAL)] += 1
 
     def _await(self, key: str, wait: str) -> None:
         self._keys[self._awaited.get(key, "")].discard(key)
@@ -152,8 +177,7 @@ class Recall:
 
     def _know(self, key: str) -> None:
         self._unseen.add(key)
-        above = key
-        while above := above.rpartition("/")[0]:
+        for above in _path(key)[1:]:
             self._below[above].add(key)
 
     def _forget(self, keys: tuple[str, ...] | list[str]) -> None:
@@ -170,6 +194,8 @@ class Recall:
             self._began.clear()
             self._delivered.clear()
             self.heartbeat = None
+            self.pins.clear()
+        self.earlier_pins = frozenset(self.pins)
         self._forget([key for key in self._outcomes if key.endswith(UNDO)])
         self._tried.clear()
         self._answers.clear()
@@ -205,7 +231,16 @@ class Recall:
 
     def began(self, key: str) -> bool:
         """Whether a step that must run at most once began, and its outcome is not known."""
-        return key in self._began
+        return key in self._began and key not in self._outcomes
+
+    def volatile(self, key: str) -> bool:
+        """Whether an await, or one that it lies within, ran before and its value could not be kept."""
+        return any(key == each or key.startswith(f"{each}/") for each in self._volatile)
+
+    def completed(self, key: str) -> StepCompleted | None:
+        """The recorded outcome of an await that returned, or None; the code has not come to it by this."""
+        outcome = self._outcomes.get(key)
+        return outcome if isinstance(outcome, StepCompleted) else None
 
     def answer(self, key: str) -> Resolved | None:
         """What an operator answered since the run paused at this checkpoint the last time."""
@@ -236,3 +271,12 @@ class Recall:
     def caught_up(self) -> bool:
         """Whether the code has come to every recorded outcome."""
         return not self._unseen
+
+
+def _path(key: str) -> list[str]:
+    """A key and those that it lies within, innermost first."""
+    path = []
+    while key:
+        path.append(key)
+        key = key.rpartition("/")[0]
+    return path

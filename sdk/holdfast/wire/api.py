@@ -13,7 +13,18 @@ import msgspec
 
 from holdfast.core.entries import Entry
 from holdfast.core.lifecycle import Kind, Record
-from holdfast.core.model import DEFAULT_PRIORITY, ErrorInfo, Hook, Instant, Seconds, State, Timeouts
+from holdfast.core.model import (
+    DEFAULT_PRIORITY,
+    ErrorInfo,
+    Hook,
+    Instant,
+    Origin,
+    Progress,
+    Seconds,
+    State,
+    Timeouts,
+)
+from holdfast.core.pending import Wait
 
 T = TypeVar("T")
 
@@ -78,6 +89,16 @@ class RunsQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Where the page before ended: created_at and id of its last run."""
     limit: int = 50
     """At most 1,000."""
+    paused: bool = False
+    """Only those that wait for an operator."""
+    origin: str = ""
+    """Made from this run: replayed, forked or imported."""
+    code: str = ""
+    """Fingerprint of the code that ran last, or its beginning."""
+    waits: str = ""
+    """Part of what it waits for, as `RunRow.waits` says it."""
+    deadline: Instant | None = None
+    """Those that must have ended by then."""
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +125,21 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     last_key: str = ""
     """The last recorded checkpoint."""
+    paused: str = ""
+    """Why it waits for an operator; empty where it does not."""
+    progress: Progress | None = None
+    waits: str = ""
+    """What it is suspended on: `token T`, `event orders.paid`, `child R`, `signal approve`, `sleep`; by commas."""
+    deadline: Instant | None = None
+    """By when it must have ended."""
+    expires: Instant | None = None
+    """By when it must have started for the first time."""
+    origin: str = ""
+    """The run that it was made from."""
+    code: str = ""
+    """Fingerprint of the code that ran last."""
+    ending: State | None = None
+    """The final state that it will have; set while its undos run."""
 
 
 class RunsPage(msgspec.Struct, frozen=True):
@@ -123,6 +159,13 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     """The same; empty where there is none."""
     error: ErrorInfo | None = None
     children: tuple[RunRow, ...] = ()
+    metadata: str = ""
+    """As JSON, indented, as the payload; empty where there is none."""
+    origin: Origin | None = None
+    waits: tuple[Wait, ...] = ()
+    """What it is suspended on, one by one."""
+    hook: str = ""
+    """Id of the run that follows its ending up; empty where there is none."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -173,6 +216,9 @@ class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
     """Runs ended in each of the last 60 s by 5 s, oldest first."""
     workers: int = 0
     """Workers that serve it."""
+    compensating: int = 0
+    paused_runs: int = 0
+    """Runs that wait for an operator; each is also counted in its state."""
 
 
 class Queues(msgspec.Struct, frozen=True):

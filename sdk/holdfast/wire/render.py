@@ -3,7 +3,7 @@
 What JSON can say is said plainly: tuples and sets as arrays, dates, decimals, ids and paths as text, durations as
 seconds. The rest is an object with `$type`: instances of classes with their fields, bytes in base 64, floats that are
 no numbers. This is a view: it does not say everything, and nothing is made from it again. The extension types are
-those of `values`, `shapes` and `classes`.
+those of `values`, `shapes`, `classes` and `references`; a value that is kept apart is shown by its size.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
+
+from holdfast.wire.references import KEPT, SECRET, Kept, secret_in
 
 Parts = Sequence[Any]
 
@@ -220,5 +222,7 @@ _SHOWN: dict[int, Callable[[Parts], object]] = {
     35: lambda parts: _instance(parts[0], _pairs(parts[1:])),
     36: _with_rest,
     37: _exception,
+    KEPT: lambda parts: str(Kept(*parts)),
+    SECRET: lambda parts: str(secret_in(parts)),
 }
 """By the extension's code: how its parts are shown."""

@@ -8,6 +8,8 @@ hf.<p>.dlq.<queue>.<run>                   dead letters
 hf.<p>.evt.<name...>                       events, from anyone
 hf.<p>.log.<task>.<run>                    output of user code
 hf.<p>.ctl.<what>.<name...>                settings and presence, one message a subject
+hf.<p>.blob.<digest>.<number>              the pieces of values that are too big for the journal
+hf.<p>.secret.<name>                       secrets, encrypted, one message a version
 hf.<p>.live.<run>.<log|in>                 the journal's log and in messages again, at most once
 hf.<p>.api.<name>                          the daemon's services
 """
@@ -36,6 +38,8 @@ class Stream(StrEnum):
     EVENTS = "_EVENTS"
     LOGS = "_LOGS"
     CONTROL = "_CONTROL"
+    BLOBS = "_BLOBS"
+    SECRETS = "_SECRETS"
 
     def of(self, project: str) -> str:
         """The stream's name on the server."""
@@ -60,6 +64,8 @@ class Subjects:
         self.journal = f"{self.root}.j.>"
         self.events = f"{self.root}.evt.>"
         self.letters = f"{self.root}.dlq.>"
+        self.blobs = f"{self.root}.blob.>"
+        self.secrets = f"{self.root}.secret.>"
         self._j = f"{self.root}.j."
         self._skip = len(self._j)
 
@@ -95,6 +101,17 @@ class Subjects:
 
     def control(self, what: str, name: str) -> str:
         return f"{self.root}.ctl.{what}.{name}"
+
+    def blob(self, digest: str, number: int) -> str:
+        """A piece of a big value, from 1."""
+        return f"{self.root}.blob.{digest}.{number}"
+
+    def pieces(self, digest: str) -> str:
+        """All pieces of a big value."""
+        return f"{self.root}.blob.{digest}.*"
+
+    def secret(self, name: str) -> str:
+        return f"{self.root}.secret.{name}"
 
     def live(self, run: str, kind: Kind) -> str:
         """Where a log or in message is published again as it is stored, at most once."""

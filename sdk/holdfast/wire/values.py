@@ -17,6 +17,7 @@ from msgspec.msgpack import Ext
 
 from holdfast.errors import EncodeError, RecordedError
 from holdfast.wire import classes
+from holdfast.wire.references import REFERENCES
 from holdfast.wire.shapes import PYDANTIC_ZONE, SHAPES, Parts, Shape, Unfit, by_index, by_key, shape_of_type
 
 MAX_DEPTH = 200
@@ -178,7 +179,9 @@ def _exception_label(_: Parts, index: int) -> str:
 _LIST = Shape(0, list, list, by_index)
 _TEXT_DICT = Shape(0, SHAPES[dict].take, SHAPES[dict].make, by_key)
 _EXCEPTION = Shape(37, _take_exception, lambda parts: classes.make_exception(parts, decode_exception), _exception_label)
-_BY_CODE = {shape.code: shape for shape in (*SHAPES.values(), *classes.FAMILIES, PYDANTIC_ZONE, _EXCEPTION)}
+_BY_CODE = {
+    shape.code: shape for shape in (*SHAPES.values(), *classes.FAMILIES, PYDANTIC_ZONE, _EXCEPTION, *REFERENCES)
+}
 
 
 def _extension(code: int, data: memoryview) -> Any:

@@ -12,36 +12,41 @@ from enum import StrEnum
 from typing import Any
 
 from holdfast import context
+from holdfast.bus.clock import sleep
 from holdfast.bus.journal import Journal, nonce
 from holdfast.bus.ports import Item, Message
 from holdfast.core.claims import Claim, claim
+from holdfast.core.deadlines import GRACE, overdue, timed_out
 from holdfast.core.entries import (
     AttemptFailed,
     AttemptInterrupted,
     AttemptResumed,
     AttemptStarted,
     CancelRequested,
+    Compensated,
     Entry,
     Offered,
     RunCancelled,
     RunCompleted,
     RunCreated,
     RunDead,
+    RunTimedOut,
     Suspended,
 )
 from holdfast.core.lifecycle import Kind, Record, fold, interruption, story
-from holdfast.core.model import Run, State
+from holdfast.core.model import Run, Seconds, State, Timeouts
 from holdfast.core.recall import Recall
 from holdfast.core.retry import Stop, decide
-from holdfast.errors import EncodeError, Fenced
+from holdfast.errors import CodeDiverged, EncodeError, Fenced, TimedOut
 from holdfast.task import Task
 from holdfast.wire import codec
 from holdfast.wire.api import Presence, decode
 from holdfast.wire.subjects import Stream
-from holdfast.wire.values import encode_value
 from holdfast.worker.capture import Output
-from holdfast.worker.errors import error_info
-from holdfast.worker.execution import LARGEST, Execution
+from holdfast.worker.compensation import compensated
+from holdfast.worker.execution import Execution
+from holdfast.worker.stored import Stored
+from holdfast.worker.waits import Alarm
 from holdfast.worker.writer import LostRun, Writer
 
 log = logging.getLogger("holdfast.worker")
@@ -54,13 +59,13 @@ class Why(StrEnum):
     """Why the user's code was told to stop."""
 
     CANCELLED = "cancelled"
-    SUSPENDED = "suspended"
+    TIMED_OUT = "timed out"
     DRAINED = "drained"
     LOST = "lost"
 
 
 class Attempt:
-    """What a worker does with one work item."""
+    """What a worker does with one work item, and with the next one of the same run while its code is parked here."""
 
     def __init__(
         self,
@@ -71,33 +76,54 @@ class Attempt:
         worker: str,
         output: Callable[[Run], AbstractContextManager[Output]],
         held: Callable[[Attempt], bool],
+        stored: Stored,
+        url: str = "",
+        grace: Seconds = GRACE,
     ) -> None:
         self.item = item
         self.holds = False
         """Whether user code runs under this attempt's claim."""
         self.run_id = journal.bus.subjects.parse(item.subject).run
-        self.run: Run | None = None
         self.execution: Execution | None = None
         self._journal = journal
         self._tasks = tasks
         self._worker = worker
         self._output = output
         self._held = held
+        self._stored = stored
+        self._url = url
+        self._grace = grace
         self._why: Why | None = None
+        self._limit = ""
+        """The time-out that was reached."""
         self._body: asyncio.Task[bytes] | None = None
-        self._waits: tuple[str, ...] = ()
+        self._over: asyncio.Future[None] | None = None
+        """Done when the code has ended, is quiet, or has had its time to end."""
+        self._quiet = False
+        self._alarms: dict[str, Alarm] = {}
+        """By time-out."""
         self._heard: list[Entry] = []
         self._writer: Writer | None = None
         self._cancel_heard = False
+        self._base: tuple[Run, int] | None = None
+        """The run as it was when this began, and the last sequence that says so."""
+        self._open = contextlib.ExitStack()
+        """What lasts as long as the code is in memory."""
+
+    @property
+    def parked(self) -> bool:
+        """Whether the run is suspended, and its code still here."""
+        return self._quiet and self._body is not None and not self._body.done()
 
     async def process(self) -> None:
         """Claim the run, run it, record how it ended, do what follows, acknowledge."""
+        self._afresh()
         known = await self._look()
         if known is None:
             return
         run = await self._hold(*known)
-        while await self._due_here(run):
-            run = await self._hold(run, await self._recalled(run), (self._started(run),))
+        while self._why is not Why.LOST and (claimed := await self._more(run)) is not None:
+            run = await self._hold(run, await self._recalled(run), claimed)
         if self._why is Why.LOST:
             return
         if self._cancel_heard:  # which came first, the end or the cancel: the journal knows
@@ -107,6 +133,17 @@ class Attempt:
         except Fenced:
             return  # somebody moved it on meanwhile, and does what follows
         self._acknowledge(run)
+
+    def _afresh(self) -> None:
+        """Forget what the code was told under an earlier item."""
+        self._why, self._limit, self._cancel_heard = None, "", False
+
+    async def _more(self, run: Run) -> tuple[Entry, ...] | None:
+        """The claim under which this worker goes on with the run at once; None: it does not."""
+        if run.state is State.COMPENSATING and not run.waits and self._why is not Why.DRAINED:
+            self._why = None
+            return (self._resumed(run),)
+        return (self._started(run),) if await self._due_here(run) else None
 
     async def still_held(self) -> bool:
         """Whether the journal says that this attempt has the run, or may yet get it."""
@@ -120,7 +157,10 @@ class Attempt:
         """Take in what somebody told the run."""
         if isinstance(entry, CancelRequested):
             self._cancel_heard = True
-            self.stop(Why.CANCELLED)
+            if entry.kill:
+                self._lost("it was killed")
+            elif self._writer is None or self._writer.run.state is not State.COMPENSATING:
+                self.stop(Why.CANCELLED)
         elif self.execution is not None:
             self.execution.waits.hear(entry)
         self._heard.append(entry)
@@ -130,16 +170,53 @@ class Attempt:
         if self._why is not None and why is not Why.LOST:
             return
         self._why = why
-        if self._body is None or self.execution is None:
+        if self._body is None or self.execution is None or self._quiet:
             return
+        self._tell()
+
+    def _tell(self) -> None:
+        """Cancel the code; it has its grace where it may clean up, and is left behind where it does not end."""
+        assert self._body is not None
+        assert self.execution is not None
         self.execution.ending = True
-        if why is not Why.CANCELLED:
-            self._waits = self.execution.waits.ids
-            self.execution.stopped = True
+        self.execution.stopped = self._why in (Why.DRAINED, Why.LOST)
         self._body.cancel()
+        self._alarms["grace"] = Alarm(self.execution.waits, self._journal.clock() + self._grace, self._abandon)
+
+    def _abandon(self) -> None:
+        """The code was told to end and has not: the run goes on without it."""
+        if self.execution is not None:
+            self.execution.stopped = True
+        if self._over is not None and not self._over.done():
+            log.warning("run %s: its code did not end within %g s and is left behind", self.run_id, self._grace)
+            self._over.set_result(None)
+
+    def _quieted(self) -> None:
+        """Nothing runs but waits: the run can be suspended."""
+        execution, over = self.execution, self._over
+        if self._why is not None or execution is None or over is None or over.done():
+            return
+        if execution.writer.run.state is State.COMPENSATING and not execution.waits.standing(0.0).paused:
+            return  # between two tries of an undo
+        self._quiet = True
+        execution.waits.park()
+        over.set_result(None)
+
+    async def evict(self) -> None:
+        """Let go of parked code; the run goes on from the journal when it is taken up again."""
+        execution, body = self.execution, self._body
+        self.execution = self._body = None  # both know us: cut loose, they go at once and leave no cycle to collect
+        left_behind = body is not None and not body.done() and not self._quiet
+        self._quiet = False
+        if execution is not None and body is not None:
+            execution.ending = execution.stopped = True
+            execution.marks.close()
+            running = [*execution.branches] if left_behind else [body, *execution.branches]
+            await _reap(running, 0.0 if left_behind else self._grace)
+        self._open.close()
 
     def _acknowledge(self, run: Run) -> None:
-        if run.state is State.QUEUED and run.offered:
+        if run.state in (State.QUEUED, State.COMPENSATING) and run.offered and run.holder is None:
             self._journal.bus.release(self.item.token)
         else:
             self._journal.bus.settle(self.item.token)
@@ -148,10 +225,15 @@ class Attempt:
 
     async def _look(self) -> tuple[Run, Recall, tuple[Entry, ...]] | None:
         """The run, what is recorded of it, and the entries that claim it; None where there is nothing to run."""
+        if self._base is not None:
+            return await self._look_again(*self._base)
         entry = codec.decode_entry(self.item.data)
         if isinstance(entry, RunCreated) and self.item.deliveries == 1:
             run = fold([Record(self.item.seq, Kind.READY, "", (entry,))])
             assert run is not None
+            if await self._ended(run):
+                return None
+            self._base = run, self.item.seq
             return (run, Recall(), (self._started(run),)) if self._served(run) else None
         first = entry.first if isinstance(entry, Offered) else self.item.seq
         messages = await self._journal.insist(lambda: self._journal.messages(self.run_id, first))
@@ -160,12 +242,44 @@ class Attempt:
             log.warning("work item %s names a run that the journal does not hold any more", self.item.subject)
             self._journal.bus.settle(self.item.token)
             return None
+        self._base = run, messages[-1][1].seq
         return await self._decided(run, _recall(messages))
+
+    async def _look_again(self, base: Run, seq: int) -> tuple[Run, Recall, tuple[Entry, ...]] | None:
+        """The same of a run whose code is parked here: it goes on where it is, if nobody else moved the run on."""
+        assert self._writer is not None
+        messages = await self._journal.insist(lambda: self._journal.messages(self.run_id, seq + 1))
+        run = fold((record for _, record in messages), base)
+        assert run is not None
+        ours = self.parked and run.last == self._writer.run.last
+        if self.execution is None or not ours or run.state is not State.QUEUED or run.fresh or run.cancel_requested:
+            await self.evict()
+            self._base = None
+            return await self._look()
+        if await self._ended(run):
+            await self.evict()
+            return None
+        for _, record in messages:
+            if record.kind is Kind.IN:
+                for entry in record.entries:
+                    self.execution.waits.hear(entry)
+        return run, self.execution.recall, (self._resumed(run),)
+
+    async def _ended(self, run: Run) -> bool:
+        """End a run whose time was over before it was taken up; whether it was."""
+        if run.holder is not None or (entry := overdue(run, self._journal.clock())) is None:
+            return False
+        with contextlib.suppress(Fenced):  # somebody moves it on just now, and does what follows
+            await self._journal.end(run, entry)
+            self._journal.bus.settle(self.item.token)
+        return True
 
     async def _recalled(self, run: Run) -> Recall:
         return _recall(await self._journal.insist(lambda: self._journal.messages(self.run_id, run.first)))
 
     async def _decided(self, run: Run, recall: Recall) -> tuple[Run, Recall, tuple[Entry, ...]] | None:
+        if await self._ended(run):
+            return None
         match claim(run, holder_alive=await self._holder_alive(run)):
             case Claim.START:
                 return (run, recall, (self._started(run),)) if self._served(run) else None
@@ -224,6 +338,8 @@ class Attempt:
             item=self.item.token,
             code=task.code,
             max_interruptions=task.max_interruptions,
+            timeouts=task.settings.timeouts,
+            hooks=task.settings.hooks,
         )
 
     def _resumed(self, run: Run) -> AttemptResumed:
@@ -242,84 +358,222 @@ class Attempt:
         """Run the user's code under one claim and record how it ended; the run after that."""
         mark = claimed[-1]
         assert isinstance(mark, AttemptStarted | AttemptResumed)
-        task = self._tasks[run.task]
         writer = self._writer = Writer(self._journal, run, claimed, mark.nonce)
         writer.on_lost = self._lost
-        execution = self.execution = Execution(writer, recall, self._journal, mark.attempt)
-        execution.waits.on_quiet = lambda: self.stop(Why.SUSPENDED)
-        for entry in self._heard:
-            execution.waits.hear(entry)
         try:
-            if not task.is_async:
-                await writer.claimed()  # its body is one effect: not before the claim stands
-            with self._output(run) as output:
-                ending = await self._run_body(task, run, execution, output, writer)
+            if self.parked and self.execution is not None:
+                self._go_on(self.execution, writer)
+            else:
+                await self._begin(run, recall, mark.attempt, writer)
+            ending = await self._until_over(self._tasks[run.task], writer)
             if self._why is not Why.LOST:
                 await writer.durable(*ending)
         except LostRun as lost:
             self._lost(str(lost))
         finally:
-            self.execution = self._body = None  # both know us: cut loose, they go at once and leave no cycle to collect
+            self.holds = False
+            for alarm in self._alarms.values():
+                alarm.cancel()
+            self._alarms.clear()
+            if not self.parked or self._why is Why.LOST:
+                await self.evict()
         return writer.run
 
-    async def _run_body(
-        self, task: Task[..., Any], run: Run, execution: Execution, output: Output, writer: Writer
-    ) -> tuple[Entry, ...]:
-        """Start the user's code, which may reach its first await before the claim leaves; how it ended."""
+    async def _begin(self, run: Run, recall: Recall, attempt: int, writer: Writer) -> None:
+        """Start the code, which may come to its first await before the claim leaves."""
+        task = self._tasks[run.task]
+        execution = self.execution = Execution(
+            writer,
+            recall,
+            self._journal,
+            attempt,
+            stored=self._stored,
+            on_divergence=task.on_divergence,
+            url=self._url,
+        )
+        execution.waits.on_quiet = self._quieted
+        for entry in self._heard:
+            execution.waits.hear(entry)
+        compensates = run.state is State.COMPENSATING
+        if compensates or not task.is_async:
+            await writer.claimed()  # its body is one effect: not before the claim stands
+        self._open = contextlib.ExitStack()
+        output = self._open.enter_context(self._output(run))
         scope = contextvars.copy_context()
         scope.run(context.execution.set, execution)
         scope.run(output.enter, execution)
-        self.holds = True
-        self._body = asyncio.get_running_loop().create_task(_call(task, run.payload), context=scope)
-        try:
-            if self._why is not None:
-                self._body.cancel()
-            await asyncio.sleep(0)
-            if not self._body.done():
-                writer.write()  # a body that has ended by now shares one append with its claim
-                await asyncio.wait([self._body])
-            return self._ending(task, run, execution)
-        finally:
-            await _reap([self._body, *execution.branches])
-            self.holds = False
+        code = compensated(execution) if compensates else _call(task, run.payload, execution)
+        self._body = asyncio.get_running_loop().create_task(code, context=scope)
+        self._body.add_done_callback(self._ended_by_itself)
+        self._run_on(execution, run)
+        await asyncio.sleep(0)
+        if not self._body.done():
+            writer.write()  # a body that has ended by now shares one append with its claim
 
-    def _ending(self, task: Task[..., Any], run: Run, execution: Execution) -> tuple[Entry, ...]:
-        """The entries that say how the user's code ended."""
-        assert self._body is not None
+    def _go_on(self, execution: Execution, writer: Writer) -> None:
+        """The run is ours again, and its code is still here."""
+        execution.writer = writer
+        writer.write()
+        execution.waits.go_on()
+        self._run_on(execution, writer.run)
+
+    def _run_on(self, execution: Execution, run: Run) -> None:
+        self._quiet = False
+        self.holds = True
+        self._over = asyncio.get_running_loop().create_future()
+        self._watch(run, execution)
+        if self._why is not None:
+            self._tell()
+
+    def _ended_by_itself(self, body: asyncio.Task[bytes]) -> None:
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
+
+    async def _until_over(self, task: Task[..., Any], writer: Writer) -> tuple[Entry, ...]:
+        """Wait until the code has ended or is quiet; the entries that say so."""
+        body, execution, over = self._body, self.execution, self._over
+        assert body is not None
+        assert execution is not None
+        assert over is not None
+        await over
+        if self._why is Why.LOST:
+            return ()
+        if self.parked:
+            ending = self._suspended(execution)
+        elif not body.done():
+            ending = self._left_behind(task, writer.run, execution)
+        else:
+            if self._why in (Why.CANCELLED, Why.TIMED_OUT):
+                await self._shielded(execution)
+            ending = self._ending(task, writer.run, execution, body)
+        return (*execution.marks.rest(), *ending)
+
+    async def _shielded(self, execution: Execution) -> None:
+        """Let what the task shielded end, within the grace."""
+        if execution.shielded:
+            waiting = asyncio.ensure_future(asyncio.wait(set(execution.shielded)))
+            patience = asyncio.ensure_future(sleep(self._journal.time, self._grace))
+            await asyncio.wait([waiting, patience], return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            patience.cancel()
+
+    # --- time-outs --------------------------------------------------------------------------------------------------
+
+    def _watch(self, run: Run, execution: Execution) -> None:
+        """Have the time-outs of the attempt called."""
+        if run.state is State.COMPENSATING:
+            return
+        timeouts = run.timeouts or self._tasks[run.task].settings.timeouts or Timeouts()
+        now, deadline = self._journal.clock(), run.deadline
+        if timeouts.schedule_to_close is not None and deadline is None:
+            deadline = run.scheduled_at + timeouts.schedule_to_close
+        if deadline is not None:
+            self._alarm(execution, deadline, "schedule_to_close")
+        if timeouts.start_to_close is not None:
+            used = 0.0 if run.fresh else run.used
+            self._alarm(execution, now + timeouts.start_to_close - used, "start_to_close")
+        if timeouts.heartbeat is not None:
+            self._alarm(execution, now + timeouts.heartbeat, "heartbeat")
+        execution.marks.on_beat = lambda: self._heartbeat(execution, timeouts.heartbeat)
+
+    def _heartbeat(self, execution: Execution, limit: Seconds | None) -> None:
+        """The code gave a sign of life."""
+        now = self._journal.clock()
+        if limit is not None:
+            self._alarm(execution, now + limit, "heartbeat")
+        for step_limit, silence in execution.limits.values():
+            step_limit.move(now + silence)
+
+    def _alarm(self, execution: Execution, due: float, limit: str) -> None:
+        if (before := self._alarms.pop(limit, None)) is not None:
+            before.cancel()
+        self._alarms[limit] = Alarm(execution.waits, due, lambda: self._timed_out(limit))
+
+    def _timed_out(self, limit: str) -> None:
+        if self._why is None and self._over is not None and not self._over.done():
+            self._limit = limit
+            self.stop(Why.TIMED_OUT)
+
+    # --- ends -------------------------------------------------------------------------------------------------------
+
+    def _suspended(self, execution: Execution) -> tuple[Entry, ...]:
+        now = self._journal.clock()
+        standing = execution.waits.standing(now)
+        for timeout in standing.timeouts:
+            execution.recall.add(timeout)
+        return (*standing.timeouts, Suspended(now, standing.waits, standing.due, standing.paused))
+
+    def _left_behind(self, task: Task[..., Any], run: Run, execution: Execution) -> tuple[Entry, ...]:
+        """The entries that end an attempt whose code does not end."""
         now = self._journal.clock()
         match self._why:
+            case Why.TIMED_OUT:
+                return (self._out_of_time(task, run, now, tuple(execution.open), None),)
             case Why.DRAINED:
                 return (AttemptInterrupted(now, f"worker {self._worker} drains", polite=True),)
-            case Why.SUSPENDED:
-                return (Suspended(now, self._waits),)
-            case Why.LOST:
-                return ()
-        if self._body.cancelled():
-            if self._why is Why.CANCELLED:
-                return (RunCancelled(now),)
-            return (self._failed(task, run, execution, asyncio.CancelledError("the task cancelled itself"), now),)
-        error = self._body.exception()
+        return (RunCancelled(now, f"its code did not end within {self._grace:g} s and was left behind"),)
+
+    def _ending(
+        self, task: Task[..., Any], run: Run, execution: Execution, body: asyncio.Task[bytes]
+    ) -> tuple[Entry, ...]:
+        """The entries that say how the user's code ended."""
+        now = self._journal.clock()
+        if self._why is Why.DRAINED:
+            return (AttemptInterrupted(now, f"worker {self._worker} drains", polite=True),)
+        error = asyncio.CancelledError("the task cancelled itself") if body.cancelled() else body.exception()
+        if run.state is State.COMPENSATING:
+            return self._compensation_ended(run, error, now)
         if error is None:
-            return (RunCompleted(now, self._body.result()),)
-        if self._why is Why.CANCELLED:
-            return (RunCancelled(now, f"and its cleanup raised {error!r:.200}"),)
-        return (self._failed(task, run, execution, error, now),)
+            return (RunCompleted(now, body.result()),)
+        match self._why:
+            case Why.CANCELLED:
+                return (RunCancelled(now, "" if body.cancelled() else f"and its cleanup raised {error!r:.200}"),)
+            case Why.TIMED_OUT:
+                return (self._out_of_time(task, run, now, execution.fatal(error), error),)
+        return (self._failed(task, run, error, now, execution.fatal(error)),)
+
+    def _compensation_ended(self, run: Run, error: BaseException | None, now: float) -> tuple[Entry, ...]:
+        if error is None:
+            return (Compensated(now),)
+        log.error("run %s: its compensation broke", run.id, exc_info=error)
+        return (AttemptInterrupted(now, f"its compensation broke: {error!r:.200}"),)
+
+    def _out_of_time(
+        self, task: Task[..., Any], run: Run, now: float, fatal: tuple[str, ...], error: BaseException | None
+    ) -> Entry:
+        """The end of an attempt that took too long.
+
+        Args:
+            error: with which its code ended when it was told to.
+        """
+        if self._limit == "schedule_to_close":
+            return RunTimedOut(now, timed_out(run, self._limit), self._limit, fatal)
+        timeouts = run.timeouts or task.settings.timeouts or Timeouts()
+        allowed = timeouts.heartbeat if self._limit == "heartbeat" else timeouts.start_to_close
+        what = "gave no heartbeat for" if self._limit == "heartbeat" else "took longer than"
+        late = TimedOut(f"attempt {run.attempt} {what} {allowed:g} s ({self._limit})")
+        late.__cause__ = error
+        return self._failed(task, run, late, now, fatal)
 
     def _failed(
-        self, task: Task[..., Any], run: Run, execution: Execution, error: BaseException, now: float
-    ) -> AttemptFailed | RunDead:
-        fatal = execution.fatal(error)
-        info = error_info(error)
+        self, task: Task[..., Any], run: Run, error: BaseException, now: float, fatal: tuple[str, ...]
+    ) -> AttemptFailed | RunDead | RunTimedOut:
+        info = self._stored.error(error)
         if isinstance(error, EncodeError):
             return RunDead(now, info, "result", fatal)
+        if isinstance(error, CodeDiverged):
+            return RunDead(now, info, "diverged", fatal)
         policy = run.retry or task.retry
         try:
             decision = decide(error, policy=policy, failed=run.spent + 1, seed=run.id)
         except Exception as broken:  # the user's retry_if
-            return RunDead(now, error_info(broken), "not retried", fatal)
+            return RunDead(now, self._stored.error(broken), "not retried", fatal)
         if isinstance(decision, Stop):
             return RunDead(now, info, decision.reason, fatal)
-        return AttemptFailed(now, info, now + decision.after, decision.spent, fatal)
+        due = now + decision.after
+        if run.deadline is not None and due >= run.deadline:
+            return RunTimedOut(now, info, "schedule_to_close: the next retry would come after it", fatal)
+        return AttemptFailed(now, info, due, decision.spent, fatal)
 
     def _lost(self, why: str) -> None:
         if self._why is not Why.LOST:
@@ -332,13 +586,13 @@ class Attempt:
             return False
         wait = run.due - self._journal.clock()
         if wait <= SHORT:
-            await asyncio.sleep(max(0.0, wait))
+            await sleep(self._journal.time, max(0.0, wait))
         return wait <= SHORT and self._why is None
 
 
-async def _call(task: Task[..., Any], payload: bytes) -> bytes:
+async def _call(task: Task[..., Any], payload: bytes, execution: Execution) -> bytes:
     """Run the user's function on its payload; the result in the value codec."""
-    arguments = task.signature.decode(payload)
+    arguments = task.signature.decode(await execution.stored.fetch(payload))
     try:
         if task.is_async:
             result = await task.fn(**arguments)
@@ -346,19 +600,19 @@ async def _call(task: Task[..., Any], payload: bytes) -> bytes:
             result = await asyncio.to_thread(task.fn, **arguments)
     except SystemExit as left:
         raise RuntimeError(f"the task called sys.exit({left.code!r})") from left
-    data = encode_value(result)
-    if len(data) > LARGEST:
-        raise EncodeError(f"the result has {len(data):,} bytes: expected at most {LARGEST:,}")
-    return data
+    try:
+        return await execution.stored.encode(result)
+    except EncodeError as error:
+        raise EncodeError(f"the result can't be stored: {error}") from error
 
 
-async def _reap(tasks: list[asyncio.Task[Any]]) -> None:
-    """End what the user's code left running."""
+async def _reap(tasks: list[asyncio.Task[Any]], patience: Seconds) -> None:
+    """End what the user's code left running; what does not end in time is left behind."""
     running = [task for task in tasks if task.cancel()]
     if running:
-        await asyncio.wait(running)
+        await asyncio.wait(running, timeout=patience)
     for task in tasks:
-        if not task.cancelled():
+        if task.done() and not task.cancelled():
             task.exception()  # or asyncio reports that nobody looked at it
 
 

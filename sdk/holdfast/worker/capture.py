@@ -12,12 +12,13 @@ import io
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, TextIO
 
 from holdfast.bus.ports import Bus
 from holdfast.core.model import Run
+from holdfast.redaction import as_is
 from holdfast.wire import codec
 from holdfast.wire.api import LogBatch, LogLine
 from holdfast.worker.execution import Execution
@@ -70,7 +71,8 @@ class Output:
 
     def _send(self, stream: str, level: int, text: str) -> None:
         execution = self._execution
-        line = LogLine(time.time(), level, stream, text[:LONGEST_LINE], execution.key if execution else "")
+        kept = self._capture.redact(text)[:LONGEST_LINE]  # in this order: half a secret is not found any more
+        line = LogLine(time.time(), level, stream, kept, execution.key if execution else "")
         self._capture.add(self._run, execution.attempt if execution else 0, line)
 
 
@@ -87,7 +89,12 @@ def _formatted(record: logging.LogRecord) -> str:
 class Capture:
     """Gathers the output of a worker's runs and publishes it."""
 
-    def __init__(self, bus: Bus, worker: str) -> None:
+    def __init__(self, bus: Bus, worker: str, redact: Callable[[str], str] = as_is) -> None:
+        """
+        Args:
+            redact: takes the secrets out of a line; called from any thread.
+        """
+        self.redact = redact
         self._bus = bus
         self._worker = worker
         self._waiting: dict[tuple[str, str, int], list[LogLine]] = {}

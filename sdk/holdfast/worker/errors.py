@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import holdfast
 from holdfast.core.model import ErrorInfo
 from holdfast.errors import EncodeError
+from holdfast.redaction import as_is, redacted
 from holdfast.wire.values import encode_exception
 
 _OURS = str(Path(holdfast.__file__).parent)
@@ -20,15 +22,22 @@ LONGEST = 20_000
 """Characters of a message or traceback that are kept."""
 
 
-def error_info(error: BaseException) -> ErrorInfo:
-    """The exception for the journal."""
+def error_info(error: BaseException, redact: Callable[[str], str] = as_is) -> ErrorInfo:
+    """The exception for the journal.
+
+    Args:
+        redact: takes the secrets out of a text: of the message, the traceback, and all that the exception holds.
+    """
     try:
         value: bytes | None = encode_exception(error)
     except EncodeError:
         value = None
+    if value is not None and redact is not as_is:
+        value = redacted(value, redact)
     kind = type(error)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    return ErrorInfo(f"{module}{kind.__qualname__}", _cut(_message(error)), _cut(user_traceback(error)), value)
+    message, shown = redact(_message(error)), redact(user_traceback(error))
+    return ErrorInfo(f"{module}{kind.__qualname__}", _cut(message), _cut(shown), value)
 
 
 def _message(error: BaseException) -> str:

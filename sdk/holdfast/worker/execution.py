@@ -14,35 +14,53 @@ import asyncio
 import functools
 import inspect
 import logging
-import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeGuard
+from weakref import WeakKeyDictionary
 
+import anyio
+import msgspec
+
+from holdfast.bus.clock import sleep
 from holdfast.bus.journal import Journal
+from holdfast.context import Inside
 from holdfast.core import ids
 from holdfast.core.entries import (
     ChildEnded,
     ChildTriggered,
+    Diverged,
+    Entry,
+    EventArrived,
+    Heartbeat,
+    Progressed,
+    Resolved,
     RunCreated,
     StepCompleted,
     StepFailed,
-    StepRetried,
     StepStarted,
     StepVolatile,
+    TokenCompleted,
+    WaitStarted,
 )
-from holdfast.core.model import ErrorInfo, Parent
-from holdfast.core.recall import Outcome, Recall
-from holdfast.core.retry import Again, decide
-from holdfast.errors import ChildFailed, EncodeError, RecordedError
+from holdfast.core.lifecycle import PAUSE
+from holdfast.core.model import ErrorInfo, Instant, Parent, Seconds
+from holdfast.core.recall import SIGNAL, Outcome, Recall
+from holdfast.errors import ChildFailed, CodeDiverged, EncodeError, HoldfastError, KeyTaken, RecordedError, WaitTimeout
 from holdfast.rewrite import Site
-from holdfast.task import Step, Task
+from holdfast.step import Step
+from holdfast.task import OnDivergence, Options, Task
+from holdfast.triggering import Settings, created
+from holdfast.waiting import Token
 from holdfast.wire.values import decode_exception, decode_value, encode_value
 from holdfast.worker.calls import Call
 from holdfast.worker.completions import Completions, Next
-from holdfast.worker.errors import error_info
+from holdfast.worker.limits import Kept, Limit
+from holdfast.worker.marks import Marks, Metadata
+from holdfast.worker.stepping import stepped
+from holdfast.worker.stored import Stored
 from holdfast.worker.waits import Waits
 from holdfast.worker.writer import Writer
 
@@ -51,24 +69,29 @@ log = logging.getLogger("holdfast.worker")
 SHOWN_AFTER = 0.25
 """Seconds after which a step that is under way is recorded as started, for operators to see."""
 
-LARGEST = 4 << 20
-"""Bytes of the largest value that a checkpoint holds."""
-
 CUT = "asyncio.CancelledError"
 """What is recorded of an await that the task's own code cancelled, as `asyncio.timeout` does, and went on after."""
 
 PATIENCE = 5.0
 """Seconds beyond its first time for which a recalled await waits to be cut short again."""
 
+TURNS = 25
+"""Of the event loop, in which nothing is recalled: then code that others wait for has come as far as it can at once."""
+
+DOUBT: Seconds = 0.2
+"""How much longer a new await waits for recorded ones that others may still come to, before it is a divergence."""
+
 _scope: ContextVar[str] = ContextVar("holdfast_scope", default="")
 """The checkpoint within which the current code creates awaitables."""
 
 _FANS: frozenset[Any] = frozenset({asyncio.gather, asyncio.wait_for, asyncio.shield, asyncio.as_completed})
+_LIMITS: frozenset[Any] = frozenset({asyncio.timeout, asyncio.timeout_at})
+_KEPT: frozenset[Any] = frozenset({anyio.fail_after, anyio.move_on_after})
 _PROCESS_OWN = (asyncio.Lock, asyncio.Event, asyncio.Condition, asyncio.Semaphore, asyncio.Queue, asyncio.Barrier)
 
 
 class Execution:
-    """One claim of a run, as the code inside it sees it. Implements `context.Execution`."""
+    """A run in one worker, as the code inside it sees it. Implements `context.Execution`."""
 
     def __init__(
         self,
@@ -76,13 +99,21 @@ class Execution:
         recall: Recall,
         journal: Journal,
         attempt: int,
-        clock: Callable[[], float] = time.time,
+        *,
+        stored: Stored | None = None,
+        on_divergence: OnDivergence = "branch",
+        url: str = "",
     ) -> None:
+        """
+        Args:
+            url: under which the daemon takes HTTP requests; empty: not known.
+        """
         run = writer.run
         self.id = run.id
         self.task = run.task
         self.attempt = attempt
         self.tags = run.tags
+        self.now = journal.clock
         self.recalling = not recall.caught_up
         """Whether the code still goes over ground that the journal knows; its output is silent meanwhile."""
         self.ending = False
@@ -90,19 +121,34 @@ class Execution:
         self.stopped = False
         """Whether the run was taken from this code: it gets nothing done any more, not even in a `finally`."""
         self.branches: set[asyncio.Task[Any]] = set()
-        """Tasks that run steps of this claim."""
+        """Tasks that run steps of this run."""
+        self.shielded: set[asyncio.Task[Any]] = set()
+        """Those of them that a cancellation leaves alone."""
         self.open: dict[str, float] = {}
         """Steps under way, with their start."""
+        self.exposed: dict[str, Callable[..., Any]] = {}
+        """What queries are answered with."""
+        self.stored = stored or Stored()
+        self.recall = recall
+        self.writer = writer
+        self.clock = journal.time
+        self.waits = Waits(recall, self.open, journal.time)
+        self.marks = Marks(self._say, journal.time)
+        self.limits: dict[str, tuple[Limit, Seconds]] = {}
+        """Of steps under way that must show signs of life, with how long they may be silent."""
+        self._metadata = Metadata(run.metadata, self._say, journal.time)
         self._shown: set[str] = set()
-        self._writer = writer
-        self._recall = recall
         self._journal = journal
-        self._clock = clock
         self._raised: dict[int, tuple[BaseException, list[str]]] = {}
-        self.waits = Waits(recall, self.open)
         self._cut: dict[str, StepFailed] = {}
         """Steps that were cancelled from within the task's code, until that goes on."""
         self._derived: Counter[str] = Counter()
+        self._task_keys: WeakKeyDictionary[asyncio.Future[Any], str] = WeakKeyDictionary()
+        self._captured: asyncio.Future[None] | None = None
+        """Done when all that the code took from outside between its awaits is durable."""
+        self._on_divergence = on_divergence
+        self._diverged = False
+        self._url = url
 
     # --- called by the seam ---------------------------------------------------------------------------------------
 
@@ -112,67 +158,192 @@ class Execution:
 
     def call(self, site: Site, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         bound = getattr(f, "__self__", None)
-        if isinstance(bound, _PROCESS_OWN) or f is asyncio.wait:
+        if isinstance(bound, _PROCESS_OWN):
             return f(*args, **kwargs)  # type: ignore[no-any-return]
+        if f is asyncio.wait:
+            return self._wait(self._new_key(site.name), *args, **kwargs)
         if _hashable(f) and f in _FANS:
             return self._fan(self._new_key(site.name), f, args, kwargs)
-        if isinstance(f, Step | Task) or (isinstance(bound, Task) and f.__name__ == "trigger_and_wait"):
+        if isinstance(f, Step | Task) or isinstance(bound, Inside | Token) or _is_child(bound, f):
             called = f(*args, **kwargs)
             return called.under(self._new_key(called.__name__)) if isinstance(called, Call) else called
-        return self._checkpoint(self._new_key(site.name), lambda: f(*args, **kwargs))
+        return self.checkpoint(self._new_key(site.name), lambda: f(*args, **kwargs))
 
     def value(self, site: Site, awaitable: Awaitable[Any]) -> Awaitable[Any]:
         if isinstance(awaitable, asyncio.Future | Next):
             return awaitable  # a task or future of this process: its branch is the checkpoint
+        if isinstance(awaitable, Token):
+            awaitable = awaitable.wait()
         if isinstance(awaitable, Call):
             return awaitable.under(self._new_key(awaitable.__name__))
         if inspect.iscoroutine(awaitable):
             return self._branch(self._new_key(awaitable.__name__), awaitable)
-        return self._checkpoint(self._new_key(site.name), lambda: awaitable)
+        return self.checkpoint(self._new_key(site.name), lambda: awaitable)
 
     def spawn(self, site: Site, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if _hashable(f) and f in _LIMITS:
+            return self._limit(self._new_key(site.name), f, *args, **kwargs)
+        if _hashable(f) and f in _KEPT:
+            return Kept(self.waits, f(*args, **kwargs))
         scope = self._new_key(site.name) if _hashable(f) and f in _FANS else _scope.get()
         if f is asyncio.as_completed:
             return self._as_completed(scope, *args, **kwargs)
         if (args and inspect.iscoroutinefunction(args[0])) or (args and isinstance(args[0], Step | Task)):
             return f(self._starter(scope, args[0]), *args[1:], **kwargs)  # anyio's start_soon(function, *args)
-        return f(*(self._as_branch(scope, arg) for arg in args), **kwargs)
+        keys: list[str] = []
+        made = f(*(self._as_branch(scope, arg, keys) for arg in args), **kwargs)
+        if isinstance(made, asyncio.Future) and len(keys) == 1:
+            self._task_keys[made] = keys[0]
+        return made
 
     def step(self, step: Step[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        return Call(
-            step.name,
-            lambda key: self._checkpoint(key, lambda: step.fn(*args, **kwargs), step),
-            lambda: self._new_key(step.name),
-        )
+        own = step.own_key(args, kwargs)
+        name = step.name if own is None else f"{step.name}:{own}"
+
+        def make(key: str) -> Coroutine[Any, Any, Any]:
+            if own is not None:
+                key = self._own_key(key, step, own)
+            return stepped(self, key, step, args, kwargs)
+
+        return Call(name, make, lambda: self._new_key(name))
 
     def inline(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         return Call(
             task.name,
-            lambda key: self._checkpoint(key, lambda: task.fn(*args, **kwargs)),
+            lambda key: self.checkpoint(key, lambda: task.fn(*args, **kwargs)),
             lambda: self._new_key(task.name),
         )
 
-    def child(self, task: str, queue: str, payload: bytes) -> Call:
-        return Call(task, lambda key: self._child(key, task, queue, payload), lambda: self._new_key(task))
+    def child(self, task: str, payload: bytes, settings: Settings) -> Call:
+        return Call(task, lambda key: self._child(key, task, payload, settings), lambda: self._new_key(task))
+
+    def children(self, task: str, payloads: Sequence[bytes | Exception], settings: Settings) -> Call:
+        return Call(task, lambda key: self._children(key, task, list(payloads), settings), lambda: self._new_key(task))
+
+    def sleep(self, name: str, due: Callable[[Instant], Instant]) -> Call:
+        return Call("sleep", lambda key: self._sleep(key, due), lambda: self._new_key("sleep"))
+
+    def token(self, timeout: Seconds | None) -> Token:
+        key = self._new_key("token")
+        started = self.recall.wait(key)
+        if started is None:
+            now = self.now()
+            due = None if timeout is None else now + timeout
+            started = WaitStarted(key, now, _token_id(self.id, key), "token", due)
+            self.recall.add(started)
+            self._capture(started)
+        url = f"{self._url}/v1/tokens/{started.wait}/complete" if self._url else ""
+        return Token(started.wait, url, self, started.due)
+
+    def token_wait(self, token: Token) -> Call:
+        return Call(
+            "completion",
+            lambda key: self._outside(key, token.id, "token", f"token {token.id}", due=token.due),
+            lambda: self._new_key("completion"),
+        )
+
+    def event(self, subject: str, match: Mapping[str, Any], timeout: Seconds | None, lookback: Seconds) -> Call:
+        fields = msgspec.msgpack.encode(dict(match)) if match else b""
+
+        async def wait(key: str) -> Any:
+            now = self.now()
+            since = max(self.writer.run.created_at, now - lookback)
+            due = None if timeout is None else now + timeout
+            wait_id = f"event:{key}:{self.attempt}"
+            what = f"event {subject}"
+            return await self._outside(key, wait_id, "event", what, due=due, subject=subject, match=fields, since=since)
+
+        return Call("event", wait, lambda: self._new_key("event"))
+
+    def signal(self, name: str) -> Call:
+        if not name or "/" in name or "#" in name:
+            raise HoldfastError(f"run.signals: expected a name without '/' and '#', found {name!r}")
+        return Call(SIGNAL + name, lambda key: self._signal(key, name), lambda: self._new_key(SIGNAL + name))
+
+    # --- what code says and takes between its awaits ---------------------------------------------------------------
+
+    def captured(self, name: str, make: Callable[[], Any]) -> Any:
+        if not _in_loop():
+            return make()  # a `def` task in its thread runs anew as a whole
+        key = self._new_key(name)
+        outcome = self._take(key)
+        if isinstance(outcome, StepCompleted):
+            return decode_value(outcome.value)
+        value, now = make(), self.now()
+        self._capture(StepCompleted(key, now, 0.0, encode_value(value)))
+        return value
+
+    def heartbeat(self, details: Any) -> Awaitable[None]:
+        self._check_thread()
+        self.marks.say(Heartbeat(self.now(), None if details is None else self.stored.encode_small(details)))
+        return _DONE
+
+    def progress(self, done: float, total: float | None, text: str) -> Awaitable[None]:
+        self._check_thread()
+        self.marks.say(Progressed(self.now(), done, total, text))
+        return _DONE
+
+    @property
+    def last_heartbeat(self) -> Any:
+        return None if self.recall.heartbeat is None else self.stored.decode_small(self.recall.heartbeat)
+
+    @property
+    def metadata(self) -> Metadata:
+        return self._metadata
+
+    @property
+    def cancelled(self) -> bool:
+        return self.ending or self.stopped
+
+    def expose(self, name: str, answer: Callable[..., Any]) -> None:
+        self.exposed[name] = answer
+
+    def _check_thread(self) -> None:
+        """How code in a thread, which nobody can cancel, is told to end."""
+        if self.cancelled and not _in_loop():
+            raise asyncio.CancelledError("the run was told to end")
+
+    def _say(self, entry: Entry) -> None:
+        if not self.stopped and not self.waits.parked:
+            if isinstance(entry, Heartbeat):
+                self.recall.add(entry)
+            self.writer.write(entry)
+
+    def _capture(self, entry: StepCompleted | WaitStarted) -> None:
+        """Record what the code has already; the next await waits until it is durable."""
+        self._captured = self.writer.write(entry)
 
     # --- keys and branches ----------------------------------------------------------------------------------------
 
     def _new_key(self, name: str) -> str:
-        return self._recall.key(_scope.get(), name)
+        return self.recall.key(_scope.get(), name)
 
-    def _as_branch(self, scope: str, argument: Any) -> Any:
-        if isinstance(argument, Call):
-            return argument.under(self._recall.key(scope, argument.__name__))
-        if inspect.iscoroutine(argument):
-            return self._branch(self._recall.key(scope, argument.__name__), argument)
-        return argument
+    def _own_key(self, key: str, step: Step[..., Any], own: str) -> str:
+        """The key of a call that names it by itself. Raises: KeyTaken."""
+        if not key.endswith("#1"):
+            scope = key.rpartition("/")[0] or "the task's body"
+            raise KeyTaken(
+                f"step {step.name}: key {own!r} is used a second time within {scope}: expected one call for each key; "
+                "make the key say what differs, or drop key="
+            )
+        return key
+
+    def _as_branch(self, scope: str, argument: Any, keys: list[str] | None = None) -> Any:
+        if isinstance(argument, Token):
+            argument = argument.wait()
+        if not isinstance(argument, Call) and not inspect.iscoroutine(argument):
+            return argument
+        key = self.recall.key(scope, argument.__name__)
+        if keys is not None:
+            keys.append(key)
+        return argument.under(key) if isinstance(argument, Call) else self._branch(key, argument)
 
     def _as_completed(self, scope: str, awaitables: Iterable[Any], *, timeout: float | None = None) -> Completions:
         branches = [self._as_branch(scope, awaitable) for awaitable in awaitables]
-        return Completions(scope, branches, timeout, self._checkpoint)
+        return Completions(scope, branches, timeout, self.checkpoint)
 
     def _starter(self, scope: str, f: Callable[..., Any]) -> Callable[..., Any]:
-        key = self._recall.key(scope, getattr(f, "__name__", "call"))
+        key = self.recall.key(scope, getattr(f, "__name__", "call"))
 
         @functools.wraps(f)
         async def start(*args: Any, **kwargs: Any) -> Any:
@@ -183,7 +354,7 @@ class Execution:
 
     async def _branch(self, key: str, coroutine: Coroutine[Any, Any, Any]) -> Any:
         try:
-            return await self._checkpoint(key, lambda: coroutine)
+            return await self.checkpoint(key, lambda: coroutine)
         finally:
             coroutine.close()  # where its outcome was recalled it never ran
 
@@ -197,75 +368,160 @@ class Execution:
             for coroutine in args:
                 if inspect.iscoroutine(coroutine):
                     coroutine.close()
-            return self._recalled(key, outcome)
-        started = self._clock()
+            return await self.recalled(key, outcome)
+        started = self.now()
         try:
+            if f is asyncio.shield:
+                return await self._shield(*branches)
+            if f is asyncio.wait_for:
+                return await self._wait_for(key, *branches, **kwargs)
             return await f(*branches, **kwargs)
         except Exception as error:
-            await self._failed(key, started, error)
+            await self.failed(key, started, error)
             raise
+
+    async def _shield(self, branch: Any) -> Any:
+        task = asyncio.ensure_future(branch)
+        if isinstance(task, asyncio.Task):
+            self.shielded.add(task)
+            task.add_done_callback(self.shielded.discard)
+        return await asyncio.shield(task)
+
+    async def _wait_for(self, key: str, fut: Any, timeout: float | None = None) -> Any:
+        """`asyncio.wait_for`, with a time that goes on while the run is suspended."""
+        if timeout is None:
+            return await fut
+        async with self._lasting(key, timeout):
+            return await fut
+
+    async def _wait(
+        self,
+        key: str,
+        fs: Iterable[asyncio.Future[Any]],
+        *,
+        timeout: float | None = None,
+        return_when: str = asyncio.ALL_COMPLETED,
+    ) -> tuple[set[asyncio.Future[Any]], set[asyncio.Future[Any]]]:
+        """`asyncio.wait`: which ones were done is an outcome; a resume waits for the same ones."""
+        given = list(fs)
+        names = {future: self._task_keys.get(future, str(place)) for place, future in enumerate(given)}
+        outcome = self._take(key)
+        if isinstance(outcome, StepCompleted):
+            recorded = set(decode_value(outcome.value))
+            chosen = {future for future in given if names[future] in recorded}
+            if chosen:
+                await asyncio.wait(chosen)
+            return chosen, set(given) - chosen
+        started = self.now()
+        done, pending = set[asyncio.Future[Any]](), set(given)
+        try:
+            async with self._lasting(key, timeout):
+                done, pending = await asyncio.wait(given, return_when=return_when)
+        except TimeoutError:
+            done = {future for future in given if future.done()}
+            pending = set(given) - done
+        await self.completed(key, started, sorted(names[future] for future in done))
+        return done, pending
+
+    def _limit(self, key: str, f: Any, when: float | None) -> Limit:
+        """`asyncio.timeout` or `timeout_at`, with a time that goes on while the run is suspended."""
+        now = asyncio.get_running_loop().time()
+        if when is None:
+            return Limit(self.waits, None)
+        return self._lasting(key, when - now if f is asyncio.timeout_at else when)
+
+    def _lasting(self, key: str, timeout: float | None) -> Limit:
+        """A time limit that is kept when the run is suspended within."""
+        if timeout is None:
+            return Limit(self.waits, None)
+        key = f"{key}/timeout"
+        known = self.recall.wait(key)
+        return Limit(self.waits, known.due if known is not None else self.now() + timeout, key=key)
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
 
-    async def _checkpoint(
-        self, key: str, make: Callable[[], Awaitable[Any]], step: Step[..., Any] | None = None
-    ) -> Any:
-        outcome = self._take(key)
-        if outcome is not None and not _was_cut(outcome):
-            return self._recalled(key, outcome)
+    async def checkpoint(self, key: str, make: Callable[[], Awaitable[Any]]) -> Any:
+        """Run an await, or recall it."""
+        outcome = await self.known(key)
         if outcome is not None:
+            return await self.recalled(key, outcome)
+        started = self.now()
+        try:
+            await self.ready(key)
+            started = self.now()
+            with self.under_way(key, started):
+                value = await make()
+        except asyncio.CancelledError as cut:
+            self.cut(key, started, cut)
+            raise
+        except Exception as error:
+            await self.failed(key, started, error)
+            raise
+        await self.completed(key, started, value)
+        return value
+
+    async def known(self, key: str) -> Outcome | None:
+        """The recorded outcome of an await, if it is to be used; None: run it."""
+        outcome = self._take(key)
+        if outcome is None:
+            if not self.recall.caught_up and not self._diverged:
+                await self._doubt(key)
+        elif _was_cut(outcome):
             await self._cut_again(key, outcome)
-        while True:
-            started = self._clock()
-            try:
-                await self._writer.claimed()
-                self.recalling = False
-                if step is not None:
-                    await self._due(key)
-                started = self._clock()
-                with self._under_way(key, started):
-                    value = await make()
-            except asyncio.CancelledError as cut:
-                self._note(key, cut)
-                if not self.ending:
-                    now = self._clock()
-                    info = ErrorInfo(CUT, "cancelled by the task's own code")
-                    self._cut[key] = StepFailed(key, now, now - started, info)
-                raise
-            except Exception as error:
-                if step is not None and await self._again(key, step, started, error):
-                    continue
-                await self._failed(key, started, error)
-                raise
-            await self._completed(key, started, value)
-            return value
+            return None
+        return outcome
+
+    async def ready(self, key: str) -> None:
+        """Before anything new happens: the claim stands, and so does all that the code has taken from outside."""
+        await self.writer.claimed()
+        if self._captured is not None:
+            captured, self._captured = self._captured, None
+            await self.writer.until(captured)
+        self.recalling = False
+
+    def cut(self, key: str, started: float, cut: asyncio.CancelledError) -> None:
+        """An await was cancelled: by the task's own code, where nobody ends that."""
+        self._note(key, cut)
+        if not self.ending:
+            now = self.now()
+            self._cut[key] = StepFailed(key, now, now - started, ErrorInfo(CUT, "cancelled by the task's own code"))
 
     async def _cut_again(self, key: str, outcome: StepFailed) -> None:
         """Wait for the cancellation that cut this await short before; where none comes, it runs after all."""
+        self.waits.kept += 1
         try:
-            await asyncio.sleep(outcome.took + PATIENCE)
+            await sleep(self.clock, outcome.took + PATIENCE)
         except asyncio.CancelledError as cut:
             self._note(key, cut)
             raise
+        finally:
+            self.waits.kept -= 1
 
     def _take(self, key: str) -> Outcome | None:
-        if self.stopped:
+        if self.stopped or self.waits.parked:
             raise asyncio.CancelledError
-        outcome = self._recall.take(key)
-        if self.recalling and self._recall.caught_up:
+        outcome = self.recall.take(key)
+        if self.recalling and self.recall.caught_up:
             self.recalling = False
         return outcome
 
-    def _recalled(self, key: str, outcome: Outcome) -> Any:
+    async def recalled(self, key: str, outcome: Outcome) -> Any:
+        error: BaseException
         match outcome:
             case StepCompleted():
-                return decode_value(outcome.value)
+                return await self.stored.decode(outcome.value)
             case StepFailed():
-                error: BaseException = _recorded(outcome.error)
-            case ChildEnded():
-                if outcome.error is None:
-                    return decode_value(outcome.value) if outcome.value is not None else None
-                error = _child_failed(outcome)
+                error = _recorded(outcome.error)
+            case ChildEnded() | TokenCompleted() | EventArrived():
+                return await self._arrived(key, outcome)
+        self._note(key, error)
+        raise error
+
+    async def _arrived(self, key: str, outcome: ChildEnded | TokenCompleted | EventArrived) -> Any:
+        info = None if isinstance(outcome, EventArrived) else outcome.error
+        if info is None:
+            return None if outcome.value is None else await self.stored.decode(outcome.value)
+        error = _child_failed(outcome, info) if isinstance(outcome, ChildEnded) else _recorded(info)
         self._note(key, error)
         raise error
 
@@ -273,10 +529,11 @@ class Execution:
         """The id of a run that the current step triggers: the same where the step runs again."""
         key = _scope.get()
         self._derived[key] += 1
-        return ids.derive(self._writer.run.created_at, self.id, key, "triggered", str(self._derived[key]))
+        return ids.derive(self.writer.run.created_at, self.id, key, "triggered", str(self._derived[key]))
 
     @contextmanager
-    def _under_way(self, key: str, started: float) -> Iterator[None]:
+    def under_way(self, key: str, started: float) -> Iterator[None]:
+        """What is created in the block lies within the await."""
         token = _scope.set(key)
         self._derived[key] = 0
         self.open[key] = started
@@ -295,46 +552,30 @@ class Execution:
             self.branches.add(task)
             task.add_done_callback(self.branches.discard)
 
-    async def _completed(self, key: str, started: float, value: Any) -> None:
-        now = self._clock()
+    async def completed(self, key: str, started: float, value: Any, undo: bytes | None = None) -> None:
+        """Record that an await returned. Raises: EncodeError: it has an undo, and its value can't be stored."""
+        now = self.now()
         try:
-            data = encode_value(value)
-            if len(data) > LARGEST:
-                raise EncodeError(f"{len(data):,} bytes: a checkpoint holds at most {LARGEST:,}")
+            data = await self.stored.encode(value)
         except EncodeError as error:
+            if undo is not None:
+                raise
             log.warning("%s of run %s is volatile, it runs again on resume: %s", key, self.id, error)
-            await self._record(StepVolatile(key, now, now - started, str(error)))
+            await self.record(StepVolatile(key, now, now - started, str(error)))
         else:
-            await self._record(StepCompleted(key, now, now - started, data))
+            await self.record(StepCompleted(key, now, now - started, data, undo))
 
-    async def _failed(self, key: str, started: float, error: Exception) -> None:
+    async def failed(self, key: str, started: float, error: Exception) -> None:
+        """Record that an await raised."""
         self._note(key, error)
-        now = self._clock()
-        await self._record(StepFailed(key, now, now - started, error_info(error)))
+        now = self.now()
+        await self.record(StepFailed(key, now, now - started, self.stored.error(error)))
 
-    async def _record(self, entry: StepCompleted | StepFailed | StepVolatile) -> None:
+    async def record(self, entry: StepCompleted | StepFailed | StepVolatile) -> None:
         """Append an outcome, behind the cancellations that the task's code went on after."""
         cut, self._cut = self._cut, {}
         cut.pop(entry.key, None)
-        await self._writer.durable(*cut.values(), entry)
-
-    async def _due(self, key: str) -> None:
-        """Wait until the step's next try is due, also where the tries before were another worker's."""
-        wait = self._recall.tried(key).due - self._clock()
-        if wait > 0:
-            await asyncio.sleep(wait)
-
-    async def _again(self, key: str, step: Step[..., Any], started: float, error: Exception) -> bool:
-        """Record a failed try where the step's own policy tries again."""
-        number = self._recall.tried(key).failed + 1
-        decision = decide(error, policy=step.retry, failed=number, seed=f"{self.id}{key}")
-        if not isinstance(decision, Again):
-            return False
-        now = self._clock()
-        entry = StepRetried(key, now, now - started, error_info(error), number, now + decision.after)
-        self._recall.add(entry)
-        await self._writer.durable(entry)
-        return True
+        await self.writer.durable(*cut.values(), entry)
 
     def _note(self, key: str, error: BaseException) -> None:
         self._raised.setdefault(id(error), (error, []))[1].append(key)
@@ -363,38 +604,228 @@ class Execution:
         for key, started in self.open.items():
             if key not in self._shown and now - started > SHOWN_AFTER:
                 self._shown.add(key)
-                self._writer.write(StepStarted(key, started))
+                self.writer.write(StepStarted(key, started))
+
+    # --- divergence -------------------------------------------------------------------------------------------------
+
+    async def _doubt(self, key: str) -> None:
+        """A new await, while recorded ones are left over: has the code changed, or is another branch not there yet?"""
+        if self.recall.volatile(key):
+            return  # it was not recorded because it could not be
+        await self._until_caught_up()
+        if self.recall.caught_up or self._diverged:
+            return
+        self._diverged = True
+        missing = tuple(sorted(self.recall.unseen))[:100]
+        text = (
+            f"run {self.id} comes to {key}, which its journal does not know, and not to {missing[0]}"
+            f"{' and others' if len(missing) > 1 else ''}, which it does: the code has changed, or takes its ways by "
+            "something that no checkpoint holds"
+        )
+        await self.ready(key)
+        if self._on_divergence == "fail":
+            raise CodeDiverged(f'{text}; on_divergence is "fail"')
+        if self._on_divergence == "pause":
+            await self.ask(key, text)
+        log.warning("%s; it goes on with what is new (see `holdfast runs tree %s`)", text, self.id)
+        await self.writer.durable(Diverged(key, self.now(), missing))
+
+    async def _until_caught_up(self) -> None:
+        """Let other branches come to what is recorded."""
+        left, turns = len(self.recall.unseen), 0
+        while turns < TURNS and not self.recall.caught_up:
+            await asyncio.sleep(0)
+            turns = turns + 1 if len(self.recall.unseen) == left else 0
+            left = len(self.recall.unseen)
+        if not self.recall.caught_up:
+            await sleep(self.clock, DOUBT if self._on_divergence == "branch" else 5 * DOUBT)
+
+    async def ask(self, key: str, question: str) -> Resolved:
+        """Ask an operator; the run pauses until there is an answer."""
+        answer = await self.waits.arrival(
+            key, lambda: self.recall.answer(key), wait=lambda: PAUSE + key, paused=question
+        )
+        assert answer is not None
+        await self.writer.claimed()
+        return answer
 
     # --- waits ------------------------------------------------------------------------------------------------------
 
-    async def _child(self, key: str, task: str, queue: str, payload: bytes) -> Any:
-        outcome = self._take(key)
-        if outcome is None:
-            await self._writer.claimed()
-            self.recalling = False
-            if self._recall.child(key) is None:
-                await self._trigger_child(key, task, queue, payload)
-            outcome = await self.waits.arrival(key)
-        return self._recalled(key, outcome)
+    async def _sleep(self, key: str, due: Callable[[Instant], Instant]) -> None:
+        outcome = await self.known(key)
+        if outcome is not None:
+            await self.recalled(key, outcome)
+            return
+        await self.ready(key)
+        started = self._wait_started(key, "sleep", "", due(self.now()))
+        try:
+            await self.waits.arrival(key, lambda: None, due=started.due)
+        except asyncio.CancelledError as cut:
+            self.cut(key, started.at, cut)
+            raise
+        await self.completed(key, started.at, None)
 
-    async def _trigger_child(self, key: str, task: str, queue: str, payload: bytes) -> None:
-        run = self._writer.run
-        now = self._clock()
-        child = ids.derive(run.created_at, run.id, key, str(run.attempt))
-        created = RunCreated(
-            run=child,
-            at=now,
-            task=task,
-            payload=payload,
-            queue=queue,
-            priority=run.priority,
-            parent=Parent(run.id, key),
-            source="child",
-        )
-        await self._journal.insist(lambda: self._journal.create(created))
-        entry = ChildTriggered(key, now, child, task)
-        self._recall.add(entry)
-        await self._writer.durable(entry)
+    async def _outside(self, key: str, wait: str, kind: str, what: str, *, due: Instant | None, **more: Any) -> Any:
+        """Wait for a token or an event."""
+        outcome = await self.known(key)
+        if outcome is None:
+            await self.ready(key)
+            started = self._wait_started(key, kind, wait, due, **more)
+            try:
+                outcome = await self.waits.arrival(
+                    key, lambda: self.recall.take(key), wait=lambda: wait, due=started.due
+                )
+            except asyncio.CancelledError as cut:
+                self.cut(key, started.at, cut)
+                raise
+            if outcome is None:
+                error = WaitTimeout(f"{what} did not come within {(started.due or 0.0) - started.at:g} s")
+                await self.failed(key, started.at, error)
+                raise error
+        return await self.recalled(key, outcome)
+
+    def _wait_started(self, key: str, kind: str, wait: str, due: Instant | None, **more: Any) -> WaitStarted:
+        """How the wait began: recorded before, or now."""
+        started = self.recall.wait(key)
+        if started is None:
+            started = WaitStarted(key, self.now(), wait, kind, due, **more)
+            self.recall.add(started)
+        elif kind != "event" or any(expected.wait == started.wait for expected in self.writer.run.expected):
+            return started
+        self.writer.write(started)
+        return started
+
+    async def _signal(self, key: str, name: str) -> Any:
+        outcome = await self.known(key)
+        if outcome is not None:
+            return await self.recalled(key, outcome)
+        await self.ready(key)
+        started = self._wait_started(key, "signal", "", None, subject=name)
+        try:
+            signal = await self.waits.arrival(
+                key, lambda: self.recall.take_signal(name), wait=lambda: self.recall.next_signal(name)
+            )
+        except asyncio.CancelledError as cut:
+            self.cut(key, started.at, cut)
+            raise
+        assert signal is not None
+        now = self.now()
+        await self.record(StepCompleted(key, now, now - started.at, signal.value))
+        return await self.stored.decode(signal.value)
+
+    async def _child(self, key: str, task: str, payload: bytes, settings: Settings) -> Any:
+        outcome = await self.known(key)
+        if outcome is None:
+            await self.ready(key)
+            if self.recall.child(key) is None:
+                await self._trigger({key: await self.stored.keep(payload)}, task, settings)
+            outcome = await self._child_ended(key)
+        return await self.recalled(key, outcome)
+
+    async def _children(self, key: str, task: str, payloads: list[bytes | Exception], settings: Settings) -> list[Any]:
+        """Several children, created together; each a checkpoint below this one."""
+        if self.stopped or self.waits.parked:
+            raise asyncio.CancelledError
+        token = _scope.set(key)
+        try:
+            keys = [self._new_key(task) for _ in payloads]
+        finally:
+            _scope.reset(token)
+        new = {
+            each: await self.stored.keep(payload)
+            for each, payload in zip(keys, payloads, strict=True)
+            if isinstance(payload, bytes) and self.recall.child(each) is None
+        }
+        if new:
+            await self.ready(key)
+            await self._trigger(new, task, settings)
+        failures = (ChildFailed, HoldfastError)
+        outcomes: list[Any] = []
+        pending = [
+            asyncio.ensure_future(self._child_outcome(each)) if isinstance(payload, bytes) else payload
+            for each, payload in zip(keys, payloads, strict=True)
+        ]
+        try:
+            for waiting in pending:
+                try:
+                    outcomes.append(await waiting if isinstance(waiting, asyncio.Future) else waiting)
+                except failures as error:
+                    outcomes.append(error)
+        finally:
+            for waiting in pending:
+                if isinstance(waiting, asyncio.Future):
+                    waiting.cancel()
+        return outcomes
+
+    async def _child_outcome(self, key: str) -> Any:
+        return await self.recalled(key, self._take(key) or await self._child_ended(key))
+
+    async def _child_ended(self, key: str) -> Outcome:
+        try:
+            ended: Outcome | None = await self.waits.arrival(
+                key, lambda: self.recall.take(key), wait=lambda: self.recall.child(key) or ""
+            )
+        except asyncio.CancelledError as cut:
+            self._note(key, cut)
+            raise
+        assert ended is not None
+        return ended
+
+    async def _trigger(self, payloads: Mapping[str, bytes], task: str, settings: Settings) -> None:
+        """Create child runs, by the key of each; those that exist already are taken as they are."""
+        run, now = self.writer.run, self.now()
+        if run.priority != settings.priority and settings.priority == Settings().priority:
+            settings = msgspec.structs.replace(settings, priority=run.priority)  # a child goes where its parent goes
+        children = {
+            key: created(
+                task,
+                payload,
+                settings,
+                run=ids.derive(run.created_at, run.id, key, str(self.attempt)),
+                at=now,
+                source="child",
+                parent=Parent(run.id, key),
+                deadline=run.deadline,
+            )
+            for key, payload in payloads.items()
+        }
+        await self._journal.insist(lambda: self._created(list(children.values())))
+        entries = [ChildTriggered(key, now, child.run, task, settings.detached) for key, child in children.items()]
+        for entry in entries:
+            self.recall.add(entry)
+        await self.writer.durable(*entries)
+
+    async def _created(self, runs: list[RunCreated]) -> None:
+        for outcome in await self._journal.create_many(runs):
+            if isinstance(outcome, Exception):
+                raise outcome
+
+
+class _Done(Awaitable[None]):
+    """Awaited at once: for what may be awaited, and need not be."""
+
+    def __await__(self) -> Iterator[None]:  # type: ignore[override]
+        return iter(())
+
+
+_DONE = _Done()
+
+
+def _is_child(bound: object, f: Callable[..., Any]) -> bool:
+    return isinstance(bound, Task | Options) and f.__name__.endswith("trigger_and_wait")
+
+
+def _in_loop() -> bool:
+    """Whether this is code of the event loop, not of a thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _token_id(run: str, key: str) -> str:
+    return f"{run}-{ids.digest(run, key)}"
 
 
 def _was_cut(outcome: Outcome) -> TypeGuard[StepFailed]:
@@ -407,9 +838,7 @@ def _recorded(info: ErrorInfo) -> BaseException:
     return RecordedError(info.type, info.message)
 
 
-def _child_failed(ended: ChildEnded) -> ChildFailed:
-    error = ended.error
-    assert error is not None
+def _child_failed(ended: ChildEnded, error: ErrorInfo) -> ChildFailed:
     return ChildFailed(
         f"child run {ended.child} ended {ended.state}: {error.type}: {error.message}",
         run=ended.child,

@@ -14,11 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from holdfast import __version__, context
+from holdfast.bus.clock import Clock
 from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Bus, Item, Puller
 from holdfast.client import Client
+from holdfast.core.deadlines import GRACE
 from holdfast.core.lifecycle import Kind
-from holdfast.core.model import DEFAULT_PRIORITY, Seconds
+from holdfast.core.model import DEFAULT_PRIORITY, Instant, Seconds
 from holdfast.errors import BusError, ConnectError, PayloadError
 from holdfast.task import Task
 from holdfast.wire import codec
@@ -28,6 +30,7 @@ from holdfast.worker.attempt import Attempt, Why
 from holdfast.worker.capture import Capture
 from holdfast.worker.execution import SHOWN_AFTER
 from holdfast.worker.presence import Heart
+from holdfast.worker.stored import Stored
 
 log = logging.getLogger("holdfast.worker")
 
@@ -36,6 +39,12 @@ DRAIN: Seconds = 10.0
 
 LOOK_EVERY: Seconds = 1.0
 """Between two looks for queues and priorities that a task's runs are in for the first time."""
+
+WARM = 100
+"""Suspended runs whose code stays in memory: taken up again here, they need not go over their checkpoints."""
+
+WARM_FOR: Seconds = 60.0
+"""How long it stays there at most."""
 
 DEFAULT_QUEUE = "default"
 """Served by every worker: where a run waits that was triggered by the name of a task nobody had declared."""
@@ -54,6 +63,11 @@ class Worker:
         drain: Seconds = DRAIN,
         connect: Callable[[], Awaitable[Bus]] | None = None,
         limits: Mapping[str, int] | None = None,
+        clock: Clock | None = None,
+        stored: Stored | None = None,
+        url: str = "",
+        grace: Seconds = GRACE,
+        warm: int = WARM,
     ) -> None:
         """
         Args:
@@ -61,6 +75,11 @@ class Worker:
             concurrency: runs at a time.
             connect: a second connection, for the heartbeat's thread; None: no heartbeat (a test's worker).
             limits: concurrency by queue, over all workers.
+            clock: default: the wall's.
+            stored: what is done to values on their way into the journal and back.
+            url: under which the daemon takes HTTP requests, for tokens.
+            grace: how long a task may take to end when it is told to.
+            warm: of how many suspended runs the code stays in memory.
         """
         self._bus = bus
         self._tasks = tasks
@@ -69,7 +88,14 @@ class Worker:
         self._drain = drain
         self._connect = connect
         self._limits = dict(limits or {})
-        self._journal = Journal(bus)
+        self._journal = Journal(bus, clock)
+        self._clock = self._journal.time
+        self._stored = stored or Stored()
+        self._url = url
+        self._grace = grace
+        self._warm = warm
+        self._parked: dict[str, tuple[Attempt, Instant]] = {}
+        """Suspended runs whose code is still here, since when; oldest first."""
         self._capture = Capture(bus, name)
         self._attempts: dict[str, Attempt] = {}
         self._items: set[str] = set()
@@ -128,6 +154,7 @@ class Worker:
         """Serve queues and priorities as the first run of a task comes to them."""
         while True:
             await asyncio.sleep(LOOK_EVERY)
+            await self._evict(self._warm)
             try:
                 await self._open_announced(tasks)
             except (BusError, ConnectError) as error:
@@ -161,18 +188,25 @@ class Worker:
             self._begin(item, lane, tasks)
 
     def _begin(self, item: Item, lane: _Lane, tasks: asyncio.TaskGroup) -> None:
-        attempt = Attempt(
-            item,
-            journal=self._journal,
-            tasks=self._tasks,
-            worker=self._name,
-            output=self._capture.output,
-            held=self._held_elsewhere,
-        )
-        if attempt.run_id in self._attempts:
-            tasks.create_task(self._contest(self._attempts[attempt.run_id], item, lane, tasks))
+        run_id = self._bus.subjects.parse(item.subject).run
+        if run_id in self._attempts:
+            tasks.create_task(self._contest(self._attempts[run_id], item, lane, tasks))
             return
-        self._attempts[attempt.run_id] = attempt
+        attempt, _ = self._parked.pop(run_id, (None, 0.0))
+        if attempt is None:
+            attempt = Attempt(
+                item,
+                journal=self._journal,
+                tasks=self._tasks,
+                worker=self._name,
+                output=self._capture.output,
+                held=self._held_elsewhere,
+                stored=self._stored,
+                url=self._url,
+                grace=self._grace,
+            )
+        attempt.item = item
+        self._attempts[run_id] = attempt
         tasks.create_task(self._process(attempt, lane, tasks))
 
     async def _contest(self, holder: Attempt, item: Item, lane: _Lane, tasks: asyncio.TaskGroup) -> None:
@@ -198,12 +232,24 @@ class Worker:
             log.exception("run %s: its work item is left to come again", attempt.run_id)
         finally:
             del self._attempts[attempt.run_id]
+            if attempt.parked:
+                self._parked[attempt.run_id] = attempt, self._clock.now()
+                await self._evict(self._warm if not self._draining else 0)
             self._items.discard(attempt.item.token)
             self._ended.set()
             if self._waiting and not self._draining:
                 item, waiting_lane = self._waiting.pop(0)
                 self._begin(item, waiting_lane, tasks)
             lane.free(1)
+
+    async def _evict(self, keep: int) -> None:
+        """Let go of the parked code that is oldest."""
+        now = self._clock.now()
+        for run_id, (attempt, since) in list(self._parked.items()):
+            if len(self._parked) <= keep and now - since < WARM_FOR:
+                return
+            del self._parked[run_id]
+            await attempt.evict()
 
     def _heard(self, subject: str, data: bytes) -> None:
         attempt = self._attempts.get(subject.split(".")[3])
@@ -216,7 +262,7 @@ class Worker:
     async def _show_slow(self) -> None:
         while True:
             await asyncio.sleep(SHOWN_AFTER)
-            now = time.time()
+            now = self._clock.now()
             for attempt in list(self._attempts.values()):
                 if attempt.execution is not None and attempt.holds:
                     attempt.execution.show_slow(now)
@@ -259,6 +305,7 @@ class Worker:
         for attempt in list(self._attempts.values()):
             attempt.stop(Why.DRAINED)
         await self._until_empty()
+        await self._evict(0)
 
     async def _until_empty(self) -> None:
         while self._attempts:

@@ -1,65 +1,220 @@
-"""What a run waits for, and when it does nothing but wait, so that its slot can be given away."""
+"""What a run waits for, and when it does nothing but wait, so that its slot can be given away.
+
+A run that only waits is first left where it is (`LINGER`), then suspended: what it waits for is recorded and its worker
+takes other work. Its code may stay in memory, *parked*: nothing wakes it until it is claimed again, for only the
+journal says who goes on with a run.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, TypeVar
 
-from holdfast.core.entries import ChildEnded, Entry
-from holdfast.core.recall import Outcome, Recall
+from holdfast.bus.clock import Clock
+from holdfast.core.entries import ChildEnded, Entry, EventArrived, Resolved, Signalled, TokenCompleted, WaitStarted
+from holdfast.core.lifecycle import PAUSE
+from holdfast.core.model import Instant, Seconds
+from holdfast.core.recall import SIGNAL, Recall
 
-LINGER = 0.1
-"""Seconds for which a run that only waits stays with its worker: what comes quickly needs no resume."""
+T = TypeVar("T")
+
+LINGER: Seconds = 0.1
+"""For how long a run that only waits stays with its worker: what comes quickly needs no resume."""
+
+SOON: Seconds = 0.6
+"""What is due so soon is waited for here: a timer may be a quarter of a second late, and a resume costs too."""
+
+
+class _Pending(NamedTuple):
+    """An await that waits for something outside."""
+
+    wait: str
+    due: Instant | None
+    paused: str
+    woken: asyncio.Future[None]
+
+
+class Standing(NamedTuple):
+    """What a run waits for, all of it."""
+
+    waits: tuple[str, ...]
+    due: Instant | None
+    paused: str
+    timeouts: tuple[WaitStarted, ...]
+    """Time-outs of the task's own awaits that are not in the journal yet."""
+
+
+class Alarm:
+    """Calls back at an instant, but never while the run is parked; what came due then is called when it goes on."""
+
+    def __init__(self, waits: Waits, due: Instant, call: Callable[[], None]) -> None:
+        self._waits = waits
+        self._call = call
+        self._rung = False
+        self._cancel = waits.clock.call_at(due, self._ring)
+        waits.alarms.add(self)
+
+    def _ring(self) -> None:
+        self._rung = True
+        if not self._waits.parked:
+            self.cancel()
+            self._call()
+
+    def again(self) -> None:
+        """The run goes on."""
+        if self._rung:
+            self._ring()
+
+    def cancel(self) -> None:
+        """Idempotent."""
+        self._cancel()
+        self._waits.alarms.discard(self)
 
 
 class Waits:
-    """The waits of one claim of a run."""
+    """The waits of a run in one worker."""
 
-    def __init__(self, recall: Recall, under_way: Mapping[str, float]) -> None:
+    def __init__(self, recall: Recall, under_way: Mapping[str, float], clock: Clock) -> None:
         """
         Args:
             under_way: the steps that run, by key.
         """
         self.on_quiet: Callable[[], None] = lambda: None
         """Called when nothing is under way but waits, for a while."""
+        self.clock = clock
+        self.alarms: set[Alarm] = set()
+        self.parked = False
+        self.kept = 0
+        """How many blocks with a time limit that only this process knows are open: the run is not suspended within."""
         self._recall = recall
         self._under_way = under_way
-        self._pending: dict[str, asyncio.Future[None]] = {}
+        self._pending: dict[str, _Pending] = {}
+        self._keys: defaultdict[str, set[str]] = defaultdict(set)
+        """By id of a wait: the awaits that wait for it."""
+        self._timeouts: dict[str, Instant] = {}
         self._moves = 0
 
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The ids of what is waited for: child runs."""
-        return tuple(child for key in self._pending if (child := self._recall.child(key)) is not None)
+    async def arrival(
+        self,
+        key: str,
+        ready: Callable[[], T | None],
+        *,
+        wait: Callable[[], str] = lambda: "",
+        due: Instant | None = None,
+        paused: str = "",
+    ) -> T | None:
+        """Wait until something has come in.
 
-    async def arrival(self, key: str) -> Outcome:
-        """Wait until the outcome of an await has come in."""
-        while (arrived := self._recall.take(key)) is None:
-            self._pending[key] = asyncio.get_running_loop().create_future()
+        Args:
+            ready: what has come, or None.
+            wait: id of what is waited for; none for a sleep.
+            due: then it is given up, with None.
+            paused: the question, where an operator is asked.
+        """
+        while (found := ready()) is None:
+            if due is not None and self.clock.now() >= due:
+                return None
+            woken = asyncio.get_running_loop().create_future()
+            pending = self._pending[key] = _Pending(wait(), due, paused, woken)
+            self._keys[pending.wait].add(key)
+            alarm = Alarm(self, due, lambda woken=woken: _wake(woken)) if due is not None else None  # type: ignore[misc]
             self.stir()
             try:
-                await self._pending[key]
+                await woken
             finally:
                 del self._pending[key]
+                self._keys[pending.wait].discard(key)
+                if alarm is not None:
+                    alarm.cancel()
                 self.stir()
-        return arrived
+        return found
+
+    def limit(self, key: str, due: Instant) -> None:
+        """A time-out of the task's own (`asyncio.timeout`) is open: should the run be suspended, it is kept."""
+        self._timeouts[key] = due
+        self.stir()
+
+    def unlimit(self, key: str) -> None:
+        """It is over."""
+        self._timeouts.pop(key, None)
 
     def hear(self, entry: Entry) -> None:
         """Take in what somebody told the run."""
         self._recall.add(entry)
-        if isinstance(entry, ChildEnded) and (waiting := self._pending.get(entry.key)) and not waiting.done():
-            waiting.set_result(None)
+        if self.parked:
+            return
+        keys: Iterable[str]
+        match entry:
+            case ChildEnded():
+                keys = self._keys.get(entry.child, ())
+            case TokenCompleted():
+                keys = self._keys.get(entry.token, ())
+            case EventArrived():
+                keys = self._keys.get(entry.wait, ())
+            case Resolved():
+                keys = self._keys.get(PAUSE + entry.key, ())
+            case Signalled():
+                prefix = f"{SIGNAL}{entry.name}#"
+                keys = [key for key, pending in self._pending.items() if pending.wait.startswith(prefix)]
+            case _:
+                return
+        for key in tuple(keys):
+            _wake(self._pending[key].woken)
+
+    def standing(self, now: Instant) -> Standing:
+        """What is waited for just now."""
+        waits = tuple(dict.fromkeys(pending.wait for pending in self._pending.values() if pending.wait))
+        dues = [pending.due for pending in self._pending.values() if pending.due is not None]
+        paused = "; ".join(pending.paused for pending in self._pending.values() if pending.paused)
+        timeouts = tuple(
+            WaitStarted(key, now, "", "timeout", due)
+            for key, due in self._timeouts.items()
+            if self._recall.wait(key) is None
+        )
+        return Standing(waits, min([*dues, *self._timeouts.values()], default=None), paused, timeouts)
+
+    def park(self) -> None:
+        """From now on nothing wakes the code."""
+        self.parked = True
+
+    def go_on(self) -> None:
+        """The run is held again: wake what has come meanwhile."""
+        self.parked = False
+        for pending in list(self._pending.values()):
+            _wake(pending.woken)
+        for alarm in list(self.alarms):
+            alarm.again()
 
     def stir(self) -> None:
         """Something began or ended: only when nothing does so for a while is the run quiet."""
         self._moves += 1
-        if self._pending:
-            asyncio.get_running_loop().call_later(LINGER, self._check, self._moves)
+        if self._pending and not self.parked:
+            self.clock.call_at(self.clock.now() + LINGER, lambda moves=self._moves: self._check(moves))  # type: ignore[misc]
 
     def _check(self, moves: int) -> None:
-        if moves == self._moves and self._pending and all(self._blocked(key) for key in self._under_way):
+        if moves != self._moves or not self._pending or self.kept or self.parked:
+            return
+        now = self.clock.now()
+        due = min([*self._timeouts.values(), *(p.due for p in self._pending.values() if p.due)], default=None)
+        if due is not None and due - now <= SOON:
+            self.clock.call_at(max(due, now) + LINGER, lambda: self._check(moves))
+        elif self._all_blocked():
             self.on_quiet()
 
-    def _blocked(self, key: str) -> bool:
-        """Whether a step that is under way does nothing but wait, in an await below it."""
-        return any(wait.startswith(f"{key}/") for wait in self._pending)
+    def _all_blocked(self) -> bool:
+        """Whether each step that is under way does nothing but wait, in an await below it."""
+        if not self._under_way:
+            return True
+        blocked: set[str] = set()
+        for key in self._pending:
+            blocked.add(key)
+            while key := key.rpartition("/")[0]:
+                blocked.add(key)
+        return all(key in blocked for key in self._under_way)
+
+
+def _wake(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)

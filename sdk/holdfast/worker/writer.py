@@ -92,14 +92,15 @@ class Writer:
             self.write()
         assert self._claim is not None
         if not self._claim.done() or self._claim.exception() is not None:
-            await self._until(self._claim)
+            await self.until(self._claim)
 
     async def durable(self, *entries: Entry) -> None:
         """Append entries and wait until they are durable. Raises: LostRun."""
-        await self._until(self.write(*entries))
+        await self.until(self.write(*entries))
 
     @staticmethod
-    async def _until(done: asyncio.Future[None]) -> None:
+    async def until(done: asyncio.Future[None]) -> None:
+        """Wait until what `write` was given is durable. Raises: LostRun."""
         try:
             await asyncio.shield(done)
         except _Lost as lost:

@@ -1,0 +1,160 @@
+"""What somebody outside tells a live run: that a token is completed, a signal, the answer to what it asks.
+
+Each is one message in the run's inbox, stored once however often it is sent. What is told counts where it is stored
+before the run ended, so afterwards the run is read again: whoever told it learns whether it counted. Then what follows
+is done here, so that a run that waits goes on without the daemon.
+"""
+
+from __future__ import annotations
+
+from holdfast.bus.journal import Journal
+from holdfast.core.entries import Entry, Resolved, Signalled, TokenCompleted, WaitStarted
+from holdfast.core.lifecycle import COMPENSATION, PAUSE, UNDO, fold, story
+from holdfast.core.model import Run, State
+from holdfast.core.pending import OPTIONS
+from holdfast.core.tree import Tree
+from holdfast.errors import RunStateError, TokenTaken, UnknownRun, UnknownToken
+from holdfast.wire.subjects import TOKEN
+
+ANSWERS = {
+    "once": ("done", "run"),
+    "undo": ("run", "skip"),
+    "divergence": ("accept", "run"),
+    "compensation": ("run",),
+}
+"""By what is asked: the actions that answer it."""
+
+
+async def complete(journal: Journal, entry: TokenCompleted) -> Run:
+    """Complete a token; the run as it then stood.
+
+    Raises:
+        UnknownToken: no run has asked for it; nothing was written.
+        TokenTaken: it was completed before.
+        RunStateError: the run has ended.
+    """
+    run_id = entry.token.rpartition("-")[0]
+    if not TOKEN.match(run_id):
+        raise _unknown_token(entry.token, "another text")
+    run, entries = await _read(journal, run_id, entry.token)
+    if not any(isinstance(one, WaitStarted) and one.wait == entry.token for one in entries):
+        raise _unknown_token(entry.token, f"a run {run_id} that has not asked for it")
+    _check_first(entry, entries)
+    _refuse_ended(run, f"token {entry.token} can't be completed")
+    await journal.tell(run.id, entry, dedupe=f"token-{entry.token}")
+    run, entries = await _read(journal, run_id, entry.token)
+    _check_first(entry, entries)
+    _refuse_ended(run, f"token {entry.token} was completed too late")
+    return await journal.resume(run.id, run.first)
+
+
+async def _read(journal: Journal, run_id: str, token: str) -> tuple[Run, list[Entry]]:
+    records = [record for _, record in await journal.messages(run_id)]
+    run = fold(records)
+    if run is None:
+        raise _unknown_token(token, f"no run {run_id} in project {journal.bus.subjects.project}")
+    return run, list(story(records))
+
+
+def _unknown_token(token: str, found: str) -> UnknownToken:
+    return UnknownToken(
+        f"token {token!r:.100}: expected the id of a token that a run has asked for, <run>-<digits>, found {found}"
+    )
+
+
+def _check_first(entry: TokenCompleted, entries: list[Entry]) -> None:
+    """Raises: TokenTaken: another completion came first."""
+    for one in entries:
+        if isinstance(one, TokenCompleted) and one.token == entry.token and one != entry:
+            raise TokenTaken(
+                f"token {entry.token} was completed before, by {one.by or 'somebody'}; it is completed only once, so "
+                "nothing was changed",
+                by=one.by,
+                at=one.at,
+            )
+        if one == entry:
+            return
+
+
+async def signal(journal: Journal, run_id: str, entry: Signalled) -> Run:
+    """Send a signal; the run as it then stood.
+
+    Raises:
+        UnknownRun: there is none of this id.
+        RunStateError: it has ended.
+    """
+    run = await journal.load(run_id)
+    _refuse_ended(run, f"signal {entry.name!r} was not sent")
+    await journal.tell(run_id, entry, dedupe=f"signal-{entry.id}")
+    records = [record for _, record in await journal.messages(run_id, run.first)]
+    if not any(isinstance(one, Signalled) and one.id == entry.id for one in story(records)):
+        _refuse_ended(await journal.load(run_id, run.first), f"signal {entry.name!r} came too late")
+    return await journal.resume(run_id, run.first)
+
+
+async def resolve(journal: Journal, run_id: str, entry: Resolved) -> Run:
+    """Answer what a paused run asks; the run as it then stood.
+
+    Raises:
+        UnknownRun: there is none of this id.
+        RunStateError: it does not ask that, or the answer is none to its question.
+    """
+    records = [record for _, record in await journal.messages(run_id)]
+    run = fold(records)
+    if run is None:
+        raise UnknownRun(f"no run {run_id} in project {journal.bus.subjects.project}")
+    if PAUSE + entry.key not in run.waits:
+        raise RunStateError(f"run {run_id} is not paused at {entry.key}: {questions_in_words(run)}")
+    tree = Tree()
+    for one in story(records):
+        tree.add(one)
+    check_answer(asked(entry.key, tree), entry.action)
+    await journal.tell(run_id, entry)
+    return await journal.resume(run_id, run.first)
+
+
+def questions(run: Run) -> tuple[str, ...]:
+    """The checkpoints at which a run waits for an operator's answer."""
+    return tuple(sorted(wait.removeprefix(PAUSE) for wait in run.waits if wait.startswith(PAUSE)))
+
+
+def questions_in_words(run: Run) -> str:
+    """What a run asks, for a message."""
+    if keys := questions(run):
+        return f"it asks about {', '.join(keys)} ({run.paused})"
+    return f"it is {run.state} and asks nothing"
+
+
+def asked(key: str, tree: Tree) -> str:
+    """What a question is about: `once`, `undo`, `divergence` or `compensation`."""
+    if key == COMPENSATION:
+        return "compensation"
+    if key.endswith(UNDO):
+        return "undo"
+    node = tree.node(key)
+    return "once" if node is not None and node.once else "divergence"
+
+
+def check_answer(question: str, action: str) -> None:
+    """Raises: RunStateError: the action answers another question than this one."""
+    if action not in ANSWERS[question]:
+        ways = "; ".join(f"{option} ({means})" for means, option in OPTIONS[question])
+        raise RunStateError(
+            f"expected an answer to a question about {_ABOUT[question]}, found {action!r}: the answers are {ways}"
+        )
+
+
+_ABOUT = {
+    "once": "a step whose outcome is not known",
+    "undo": "an undo that failed",
+    "divergence": "code that took another way than the journal",
+    "compensation": "undos that took down their workers",
+}
+
+
+def _refuse_ended(run: Run, what: str) -> None:
+    """Raises: RunStateError: the run's code takes nothing any more."""
+    if run.final:
+        raise RunStateError(f"{what}: run {run.id} has ended {run.state}")
+    if run.state is State.COMPENSATING:
+        raise RunStateError(f"{what}: run {run.id} compensates, it will be {run.ending}")

@@ -1,0 +1,234 @@
+"""One call of a `@step` in a run: its tries, its time limits, its undo, and what is done when its outcome is unknown.
+
+first time       -> try it; each failed try that its policy repeats is recorded, then its outcome
+resumed          -> the tries that were made count, the next one waits until it is due
+at_most_once     -> it is recorded that it begins; if it began and its outcome is not known, it is not repeated:
+                    `verify` says, or an operator
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from holdfast.core.entries import StepRetried, StepStarted
+from holdfast.core.lifecycle import UNDO
+from holdfast.core.model import Retry, Timeouts
+from holdfast.core.recall import Tried
+from holdfast.core.retry import Stop, decide
+from holdfast.errors import EncodeError, TimedOut
+from holdfast.step import RESULT, Done, NotDone, Policy, Step, Unknown, call_named
+from holdfast.wire.undo import UndoCall, encode_undo
+from holdfast.wire.values import decode_value
+from holdfast.worker.limits import Limit
+
+if TYPE_CHECKING:
+    from holdfast.worker.execution import Execution
+
+
+async def stepped(execution: Execution, key: str, step: Step[..., Any], args: Any, kwargs: Any) -> Any:
+    """Run a step, or recall it."""
+    outcome = await execution.known(key)
+    if outcome is not None:
+        return await execution.recalled(key, outcome)
+    return await _Call(execution, key, step, args, kwargs).run()
+
+
+async def undo(execution: Execution, key: str, call: UndoCall, step: Step[..., Any], value: bytes) -> None:
+    """Undo a completed step; what it was is given up by its own retries or an operator only.
+
+    Args:
+        key: of the step.
+        value: that it returned, as the journal holds it.
+    """
+    target = step.policy.undo
+    assert target is not None
+    policy = target.policy if isinstance(target, Step) else Policy(retry=Retry())
+    function = target.fn if isinstance(target, Step) else target
+    named = {**call.named, RESULT: await execution.stored.decode(value)}
+
+    async def undone() -> None:
+        await call_named(function, named)
+
+    await _Call(execution, key + UNDO, Step(undone, name="undo", policy=policy), (), {}).run()
+
+
+class _Call:
+    """One call of a step."""
+
+    def __init__(self, execution: Execution, key: str, step: Step[..., Any], args: Any, kwargs: Any) -> None:
+        self._execution = execution
+        self._key = key
+        self._step = step
+        self._args = args
+        self._kwargs = kwargs
+        self._over = False
+        """Whether a time-out was reached that is never retried."""
+
+    @property
+    def _tried(self) -> Tried:
+        return self._execution.recall.tried(self._key)
+
+    async def run(self) -> Any:
+        execution, key = self._execution, self._key
+        called = execution.now()
+        while True:
+            started = execution.now()
+            try:
+                await execution.ready(key)
+                self._in_time(called)
+                settled = await self._settled()
+                if settled is not None:
+                    return settled.value
+                started = execution.now()
+                undo = self._undo()
+                if self._step.policy.at_most_once:
+                    await execution.writer.durable(StepStarted(key, started, once=True))
+                    execution.recall.add(StepStarted(key, started, once=True))
+                value = await self._once(started)
+            except asyncio.CancelledError as cut:
+                execution.cut(key, started, cut)
+                raise
+            except Exception as error:
+                if await self._again(started, error):
+                    continue
+                await execution.failed(key, started, error)
+                raise
+            try:
+                await execution.completed(key, started, value, undo)
+            except EncodeError as error:
+                refused = EncodeError(f"step {self._step.name} has an undo, which needs its result: {error}")
+                await execution.failed(key, started, refused)
+                raise refused from error
+            return value
+
+    def _undo(self) -> bytes | None:
+        """How to undo the call. Raises: EncodeError."""
+        if self._step.policy.undo is None:
+            return None
+        try:
+            return encode_undo(self._step.ref, self._step.named(self._args, self._kwargs))
+        except EncodeError as error:
+            raise EncodeError(f"step {self._step.name} has an undo, which needs its arguments: {error}") from error
+
+    async def _once(self, started: float) -> Any:
+        """One try, within its time."""
+        with self._execution.under_way(self._key, started):
+            if self._step.policy.timeouts is None:
+                return await self._step.fn(*self._args, **self._kwargs)
+            async with self._limited(started):
+                return await self._step.fn(*self._args, **self._kwargs)
+
+    # --- time ------------------------------------------------------------------------------------------------------
+
+    def _in_time(self, called: float) -> None:
+        """Raises: TimedOut: this try can't begin in time any more."""
+        timeouts, now = self._step.policy.timeouts or Timeouts(), self._execution.now()
+        tried = self._tried
+        scheduled = max(tried.due, called) if tried.failed == 0 else tried.due
+        if timeouts.schedule_to_start is not None and now - scheduled > timeouts.schedule_to_start:
+            raise self._late(f"did not start within {timeouts.schedule_to_start:g} s")
+        limit = timeouts.schedule_to_close
+        if limit is not None and tried.since is not None and now - tried.since >= limit:
+            raise self._late(f"did not end within {limit:g} s, its tries together")
+
+    def _late(self, what: str) -> TimedOut:
+        """A time-out of the kind that is never retried."""
+        self._over = True
+        return TimedOut(f"step {self._step.name} {what}")
+
+    @contextlib.asynccontextmanager
+    async def _limited(self, started: float) -> AsyncIterator[None]:
+        """The block within the step's own time-outs. Raises: TimedOut."""
+        timeouts = self._step.policy.timeouts or Timeouts()
+        ends = []
+        if timeouts.start_to_close is not None:
+            ends.append((started + timeouts.start_to_close, "start_to_close", timeouts.start_to_close))
+        if timeouts.schedule_to_close is not None:
+            since = self._tried.since
+            first = started if since is None else since
+            ends.append((first + timeouts.schedule_to_close, "schedule_to_close", timeouts.schedule_to_close))
+        end = min(ends, default=None)
+        beat = timeouts.heartbeat
+        silent = Limit(self._execution.waits, None if beat is None else started + beat)
+        limit = Limit(self._execution.waits, None if end is None else end[0])
+        if beat is not None:
+            self._execution.limits[self._key] = silent, beat
+        try:
+            async with limit, silent:
+                yield
+        except TimeoutError as error:
+            if silent.expired() and beat is not None:
+                raise TimedOut(f"step {self._step.name} gave no heartbeat for {beat:g} s") from error
+            if limit.expired() and end is not None:
+                self._over = end[1] == "schedule_to_close"
+                raise TimedOut(f"step {self._step.name} did not end within {end[2]:g} s ({end[1]})") from error
+            raise
+        finally:
+            self._execution.limits.pop(self._key, None)
+
+    async def _again(self, started: float, error: Exception) -> bool:
+        """Record a failed try where the step's own policy tries again, and wait until that is due."""
+        if self._over:
+            return False
+        execution, key, tried = self._execution, self._key, self._tried
+        number = tried.failed + 1
+        decision = decide(error, policy=self._step.policy.retry, failed=number, seed=f"{execution.id}{key}")
+        if isinstance(decision, Stop):
+            return False
+        now = execution.now()
+        if self._too_late(now + decision.after, started if tried.since is None else tried.since):
+            return False
+        entry = StepRetried(key, now, now - started, execution.stored.error(error), number, now + decision.after)
+        execution.recall.add(entry)
+        await execution.writer.durable(entry)
+        await self._due()
+        return True
+
+    def _too_late(self, due: float, first: float) -> bool:
+        limit = (self._step.policy.timeouts or Timeouts()).schedule_to_close
+        return limit is not None and due >= first + limit
+
+    async def _due(self) -> None:
+        """Wait until the step's next try is due, also where the tries before were another worker's."""
+        if (due := self._tried.due) > self._execution.now():
+            await self._execution.waits.arrival(self._key, lambda: None, due=due)
+            await self._execution.writer.claimed()
+
+    # --- unknown outcomes ------------------------------------------------------------------------------------------
+
+    async def _settled(self) -> Done | None:
+        """How a step came out that began before and whose outcome is not known; None: (re)run it."""
+        if self._tried.failed:
+            await self._due()
+        execution, key = self._execution, self._key
+        if not execution.recall.began(key):
+            return None
+        verdict = await self._verified()
+        while isinstance(verdict, Unknown):
+            why = f": {verdict.why}" if verdict.why else ""
+            answer = await execution.ask(key, f"step {self._step.name} began and its outcome is not known{why}")
+            match answer.action:
+                case "done":
+                    verdict = Done(decode_value(answer.value) if answer.value is not None else None)
+                case "run":
+                    verdict = NotDone()
+        if isinstance(verdict, NotDone):
+            return None
+        await execution.completed(key, execution.now(), verdict.value, self._undo())
+        return verdict
+
+    async def _verified(self) -> Done | NotDone | Unknown:
+        verify = self._step.policy.verify
+        if verify is None:
+            return Unknown()
+        try:
+            with self._execution.under_way(self._key, self._execution.now()):
+                verdict = await call_named(verify, self._step.named(self._args, self._kwargs))
+        except Exception as error:
+            return Unknown(f"its verify raised {error!r:.200}")
+        if not isinstance(verdict, Done | NotDone | Unknown):
+            return Unknown(f"its verify returned {verdict!r:.80}, expected Done(value), NotDone() or Unknown(why)")
+        return verdict
