@@ -42,7 +42,7 @@ def with_comments_in(text: str) -> str:
 def keys_of_structs(kind: Any, path: str = "") -> set[str]:
     hints = get_type_hints(kind)
     found: set[str] = set()
-    for key in hints.keys() - ({"base", "file", "default_project"} if kind is Config else set()):
+    for key in hints.keys() - ({"base", "file", "default_project", "secrets_key"} if kind is Config else set()):
         hint = next((part for part in get_args(hints[key]) if isinstance(part, type) and part is not str), hints[key])
         here = f"{path}{key}"
         named = get_origin(hints[key]) is dict

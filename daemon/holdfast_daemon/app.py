@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +26,7 @@ from holdfast.config import Config, Retention
 from holdfast.core.model import Run
 from holdfast.credentials import Credentials, resolve
 from holdfast.dial import dial
+from holdfast.errors import UnknownToken
 from holdfast_daemon.conductor import Conductor
 from holdfast_daemon.gauges import Gauges
 from holdfast_daemon.http.app import build
@@ -104,7 +105,9 @@ async def daemon(
             for name in names
         ]
         home = projects[0]
-        http = HttpServer(build(_Triggers(home.client), home.queries, home.readiness), address.host, address.port)
+        tokens = _Tokens([project.client for project in projects])
+        app = build(_Triggers(home.client), home.queries, home.readiness, tokens)
+        http = HttpServer(app, address.host, address.port)
         await stack.enter_async_context(running(http))
         pools = [pool for each in projects if (pool := each.pool(config, modules, workers, tell)) is not None]
         for pool in pools:
@@ -157,9 +160,11 @@ class _Begun:
 class _Project:
     """The services of one project."""
 
-    def __init__(self, name: str, bus: JetStreamBus, projector: Projector, conductor: Conductor) -> None:
+    def __init__(
+        self, name: str, bus: JetStreamBus, projector: Projector, conductor: Conductor, *, ttl: float
+    ) -> None:
         self.name = name
-        self.client = Client(bus, name="http")
+        self.client = Client(bus, name="http", ttl=ttl)
         self.queries: QueryService
         self._bus = bus
         self._projector = projector
@@ -225,7 +230,7 @@ async def _project(
         )
         matchmaker = Matchmaker(journal, live, caught_up)
         projector = Projector(bus, store, (gauges, conductor, matchmaker))
-        project = _Project(name, bus, projector, conductor)
+        project = _Project(name, bus, projector, conductor, ttl=config.project(name).ttl)
         project.prefix = prefix
         project.queries = QueryService(
             bus,
@@ -250,6 +255,20 @@ class _Triggers:
 
     async def trigger(self, task_id: str, payload: dict[str, object]) -> str:
         return (await self._client.trigger(task_id, payload)).id
+
+
+class _Tokens:
+    """Completes tokens of whatever project: a run's id is in no other."""
+
+    def __init__(self, clients: Sequence[Client]) -> None:
+        self._clients = clients
+
+    async def complete(self, token_id: str, value: object) -> str:
+        *others, last = self._clients
+        for client in others:
+            with suppress(UnknownToken):
+                return (await client.complete(token_id, value)).id
+        return (await last.complete(token_id, value)).id
 
 
 def _credentials(config: Config, server: NatsServer | None, project: str) -> Credentials:

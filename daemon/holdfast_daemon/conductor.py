@@ -222,9 +222,14 @@ class Conductor:
             except HoldfastError as error:
                 log.warning("run %s is looked at again: %s", run_id, error)
                 self._look(run_id, GRACE, first)
-            else:  # what changed it is noted when it comes; where nothing did, its time goes on
-                left = _limit(run) - self._now()
-                self._look(run_id, left if left > 0 else GRACE, first)
+            else:
+                self._go_on(run)
+
+    def _go_on(self, run: Run) -> None:
+        """Note the next look at a run that was attended to; what that changed is noted when it comes."""
+        if run.id in self._live():
+            left = _limit(run) - self._now()
+            self._look(run.id, left if left > 0 else GRACE, run.first)
 
     async def _conduct(self, run: Run) -> None:
         unheard = run.id in self._unheard

@@ -13,7 +13,7 @@ async with connect():
     print(await handle.result())
 """
 
-from holdfast.client import RunHandle, connect
+from holdfast.connecting import connect
 from holdfast.context import run
 from holdfast.core.model import Retry, State, Timeouts
 from holdfast.errors import (
@@ -26,6 +26,7 @@ from holdfast.errors import (
     TimedOut,
     WaitTimeout,
 )
+from holdfast.handle import RunHandle
 from holdfast.step import Done, NotDone, Unknown, step
 from holdfast.task import task
 from holdfast.waiting import wait

@@ -8,153 +8,39 @@ from __future__ import annotations
 
 import difflib
 import os
+import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping
-from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
-import anyio
 import msgspec
 
-from holdfast import context
+from holdfast import context, remaking, telling
+from holdfast.bus.blobs import INLINE, Blobs
 from holdfast.bus.clock import Clock
 from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Bus
 from holdfast.core import ids
-from holdfast.core.entries import (
-    AttemptResumed,
-    AttemptStarted,
-    Entry,
-    RunCreated,
-    StepCompleted,
-    StepFailed,
-    StepRetried,
-    StepStarted,
-    StepVolatile,
-)
-from holdfast.core.lifecycle import Kind, apply
-from holdfast.core.model import Run, State
+from holdfast.core.entries import Resolved, RunCreated, Signalled, TokenCompleted
+from holdfast.core.model import ErrorInfo, Run
 from holdfast.errors import (
+    ConfigError,
     DaemonUnavailable,
     PayloadError,
     Refused,
-    RunFailed,
-    RunWasCancelled,
+    RunStateError,
+    TokenFailed,
     Unanswered,
     UnknownTask,
 )
+from holdfast.handle import RunHandle
 from holdfast.triggering import Settings, created, token
 from holdfast.wire import api, codec
 from holdfast.wire.subjects import Stream
-from holdfast.wire.values import decode_value, encode_value
+from holdfast.wire.values import decode_value, encode_exception, encode_value
+
+__all__ = ["Client", "RunHandle", "card_settings", "encode_payload"]
 
 T = TypeVar("T")
-
-
-class RunHandle(msgspec.Struct, dict=True):
-    """A run, seen from outside. A value like any other: a task may return it or keep it in a checkpoint."""
-
-    id: str
-    first: int = 1
-    """Stream sequence from which on the run is read."""
-
-    @property
-    def client(self) -> Client:
-        """The client that made it; for a handle that came out of a checkpoint the current one."""
-        made_by = self.__dict__.get("_client")
-        return made_by if made_by is not None else context.client()
-
-    @classmethod
-    def of(cls, client: Client, id: str, first: int = 1) -> RunHandle:
-        """A handle on a run."""
-        handle = cls(id, first or 1)
-        handle.__dict__["_client"] = client
-        return handle
-
-    async def status(self) -> Run:
-        """The run as it stands. Raises: UnknownRun."""
-        run = await self.client.journal.load(self.id, self.first)
-        self.first = run.first
-        return run
-
-    async def result(self, timeout: float | None = None) -> Any:
-        """What the task returned; waits for the end.
-
-        Raises:
-            RunFailed: it ended otherwise; `RunWasCancelled` where it was cancelled.
-            TimeoutError: it has not ended within `timeout` seconds; the run goes on.
-        """
-        with anyio.fail_after(timeout):
-            run = await self._ended()
-        if run.state is State.COMPLETED:
-            return decode_value(run.result) if run.result is not None else None
-        raise failure(run)
-
-    async def _ended(self) -> Run:
-        moved = anyio.Event()
-
-        def heard(_subject: str, data: bytes) -> None:
-            if _may_end(data):
-                moved.set()
-
-        stop = await self.client.bus.listen(self.client.bus.subjects.live(self.id, Kind.LOG), heard)
-        try:
-            while not (run := await self.status()).final:
-                with anyio.move_on_after(5):  # what is heard is a hint; look now and then in any case
-                    await moved.wait()
-                moved = anyio.Event()
-            return run
-        finally:
-            await stop()
-
-    async def cancel(self, reason: str = "") -> Run:
-        """Ask for the run to end. Raises: UnknownRun; RunStateError: it has ended."""
-        return await self.client.journal.cancel(self.id, by=self.client.name, reason=reason)
-
-    async def retry(self, *, from_start: bool = False, payload: Mapping[str, Any] | None = None) -> Run:
-        """Take an ended run up again behind its last checkpoint. Raises: UnknownRun; RunStateError."""
-        data = None if payload is None else encode_payload(payload)
-        return await self.client.journal.retry(self.id, by=self.client.name, from_start=from_start, payload=data)
-
-    async def events(self) -> AsyncIterator[Entry]:
-        """The run's entries in order, from its first to the one that ends it, as they are written."""
-        subjects = self.client.bus.subjects
-        run: Run | None = None
-        async for messages in self.client.bus.follow(
-            Stream.JOURNAL, subjects.of_run(self.id), first=self.first, idle=1.0
-        ):
-            for message in messages:
-                _, record = codec.record(subjects, message.subject, message.seq, message.data)
-                run = apply(run, record)
-                for entry in record.entries:
-                    yield entry
-            if run is not None and run.final:
-                return
-
-
-_GOING_ON = (AttemptStarted, AttemptResumed, StepStarted, StepCompleted, StepFailed, StepRetried, StepVolatile)
-
-
-def _may_end(data: bytes) -> bool:
-    """Whether a message on a run's log may end it: a run of a thousand steps is not read a thousand times."""
-    try:
-        return not all(isinstance(entry, _GOING_ON) for entry in codec.decode_batch(data).entries)
-    except msgspec.DecodeError:
-        return True
-
-
-def failure(run: Run) -> RunFailed:
-    """The error to raise where somebody awaits a run that ended without a result."""
-    kind = RunWasCancelled if run.state is State.CANCELLED else RunFailed
-    error = run.error
-    what = f"{error.type}: {error.message}" if error is not None else run.reason or "no reason given"
-    return kind(
-        f"run {run.id} of {run.task} ended {run.state}: {what}",
-        run=run.id,
-        state=run.state,
-        error_type=error.type if error is not None else "",
-        traceback=error.traceback if error is not None else "",
-    )
 
 
 def encode_payload(payload: Mapping[str, Any]) -> bytes:
@@ -164,6 +50,13 @@ def encode_payload(payload: Mapping[str, Any]) -> bytes:
             f"a payload is an object of arguments by name, found {type(payload).__name__}: {payload!r:.80}"
         )
     return encode_value(dict(payload))
+
+
+def _error_info(error: str | BaseException) -> ErrorInfo:
+    """An error for the journal, with the exception to raise."""
+    raised = TokenFailed(error) if isinstance(error, str) else error
+    kind = type(raised)
+    return ErrorInfo(f"{kind.__module__}.{kind.__qualname__}", str(raised), value=encode_exception(raised))
 
 
 def card_settings(card: api.TaskCard) -> Settings:
@@ -181,6 +74,7 @@ class Client:
         """
         self.bus = bus
         self.journal = Journal(bus, clock)
+        self.blobs = Blobs(bus)
         self.ttl = ttl
         self.name = name
         """Who acts: recorded with what it changes."""
@@ -242,6 +136,8 @@ class Client:
         return await self.start(self.new_run(task, data, changed, id=id))
 
     async def _check(self, task: str, payload: bytes) -> None:
+        if len(payload) > INLINE:
+            return  # too big to ask with: it is checked before the first attempt
         subject = self.bus.subjects.api(f"{api.CHECK}.{task}")
         try:
             reply = await self.bus.request(subject, payload, timeout=1.0)
@@ -258,12 +154,16 @@ class Client:
         return UnknownTask(f"no worker has declared a task {task!r}; {hint} (see `holdfast tasks list`)")
 
     async def start(self, created: RunCreated) -> RunHandle:
-        """Create a run from its entry."""
-        return RunHandle.of(self, created.run, await self.journal.create(created))
+        """Create a run from its entry; a big payload is kept apart. Raises: EncodeError: it is too large."""
+        return RunHandle.of(self, created.run, await self.journal.create(await self._slim(created)))
+
+    async def _slim(self, created: RunCreated) -> RunCreated:
+        kept = await self.blobs.keep(created.payload)
+        return created if kept is created.payload else msgspec.structs.replace(created, payload=kept)
 
     async def start_many(self, created: Iterable[RunCreated]) -> list[RunHandle | Exception]:
         """Create several, pipelined, in order; an item that could not be created is its error."""
-        runs = list(created)
+        runs = [await self._slim(run) for run in created]
         return [
             outcome if isinstance(outcome, Exception) else RunHandle.of(self, run.run, outcome)
             for run, outcome in zip(runs, await self.journal.create_many(runs), strict=True)
@@ -278,6 +178,110 @@ class Client:
         for part in event.split("."):
             token("event subject", part)
         return await self.bus.publish(self.bus.subjects.event(event), msgspec.json.encode(data))
+
+    # --- what is done to a run from outside -----------------------------------------------------------------------
+
+    async def complete(self, token_id: str, value: Any = None, *, error: str | BaseException | None = None) -> Run:
+        """Complete a token; the run that waits for it goes on. Returns the run as it then stood.
+
+        Args:
+            value: what awaiting the token gives.
+            error: raised there instead; a text as `TokenFailed`.
+
+        Raises:
+            UnknownToken: no run has asked for it; nothing was written.
+            TokenTaken: it was completed before: only the first time counts.
+            RunStateError: its run has ended.
+            EncodeError: the value can't be stored.
+        """
+        info = None if error is None else _error_info(error)
+        data = None if error is not None else await self.blobs.keep(encode_value(value))
+        entry = TokenCompleted(token_id, self.journal.clock(), self.name, data, info)
+        return await telling.complete(self.journal, entry)
+
+    async def signal(self, run: str, name: str, value: Any = None) -> Run:
+        """Send a run a signal, which its code takes in order from `run.signals(name)`. Returns the run as it then stood.
+
+        Raises:
+            UnknownRun: there is none of this id.
+            RunStateError: it has ended; it never takes the signal.
+            ConfigError: no signal can have this name.
+            EncodeError: the value can't be stored.
+        """
+        if not name or "/" in name or "#" in name:
+            raise ConfigError(f"signal: expected a name without '/' and '#', found {name!r}")
+        data = await self.blobs.keep(encode_value(value))
+        entry = Signalled(secrets.token_hex(8), self.journal.clock(), name, data, self.name)
+        return await telling.signal(self.journal, run, entry)
+
+    async def resolve(self, run: str, key: str, action: str, value: Any = None) -> Run:
+        """Answer what a paused run asks at a checkpoint. Returns the run as it then stood.
+
+        Args:
+            action: `done` (the step happened, and returned `value`), `run` (it did not: run it; or: try again), `skip`
+                (count an undo as done), `accept` (of changed code: go on the new way).
+
+        Raises:
+            UnknownRun: there is none of this id.
+            RunStateError: it asks nothing there, or the action answers another question.
+            EncodeError: the value can't be stored.
+        """
+        data = await self.blobs.keep(encode_value(value)) if action == "done" else None
+        entry = Resolved(key, self.journal.clock(), action, self.name, data)
+        return await telling.resolve(self.journal, run, entry)
+
+    async def query(self, run: str, name: str, *args: Any) -> Any:
+        """What the code of a run answers to a query that it exposes (`run.expose`); changes nothing.
+
+        Raises:
+            UnknownRun: there is none of this id.
+            RunStateError: no worker has it in memory just now.
+            Refused: it does not answer that.
+        """
+        question = codec.encode(api.Query(name, encode_value(list(args))))
+        try:
+            reply = await self.bus.request(self.bus.subjects.api(f"{api.QUERY}.{token('run', run)}"), question)
+        except DaemonUnavailable:
+            state = (await self.journal.load(run)).state
+            raise RunStateError(
+                f"run {run} is {state}: no worker has it in memory just now, so nobody can answer; ask while it runs"
+            ) from None
+        answer = api.decode(reply, api.Answer)
+        if answer.error:
+            raise Refused(answer.error, code="bad_request")
+        return None if answer.value is None else decode_value(answer.value)
+
+    async def retry(
+        self, run: str, *, from_start: bool = False, payload: Mapping[str, Any] | None = None
+    ) -> Run:
+        """Take an ended run up again behind its last checkpoint. Raises: UnknownRun; RunStateError."""
+        data = None if payload is None else encode_payload(payload)
+        return await self.journal.retry(run, by=self.name, from_start=from_start, payload=data)
+
+    async def replay(self, run: str) -> RunHandle:
+        """Start a new run with the payload and settings of another one: from the start, with today's code.
+
+        Raises:
+            UnknownRun: there is none of this id.
+        """
+        id = self._new_id(self.journal.clock())
+        return RunHandle.of(self, id, await remaking.replay(self.journal, run, id))
+
+    async def fork(self, run: str, key: str, edits: Mapping[str, Any] | None = None) -> RunHandle:
+        """Start a new run that begins with what another one recorded before a checkpoint; that one is left as it is.
+
+        Args:
+            key: the checkpoint from which on it runs anew.
+            edits: other results, by `KEY` or, for a part of one, `KEY.path.to.field`.
+
+        Raises:
+            UnknownRun: there is none of this id.
+            UnknownKey: it has no such checkpoint.
+            EditError: an edit is about something else than what the fork keeps, or does not fit there.
+            TooLarge: the fork would begin with too much for one message.
+        """
+        id = self._new_id(self.journal.clock())
+        return RunHandle.of(self, id, await remaking.fork(self.journal, self.blobs, run, key, id, edits or {}))
 
     # --- asked of the daemon --------------------------------------------------------------------------------------
 
@@ -343,49 +347,3 @@ class Client:
 
     async def _control(self, what: str) -> list[Any]:
         return await self.bus.latest(Stream.CONTROL, self.bus.subjects.control(what, "*"))
-
-
-class connect:
-    """Connect to a project: `async with connect() as hf` gives a `Client`, which tasks triggered inside use.
-
-    Args:
-        url: of the server; default HOLDFAST_URL, then holdfast.toml, then the embedded server of its data directory.
-        project: default HOLDFAST_PROJECT, then holdfast.toml, then `default`.
-        config: path of a holdfast.toml.
-
-    Raises:
-        ConfigError: the configuration is wrong.
-        ConnectError: no server is running there, or it refuses the credentials.
-    """
-
-    def __init__(
-        self, url: str | None = None, *, project: str | None = None, config: Path | str | None = None, name: str = "sdk"
-    ) -> None:
-        self._url, self._project, self._config, self._name = url, project, config, name
-        self._client: Client | None = None
-        self._token: Any = None
-
-    async def open(self) -> Client:
-        """Connect; close the client when done."""
-        from holdfast.config import load
-        from holdfast.credentials import resolve
-        from holdfast.dial import dial
-
-        settings = load(Path(self._config) if self._config is not None else None, env=os.environ)
-        bus = await dial(resolve(settings, self._project, url=self._url), name=f"holdfast-{self._name}")
-        return Client(bus, name=self._name)
-
-    async def __aenter__(self) -> Client:
-        self._client = await self.open()
-        self._token = context.enter(self._client)
-        return self._client
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        assert self._client is not None
-        context.leave(self._client, self._token)
-        await self._client.close()
-
-    def __await__(self) -> Any:
-        return self.open().__await__()

@@ -37,6 +37,7 @@ VARIABLES: Mapping[str, str] = {
     "HOLDFAST_DATA_DIR": "daemon.data_dir, relative to the current directory",
     "HOLDFAST_HTTP": "daemon.http",
     "HOLDFAST_DURABILITY": "nats.durability",
+    "HOLDFAST_SECRETS_KEY": "the key of the project's secrets, instead of the file in the data directory",
     "HOLDFAST_WORKER_ID": "internal: set by the pool supervisor for its worker processes",
     "HOLDFAST_READY_FD": "internal: where such a worker says that it serves",
 }
@@ -194,6 +195,9 @@ class Project(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Its worker processes."""
     drain: Duration = 10.0
     """Seconds that running runs get to end when a worker is told to stop."""
+    ttl: Duration = 0.0
+    """Seconds within which a run must have started once it is ready, where neither its trigger nor its task says so; 0:
+    for ever."""
     env: dict[str, Secret] = {}
     """Variables added to the environment of its workers."""
 
@@ -227,7 +231,7 @@ class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole configuration. `base`, `file` and `default_project` are no keys of the file."""
+    """The whole configuration. `base`, `file`, `default_project` and `secrets_key` are no keys of the file."""
 
     nats: Nats = Nats()
     daemon: Daemon = Daemon()
@@ -240,6 +244,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file that was read."""
     default_project: Name = "default"
     """The project meant where none is named."""
+    secrets_key: str = ""
+    """The key that secrets are encrypted with, where the environment gave it; see `sealing.find_key`."""
+
+    def __repr__(self) -> str:
+        return f"Config(file={str(self.file or '')!r}, default_project={self.default_project!r}, ...)"
 
     @property
     def data_dir(self) -> Path:
@@ -271,9 +280,15 @@ def load(path: Path | None = None, *, env: Mapping[str, str]) -> Config:
     file = named.expanduser().absolute() if named is not None else _nearest(Path.cwd())
     tree = _parse(file) if file is not None else {}
     origins = _override(tree, variables)
-    fields = Decoder(str(file or FILE), origins).fields(Config, tree, hidden=("base", "file", "default_project"))
+    fields = Decoder(str(file or FILE), origins).fields(Config, tree, hidden=("base", "file", "default_project", "secrets_key"))
     project = project_name(variables.get("HOLDFAST_PROJECT", "default"), what="HOLDFAST_PROJECT")
-    return Config(**fields, base=file.parent if file else Path.cwd(), file=file, default_project=project)
+    return Config(
+        **fields,
+        base=file.parent if file else Path.cwd(),
+        file=file,
+        default_project=project,
+        secrets_key=variables.get("HOLDFAST_SECRETS_KEY", ""),
+    )
 
 
 def project_name(value: str, *, what: str) -> str:

@@ -72,6 +72,9 @@ class Execution(Protocol):
     def signal(self, name: str) -> Awaitable[Any]:
         """A wait for the next signal of a name."""
 
+    def secret(self, name: str) -> str:
+        """A secret's value, in the version that the run read first."""
+
     def captured(self, name: str, make: Callable[[], Any]) -> Any:
         """A value that code between awaits asks for: the same again where the code runs again."""
 

@@ -22,6 +22,8 @@
     ├── UnknownKey             the run has no checkpoint of this key
     ├── EditError              a recorded value can't be changed like that
     ├── HistoryError           a file holds no exported history, or a damaged one
+    ├── UnknownSecret          no secret of this name, or no such version, or it can't be read here
+    ├── SecretInUse            a version of a secret is pinned by runs in flight
     ├── KeyTaken               a step's own key was used twice in a scope
     ├── CodeDiverged           the code took another way than the journal, and on_divergence is "fail"
     ├── RecordedError          stands for a recorded exception that can't be rebuilt as its own class
@@ -124,6 +126,13 @@ class UnknownToken(HoldfastError):
 class TokenTaken(HoldfastError):
     """The token was completed before; only the first time counts."""
 
+    def __init__(self, message: str, *, by: str, at: float) -> None:
+        super().__init__(message)
+        self.by = by
+        """Who completed it."""
+        self.at = at
+        """When, in seconds since the epoch."""
+
 
 class TokenFailed(HoldfastError):
     """Raised where a token is awaited that was completed with an error; the message is that error."""
@@ -139,6 +148,19 @@ class EditError(HoldfastError):
 
 class HistoryError(HoldfastError):
     """A file holds no exported history, or a damaged one."""
+
+
+class UnknownSecret(HoldfastError):
+    """No secret of this name is known here, or no such version of it, or it can't be decrypted here."""
+
+
+class SecretInUse(HoldfastError):
+    """A version of a secret is pinned by runs in flight, so it was not removed."""
+
+    def __init__(self, message: str, *, runs: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.runs = runs
+        """Their ids."""
 
 
 class KeyTaken(HoldfastError):

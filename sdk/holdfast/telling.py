@@ -7,10 +7,13 @@ is done here, so that a run that waits goes on without the daemon.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from holdfast.bus.journal import Journal
+from holdfast.core import ids
 from holdfast.core.entries import Entry, Resolved, Signalled, TokenCompleted, WaitStarted
 from holdfast.core.lifecycle import COMPENSATION, PAUSE, UNDO, fold, story
-from holdfast.core.model import Run, State
+from holdfast.core.model import Instant, Run, State
 from holdfast.core.pending import OPTIONS
 from holdfast.core.tree import Tree
 from holdfast.errors import RunStateError, TokenTaken, UnknownRun, UnknownToken
@@ -67,13 +70,17 @@ def _check_first(entry: TokenCompleted, entries: list[Entry]) -> None:
     for one in entries:
         if isinstance(one, TokenCompleted) and one.token == entry.token and one != entry:
             raise TokenTaken(
-                f"token {entry.token} was completed before, by {one.by or 'somebody'}; it is completed only once, so "
-                "nothing was changed",
+                f"token {entry.token} was completed by {one.by or 'somebody'} at {_when(one.at)}; it is completed only "
+                "once, so this changed nothing",
                 by=one.by,
                 at=one.at,
             )
         if one == entry:
             return
+
+
+def _when(at: Instant) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 async def signal(journal: Journal, run_id: str, entry: Signalled) -> Run:
@@ -109,7 +116,7 @@ async def resolve(journal: Journal, run_id: str, entry: Resolved) -> Run:
     for one in story(records):
         tree.add(one)
     check_answer(asked(entry.key, tree), entry.action)
-    await journal.tell(run_id, entry)
+    await journal.tell(run_id, entry, dedupe=f"resolved-{ids.digest(run_id, entry.key, str(entry.at))}")
     return await journal.resume(run_id, run.first)
 
 

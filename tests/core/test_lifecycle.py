@@ -586,7 +586,16 @@ def test_what_a_timer_carries_does_not_happen_when_it_is_set(entry: Entry) -> No
     queued = folded(ready(1, CREATED))
     assert apply(queued, timer(3, entry)) == queued
     backoff = folded(ready(1, CREATED), log(2, started(), failed(), writer="n1"))
-    assert apply(backoff, timer(3, entry)) == replace(backoff, armed=True)
+    assert apply(backoff, timer(3, entry)) == backoff
+
+
+def test_the_timer_of_a_delay_that_is_over_takes_the_place_of_the_backoffs_which_is_set_again() -> None:
+    """Else the run would back off for ever: a creation makes only a delayed run ready."""
+    backoff = folded(ready(1, CREATED), log(2, started(), failed(), writer="n1"), timer(3, replace(OFFERED, cause=2)))
+    late = apply(backoff, timer(4, replace(CREATED, due=50.0)))
+    assert backoff.armed
+    assert late == replace(backoff, armed=False)
+    assert apply(late, timer(5, replace(OFFERED, cause=2))) == backoff
 
 
 @pytest.mark.parametrize("history", [(OFFERED,), (started(),), (started(), DEAD)])

@@ -218,8 +218,8 @@ def test_a_started_run_neither_expires_nor_inherits() -> None:
 
 
 def test_the_grid_has_a_row_for_every_entry_and_a_column_for_every_state() -> None:
-    assert len(CELLS) == (34 + 1) * (12 + 1)  # a kill, and a compensating run that is held, stand for themselves
+    assert len(CELLS) == (35 + 1) * (12 + 1)  # a kill, and a compensating run that is held, stand for themselves
     assert {name.partition(":")[0] for name, _, _ in CELLS} == {entry.__name__ for entry in ENTRIES}
     assert all(type(SAMPLES[name]).__name__ == name.partition(":")[0] for name, _, _ in CELLS)
     assert {SHORT[column][0] for _, column, _ in CELLS} == set(State)
-    assert len(ENTRIES) == 34
+    assert len(ENTRIES) == 35

@@ -8,8 +8,10 @@ from holdfast.core.deadlines import GRACE, LATE
 from holdfast.core.entries import (
     AttemptFailed,
     AttemptInterrupted,
+    AttemptResumed,
     CancelRequested,
     Compensated,
+    RunTimedOut,
     StepCompleted,
     Suspended,
 )
@@ -157,9 +159,9 @@ async def test_a_holder_that_lives_has_the_first_say_and_loses_the_run_when_it_s
         assert (ended.state, ended.holder) == ("timed_out", None)
         (freed,) = await project.items()
         assert other in freed.subject, "its slot is free"
-        (_, *told) = [entry for _, record in await project.journal.messages(run) for entry in record.entries][1:]
-        assert isinstance(told[-1], CancelRequested)
-        assert told[-1].kill
+        told = [entry for _, record in await project.journal.messages(run) for entry in record.entries][-1]
+        assert isinstance(told, CancelRequested)
+        assert told.kill
 
 
 async def test_a_task_that_refuses_to_be_cancelled_loses_its_run_after_the_grace(project: Project) -> None:
@@ -192,7 +194,7 @@ async def test_a_run_with_undos_goes_to_another_worker_for_them_and_frees_its_sl
         assert daemon.repaired == {}
 
 
-async def test_a_holder_that_writes_in_that_very_moment_keeps_what_it_wrote(project: Project) -> None:
+async def test_what_a_holder_writes_in_that_very_moment_stands(project: Project) -> None:
     run = await project.create(deadline=project.now + 60)
     await project.beat(ttl=10_000)
     await project.start(run)
@@ -205,10 +207,9 @@ async def test_a_holder_that_writes_in_that_very_moment_keeps_what_it_wrote(proj
             return await move(*args)  # type: ignore[arg-type]
 
         daemon.conductor._journal.move = raced  # type: ignore[assignment]
-        await project.elapse(60 + GRACE + LATE + 0.1, steps=100)
-        assert (await project.names(run))[-1] == "StepCompleted"
-        await project.elapse(3)
-        assert (await project.load(run)).state == "timed_out"
+        await project.elapse(60 + GRACE + LATE + 5, steps=100)
+        names = await project.names(run)
+        assert names == ["RunCreated", "AttemptStarted", "StepCompleted", "RunTimedOut", "CancelRequested"]
 
 
 async def test_two_daemons_end_a_run_once(project: Project) -> None:
@@ -250,8 +251,8 @@ async def test_a_compensating_run_that_nobody_offered_is_offered_and_counted(pro
         await project.elapse(3)
         assert (await project.load(run)).offered
         assert daemon.repaired == {"offer": 1}
-        await project.elapse(100)
-        assert (await project.names(run)).count("Offered") == 1 + daemon.repaired.get("item", 0)
+        await project.elapse(5)
+        assert (await project.names(run)).count("Offered") == 1
 
 
 async def test_a_compensating_run_has_no_deadline(project: Project) -> None:
@@ -266,8 +267,6 @@ async def test_a_compensating_run_has_no_deadline(project: Project) -> None:
 
 async def compensating(project: Project, *, hold: bool = False) -> str:
     """A run that timed out and whose undos have not run; nobody offered it."""
-    from holdfast.core.entries import AttemptResumed, RunTimedOut
-
     run = await project.create(deadline=project.now + 60)
     await project.start(run, undoable(project), RunTimedOut(project.now, ERROR, "schedule_to_close"))
     if hold:

@@ -4,7 +4,21 @@ import pytest
 
 from histories import ERROR, T0, run_id
 from holdfast.bus.ports import ConsumerState
-from holdfast.core.entries import AttemptFailed, AttemptStarted, Entry, RunCompleted, RunCreated, RunDead, RunRetried
+from holdfast.core.entries import (
+    AttemptFailed,
+    AttemptResumed,
+    AttemptStarted,
+    Entry,
+    Offered,
+    Resolved,
+    RunCancelled,
+    RunCompleted,
+    RunCreated,
+    RunDead,
+    RunRetried,
+    StepCompleted,
+    Suspended,
+)
 from holdfast.core.lifecycle import Kind, Record, apply
 from holdfast.core.model import Run, State
 from holdfast.wire.api import Presence, QueueRow
@@ -159,3 +173,29 @@ def test_late_messages_of_long_ago_do_not_disturb_what_is_counted_now(at: float)
     journal.create(run_id(1), at)
     journal.create(run_id(2), at - 64)
     assert journal.row(at + 1).in_rate == 0.1
+
+
+def test_runs_that_compensate_or_wait_for_an_operator_are_counted() -> None:
+    journal, run = Journal(), run_id(1)
+    journal.create(run, T0)
+    journal.start(run, T0)
+    journal.say(run, T0, Suspended(T0, ("pause:/pay#1",), None, "its outcome is not known"))
+    assert (journal.row(T0).waiting, journal.row(T0).paused_runs, journal.row(T0).paused) == (1, 1, False)
+    journal.say(run, T0, Resolved("/pay#1", T0, "done"), kind=Kind.IN, writer="")
+    journal.say(run, T0, Offered(run, 1), kind=Kind.READY, writer="")
+    assert (journal.row(T0).depth, journal.row(T0).paused_runs) == (1, 0)
+    journal.say(run, T0, AttemptResumed(T0, 1, "w1", "n1"))
+    journal.say(run, T0, StepCompleted("/pay#1", T0, 0.1, b"", b"undo"), RunDead(T0, ERROR, "aborted"))
+    assert (journal.row(T0).compensating, journal.row(T0).dead) == (1, 0)
+    journal.say(run, T0, AttemptResumed(T0, 1, "w1", "n1"))
+    journal.say(run, T0, Suspended(T0, ("pause:/pay#1/undo",), None, "its undo failed"))
+    assert (journal.row(T0).compensating, journal.row(T0).paused_runs) == (1, 1)
+    journal.say(run, T0, RunCancelled(T0, killed=True), writer="")
+    assert (journal.row(T0).compensating, journal.row(T0).paused_runs) == (0, 0)
+
+
+def test_paused_runs_are_counted_on_from_what_the_history_holds() -> None:
+    gauges = Gauges()
+    gauges.restart([Standing("default", State.WAITING, 5, 2), Standing("default", State.COMPENSATING, 3, 1)], [])
+    (row,) = gauges.queues(T0).queues
+    assert (row.waiting, row.compensating, row.paused_runs) == (5, 3, 3)

@@ -49,7 +49,7 @@ def daemon() -> Daemon:
 
 @pytest.fixture
 async def http(daemon: Daemon) -> AsyncIterator[httpx.AsyncClient]:
-    app = build(daemon, daemon, daemon.readiness)
+    app = build(daemon, daemon, daemon.readiness, daemon)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://holdfast") as client:
         yield client
@@ -170,7 +170,7 @@ async def test_alive_is_not_yet_ready(http: httpx.AsyncClient, daemon: Daemon) -
 
 
 async def test_the_server_serves_and_ends_with_its_scope(daemon: Daemon) -> None:
-    server = HttpServer(build(daemon, daemon, daemon.readiness), port=0)
+    server = HttpServer(build(daemon, daemon, daemon.readiness, daemon), port=0)
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
             await tasks.start(server.run)
@@ -184,7 +184,7 @@ async def test_the_server_serves_and_ends_with_its_scope(daemon: Daemon) -> None
 async def test_the_server_leaves_signals_alone(daemon: Daemon) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     async with anyio.create_task_group() as tasks:
-        await tasks.start(HttpServer(build(daemon, daemon, daemon.readiness), port=0).run)
+        await tasks.start(HttpServer(build(daemon, daemon, daemon.readiness, daemon), port=0).run)
         assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
         tasks.cancel_scope.cancel()
 
@@ -195,9 +195,9 @@ async def test_a_port_in_use_is_said_with_what_to_do(daemon: Daemon) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"127.0.0.1:{port} in use; stop what listens there"):
-            await HttpServer(build(daemon, daemon, daemon.readiness), port=port).run()
+            await HttpServer(build(daemon, daemon, daemon.readiness, daemon), port=port).run()
 
 
 async def test_an_address_of_another_machine_is_said(daemon: Daemon) -> None:
     with pytest.raises(ConfigError, match=r"daemon\.http: expected an address to listen on, found"):
-        await HttpServer(build(daemon, daemon, daemon.readiness), host="192.0.2.1", port=0).run()
+        await HttpServer(build(daemon, daemon, daemon.readiness, daemon), host="192.0.2.1", port=0).run()

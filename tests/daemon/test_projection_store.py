@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from histories import ERROR, T0, Stored, Teller, random_history, records, run_id
-from holdfast.core.entries import AttemptStarted, RunDead
+from holdfast.core.entries import AttemptStarted, RunDead, Suspended
 from holdfast.core.lifecycle import apply
 from holdfast.core.model import Run, State
 from holdfast.errors import ConfigError
@@ -236,6 +236,14 @@ def test_a_damaged_file_is_moved_aside_and_begun_anew(tmp_path: Path, caplog: py
     store.close()
     assert list(tmp_path.glob("*.bad-*"))
     assert "can't be opened" in caplog.text
+
+
+def test_paused_runs_are_counted_in_their_standings(store: Store) -> None:
+    pause = Suspended(T0, ("pause:/pay#1",), None, "its outcome is not known")
+    told = TELL.log(A, "n1", AttemptStarted(T0, 1, "w1", "n1"), pause)
+    waits = TELL.log(B, "n1", AttemptStarted(T0, 1, "w1", "n1"), Suspended(T0, ("T1",)))
+    project(store, changes_of([TELL.created(A), TELL.created(B), told, waits]), 10)
+    assert store.standings() == [("default", State.WAITING, 2, 1)]
 
 
 def test_a_file_of_another_version_is_built_again(tmp_path: Path) -> None:

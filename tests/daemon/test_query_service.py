@@ -14,8 +14,23 @@ from histories import ERROR, T0, Stored, Teller, run_id, store
 from holdfast.bus import jetstream
 from holdfast.bus.memory import MemoryBus
 from holdfast.bus.ports import Bus
-from holdfast.core.entries import AttemptStarted, RunCompleted, RunDead, RunRetried, StepCompleted
-from holdfast.core.model import ErrorInfo, Parent, State
+from holdfast.core.entries import (
+    AttemptResumed,
+    AttemptStarted,
+    Compensated,
+    HookTriggered,
+    Progressed,
+    RunCancelled,
+    RunCompleted,
+    RunDead,
+    RunRetried,
+    StepCompleted,
+    StepStarted,
+    Suspended,
+    WaitStarted,
+)
+from holdfast.core.model import ErrorInfo, Hook, Origin, Parent, Progress, State
+from holdfast.core.pending import Wait
 from holdfast.errors import Refused
 from holdfast.wire import api, codec
 from holdfast.wire.values import encode_value
@@ -122,6 +137,73 @@ async def test_a_query_finds_what_it_means(desk: Desk, query: api.RunsQuery, exp
     assert page.total == len(expected)
 
 
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (api.RunsQuery(paused=True), [B]),
+        (api.RunsQuery(origin=C.lower()), [A]),
+        (api.RunsQuery(code="c1"), [B]),
+        (api.RunsQuery(waits="token t-7"), [B]),
+        (api.RunsQuery(deadline=T0 + 60), [A]),
+        (api.RunsQuery(deadline=T0 + 59), []),
+        (api.RunsQuery(paused=True, states=(State.RUNNING,)), []),
+    ],
+)
+async def test_an_operator_finds_what_is_paused_forked_due_or_waiting(
+    desk: Desk, query: api.RunsQuery, expected: list[str]
+) -> None:
+    await store(desk.bus, TELL.created(A, deadline=T0 + 60, origin=Origin(C, "fork", "/a#1")), TELL.created(B))
+    claim = AttemptStarted(T0 + 5, 1, "w1", "n1", code="c1d2")
+    pause = Suspended(T0 + 6, ("T-7", "pause:/pay#1"), None, "its outcome is not known")
+    await store(desk.bus, TELL.log(B, "n1", claim, pause), TELL.created(C))
+    assert [row.id for row in (await desk.queries.runs(query)).runs] == expected
+
+
+async def test_a_paused_run_is_shown_with_what_it_waits_for_and_asks(desk: Desk) -> None:
+    created = TELL.created(
+        A, metadata={"who": encode_value("ann")}, origin=Origin(B, "replay"), deadline=T0 + 60, expires=T0 + 30
+    )
+    told = (
+        AttemptStarted(T0 + 5, 1, "w1", "n1", code="c1"),
+        Progressed(T0 + 5, 3, 10, "resizing"),
+        WaitStarted("/await#1", T0 + 6, "T-7", "token", T0 + 50),
+        WaitStarted("/event#1", T0 + 6, "/event#1", "event", None, "orders.*", codec.encode({"id": 7})),
+        StepStarted("/pay#1", T0 + 6, once=True),
+        Suspended(T0 + 7, ("T-7", "/event#1", "pause:/pay#1"), T0 + 50, "its outcome is not known"),
+    )
+    await store(desk.bus, created, TELL.log(A, "n1", *told))
+    view = await desk.ask(api.RUNS_GET, api.RunRef(A), api.RunView)
+    assert view.waits == (
+        Wait("token", "/await#1", "T-7", T0 + 50),
+        Wait("event", "/event#1", "/event#1", None, "orders.*", codec.encode({"id": 7})),
+        Wait("pause", "/pay#1", asks="once"),
+    )
+    assert (view.metadata, view.origin) == ('{\n  "who": "ann"\n}', Origin(B, "replay"))
+    row = view.row
+    assert (row.paused, row.progress, row.code) == ("its outcome is not known", Progress(3, 10, "resizing"), "c1")
+    assert (row.deadline, row.expires, row.origin) == (T0 + 60, T0 + 30, B)
+    assert row.waits == "event orders.*, token T-7, pause /pay#1"
+    await store(desk.bus, TELL.log(A, "", RunCancelled(T0 + 9)))
+    view = await desk.ask(api.RUNS_GET, api.RunRef(A), api.RunView)
+    assert (view.waits, view.row.waits, view.row.paused, view.row.state) == ((), "", "", State.CANCELLED)
+
+
+async def test_a_compensating_run_says_how_it_ends_and_a_followed_one_by_what(desk: Desk) -> None:
+    undoable = StepCompleted("/pay#1", T0 + 6, 1.0, b"", b"undo")
+    created = TELL.created(A, hooks=(Hook("failure", "alarm"),))
+    await store(desk.bus, created, started(A), TELL.log(A, "n1", undoable), dead(A))
+    view = await desk.queries.view(api.RunRef(A))
+    assert (view.row.state, view.row.ending, view.hook) == (State.COMPENSATING, State.DEAD, "")
+    undone = StepCompleted("/pay#1/undo", T0 + 11, 1.0, b"")
+    await store(
+        desk.bus,
+        TELL.log(A, "n2", AttemptResumed(T0 + 10, 1, "w2", "n2"), undone, Compensated(T0 + 12)),
+        TELL.inbox(A, HookTriggered("failure", T0 + 13, C)),
+    )
+    view = await desk.queries.view(api.RunRef(A))
+    assert (view.row.state, view.row.ending, view.hook) == (State.DEAD, None, C)
+
+
 async def test_an_answer_holds_what_the_asker_has_just_done(desk: Desk) -> None:
     for number in range(20):
         await store(desk.bus, TELL.created(run_id(number)))
@@ -169,8 +251,11 @@ async def test_a_name_that_means_no_run_is_refused_with_its_reason(
 async def test_where_the_history_lags_a_run_is_shown_from_the_journal(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await store(desk.bus, TELL.created(A), started(A), dead(A))
+    paused = Suspended(T0 + 7, ("pause:/pay#1",), None, "why")
+    created = TELL.created(A, metadata={"a": b"\x01"}, origin=Origin(B, "fork"))
+    await store(desk.bus, created, TELL.created(B), started(A), TELL.log(A, "n1", paused))
     fresh = await desk.queries.view(api.RunRef(A))
+    assert fresh.waits
 
     async def never(*_: object, **__: object) -> bool:
         return False

@@ -2,11 +2,12 @@
 
     POST /v1/tasks/{id}/trigger   a JSON object, at most 1 MiB  → 202 {"run": id}, once the journal has it
     GET  /v1/runs/{id}            an id, or its unique beginning or end
+    POST /v1/tokens/{id}/complete any JSON, or nothing → 200 {"run": id}, once the run has been told
     GET  /healthz                 the process is up
     GET  /readyz                  the server answers and the history has caught up
 
-Whatever goes wrong is answered as application/problem+json (RFC 9457). A refused request has written nothing; only 503
-with `outcome` "unknown" says that a run may have been created.
+Whatever goes wrong is answered as application/problem+json (RFC 9457). A refused request has changed nothing; only 503
+with `outcome` "unknown" says that a run may have been created, or told.
 """
 
 from __future__ import annotations
@@ -24,7 +25,19 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from holdfast.errors import BusError, ConfigError, ConnectError, PayloadError, Refused, Unanswered, UnknownTask
+from holdfast.errors import (
+    BusError,
+    ConfigError,
+    ConnectError,
+    EncodeError,
+    PayloadError,
+    Refused,
+    RunStateError,
+    TokenTaken,
+    Unanswered,
+    UnknownTask,
+    UnknownToken,
+)
 from holdfast.wire.api import RunRef, RunView
 
 log = logging.getLogger("holdfast.http")
@@ -53,6 +66,19 @@ class Triggers(Protocol):
         """
 
 
+class Tokens(Protocol):
+    """Completes what runs wait for."""
+
+    async def complete(self, token_id: str, value: object) -> str:
+        """Complete a token and return its run's id once the journal has it.
+
+        Raises:
+            UnknownToken: no run has asked for it.
+            TokenTaken, RunStateError: it was completed before, or its run has ended.
+            EncodeError: the value can't be stored.
+        """
+
+
 class Runs(Protocol):
     """Knows runs; `query.service.QueryService` is one."""
 
@@ -74,7 +100,7 @@ class _Problem(Exception):
         self.more = more
 
 
-def build(triggers: Triggers, runs: Runs, readiness: Readiness) -> Starlette:
+def build(triggers: Triggers, runs: Runs, readiness: Readiness, tokens: Tokens) -> Starlette:
     """The application."""
 
     async def trigger(request: Request) -> Response:
@@ -86,11 +112,25 @@ def build(triggers: Triggers, runs: Runs, readiness: Readiness) -> Starlette:
             raise _Problem(HTTPStatus.NOT_FOUND, str(error)) from error
         except PayloadError as error:
             raise _Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
-        except Unanswered as error:
-            raise _Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), outcome="unknown") from error
         except (BusError, ConnectError) as error:
-            raise _Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from error
+            raise _unavailable(error) from error
         return JSONResponse({"run": run}, HTTPStatus.ACCEPTED, {"Location": f"/v1/runs/{run}"})
+
+    async def complete(request: Request) -> Response:
+        _refuse_browsers(request)
+        body = await _body(request)
+        value = _json(body, "JSON") if body.strip() else None
+        try:
+            run = await tokens.complete(request.path_params["id"], value)
+        except UnknownToken as error:
+            raise _Problem(HTTPStatus.NOT_FOUND, str(error)) from error
+        except (TokenTaken, RunStateError) as error:
+            raise _Problem(HTTPStatus.CONFLICT, str(error)) from error
+        except EncodeError as error:
+            raise _Problem(HTTPStatus.BAD_REQUEST, str(error)) from error
+        except (BusError, ConnectError) as error:
+            raise _unavailable(error) from error
+        return JSONResponse({"run": run})
 
     async def show(request: Request) -> Response:
         try:
@@ -114,6 +154,7 @@ def build(triggers: Triggers, runs: Runs, readiness: Readiness) -> Starlette:
         routes=[
             Route("/v1/tasks/{id}/trigger", trigger, methods=["POST"]),
             Route("/v1/runs/{id}", show, methods=["GET"]),
+            Route("/v1/tokens/{id}/complete", complete, methods=["POST"]),
             Route("/healthz", health, methods=["GET"]),
             Route("/readyz", ready, methods=["GET"]),
         ],
@@ -124,7 +165,14 @@ def build(triggers: Triggers, runs: Runs, readiness: Readiness) -> Starlette:
 def _refuse_browsers(request: Request) -> None:
     """A page in a browser on this machine could reach us; only browsers send `Origin`, and none is meant to write."""
     if "origin" in request.headers:
-        raise _Problem(HTTPStatus.FORBIDDEN, "expected no Origin header: pages in a browser may not trigger tasks")
+        raise _Problem(
+            HTTPStatus.FORBIDDEN, "expected no Origin header: pages in a browser may not trigger tasks or complete tokens"
+        )
+
+
+def _unavailable(error: BusError | ConnectError) -> _Problem:
+    more = {"outcome": "unknown"} if isinstance(error, Unanswered) else {}
+    return _Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), **more)
 
 
 async def _body(request: Request) -> bytes:
@@ -145,16 +193,20 @@ async def _body(request: Request) -> bytes:
 
 
 def _object(body: bytes) -> dict[str, object]:
-    try:
-        payload = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise _Problem(HTTPStatus.BAD_REQUEST, f"expected a JSON object, found what is no JSON: {error}") from error
+    payload = _json(body, "a JSON object")
     if not isinstance(payload, dict):
         found = {list: "an array", str: "a string", bool: "true or false"}.get(type(payload), "null or a number")
         raise _Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY, f"expected a JSON object of the task's arguments by name, found {found}"
         )
     return payload
+
+
+def _json(body: bytes, expected: str) -> object:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise _Problem(HTTPStatus.BAD_REQUEST, f"expected {expected}, found what is no JSON: {error}") from error
 
 
 def _shown(view: RunView) -> dict[str, object]:

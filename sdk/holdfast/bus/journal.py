@@ -38,6 +38,7 @@ from holdfast.core.entries import (
     Entry,
     EventArrived,
     HookTriggered,
+    Inherited,
     Offered,
     Resolved,
     RunCancelled,
@@ -55,7 +56,7 @@ from holdfast.errors import ConnectError, Fenced, RunStateError, Unanswered, Unk
 from holdfast.wire import codec
 from holdfast.wire.api import Letter
 from holdfast.wire.ended import ended
-from holdfast.wire.subjects import Stream
+from holdfast.wire.subjects import TOKEN, Stream
 
 log = logging.getLogger("holdfast.journal")
 
@@ -138,9 +139,26 @@ class Journal:
     def _ready(self, run: str, queue: str, priority: int) -> str:
         return self.bus.subjects.ready(run, queue, priority)
 
+    async def begin(self, created: RunCreated, inherited: Sequence[Inherited]) -> int:
+        """Create a run that begins with outcomes of another one, as one message; returns its first sequence.
+
+        Raises:
+            Fenced: it exists already.
+            TooLarge: that is too much for one message.
+        """
+        await self._announce([created])
+        entries = (created, *inherited)
+        seq = await self.append(created.run, 0, "", entries)
+        run = fold([Record(seq, Kind.LOG, "", entries)])
+        assert run is not None
+        await self.act(run)
+        return seq
+
     async def messages(self, run: str, first: int = 1) -> list[tuple[Message, Record]]:
         """A run's stored messages in order; such as hold no entry are passed over with a warning."""
-        found = []
+        found: list[tuple[Message, Record]] = []
+        if not TOKEN.match(run):
+            return found  # no run has such an id, and as a subject it could mean many
         for message in await self.bus.read(Stream.JOURNAL, self.bus.subjects.of_run(run), first=first):
             try:
                 found.append((message, codec.record(self.bus.subjects, message.subject, message.seq, message.data)[1]))

@@ -3,7 +3,7 @@
 To add a command, add a row to `COMMANDS`: its module is imported when the command is called, never for the help of
 the others, so it may import typer, the client and such at its top (holdfast_daemon and holdfast_tui inside functions,
 as the dependency rule says). `app` in the module is a `typer.Typer` (`session.group` makes one): with several commands
-it is a group, with one it is that command. A command that needs the project's client is declared with
+it is a group, with one it is that command; a group that is too long for one module takes the commands of others in. A command that needs the project's client is declared with
 `session.connected`; any other takes `ctx: typer.Context` and finds the options given before it in `ctx.obj`, a `Place`.
 
 Exit codes: 0 done, 1 what was asked for failed, 2 wrong usage or configuration, 3 no connection, 130 Ctrl-C, 141 nobody
@@ -41,6 +41,8 @@ class Row(NamedTuple):
     where: str
     """`module:attribute` of its `typer.Typer`."""
     help: str
+    more: tuple[str, ...] = ()
+    """Where further commands of the same group are, in the same form."""
 
 
 COMMANDS: tuple[Row, ...] = (
@@ -50,7 +52,12 @@ COMMANDS: tuple[Row, ...] = (
     Row("tui", "holdfast.cli.serving:tui_app", "The operator's desk."),
     Row("trigger", "holdfast.cli.trigger:trigger_app", "Start a run of a task."),
     Row("emit", "holdfast.cli.trigger:emit_app", "Publish an event."),
-    Row("runs", "holdfast.cli.runs:app", "List, show, watch, cancel and retry runs."),
+    Row(
+        "runs",
+        "holdfast.cli.runs:app",
+        "List, show and watch runs, and act on them.",
+        ("holdfast.cli.steering:app", "holdfast.cli.remaking:app", "holdfast.cli.transfer:app"),
+    ),
     Row("logs", "holdfast.cli.logs:app", "Print what runs wrote; -f follows."),
     Row("queues", "holdfast.cli.queues:app", "List, pause and resume queues."),
     Row("dlq", "holdfast.cli.dlq:app", "Dead letters: list, show, retry, drain, purge."),
@@ -69,7 +76,7 @@ class Usage(typer.TyperException):
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a command acts; None takes the default of `holdfast.client.connect`."""
+    """Where a command acts; None takes the default of `holdfast.connect`."""
 
     project: str | None = None
     config: str | None = None
@@ -89,7 +96,7 @@ def connection(place: Place) -> AbstractAsyncContextManager[Client]:
     """A connection to the project that is meant."""
     import logging
 
-    from holdfast.client import connect
+    from holdfast.connecting import connect
 
     for name in ("holdfast", "nats"):  # what goes wrong is said once, by what it makes of the command
         logging.getLogger(name).addHandler(logging.NullHandler())
@@ -110,9 +117,16 @@ class Later(TyperCommand):
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """The context of the command itself, loaded now."""
-        module, _, attribute = self._row.where.partition(":")
-        found = typer.main.get_command(getattr(importlib.import_module(module), attribute))
+        found = _loaded(self._row.where)
+        for where in self._row.more:
+            found.commands.update(_loaded(where).commands)
         return found.make_context(*args, **kwargs)
+
+
+def _loaded(where: str) -> Any:
+    """The command or group at `module:attribute`."""
+    module, _, attribute = where.partition(":")
+    return typer.main.get_command(getattr(importlib.import_module(module), attribute))
 
 
 class Reader:

@@ -146,7 +146,7 @@ def tui(
     url: Url = None,
 ) -> None:
     """The operator's desk."""
-    from holdfast.client import connect
+    from holdfast.connecting import connect
     from holdfast_tui import run
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):

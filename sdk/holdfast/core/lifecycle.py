@@ -570,8 +570,18 @@ def apply(run: Run | None, record: Record) -> Run | None:
         case Kind.READY:
             return _readied(after, record, created=run is None)
         case Kind.TIMER if after.due is not None:
-            return replace(after, armed=not any(_stale(after, entry) for entry in record.entries))
+            return replace(after, armed=_arms(after, record))
     return after
+
+
+def _arms(run: Run, record: Record) -> bool:
+    """Whether the run's timer stands now that one was set: the last one takes the place of that before."""
+    match record.entries[:1]:
+        case (RunCreated(),):
+            return run.state is State.DELAYED
+        case (Offered() as offer,):
+            return not _stale(run, offer)
+    return run.armed  # a timer of another kind
 
 
 def _stale(run: Run, entry: Entry) -> bool:

@@ -63,6 +63,27 @@ class Checked(msgspec.Struct, frozen=True):
     """Why not; empty where it does."""
 
 
+QUERY = "query"
+"""`query.<run>`, served by the worker that has the run in memory: `Query` → `Answer`."""
+
+
+class Query(msgspec.Struct, frozen=True):
+    """A question to the code of a run (`run.expose`)."""
+
+    name: str
+    args: bytes
+    """A list in the value codec."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the code of a run answers."""
+
+    value: bytes | None = None
+    """In the value codec; None: nothing, or an error."""
+    error: str = ""
+    """Why it can't answer; empty where it does."""
+
+
 class Nothing(msgspec.Struct, frozen=True):
     """A request without arguments."""
 

@@ -211,6 +211,7 @@ class Attempt:
         if execution is not None and body is not None:
             execution.ending = execution.stopped = True
             execution.marks.close()
+            await execution.questions.close()
             running = [*execution.branches] if left_behind else [body, *execution.branches]
             await _reap(running, 0.0 if left_behind else self._grace)
         self._open.close()
@@ -601,7 +602,7 @@ async def _call(task: Task[..., Any], payload: bytes, execution: Execution) -> b
     except SystemExit as left:
         raise RuntimeError(f"the task called sys.exit({left.code!r})") from left
     try:
-        return await execution.stored.encode(result)
+        return await execution.stored.encode_result(result)
     except EncodeError as error:
         raise EncodeError(f"the result can't be stored: {error}") from error
 

@@ -59,6 +59,7 @@ from holdfast.worker.calls import Call
 from holdfast.worker.completions import Completions, Next
 from holdfast.worker.limits import Kept, Limit
 from holdfast.worker.marks import Marks, Metadata
+from holdfast.worker.queries import Questions
 from holdfast.worker.stepping import stepped
 from holdfast.worker.stored import Stored
 from holdfast.worker.waits import Waits
@@ -100,7 +101,7 @@ class Execution:
         journal: Journal,
         attempt: int,
         *,
-        stored: Stored | None = None,
+        stored: Stored,
         on_divergence: OnDivergence = "branch",
         url: str = "",
     ) -> None:
@@ -126,9 +127,8 @@ class Execution:
         """Those of them that a cancellation leaves alone."""
         self.open: dict[str, float] = {}
         """Steps under way, with their start."""
-        self.exposed: dict[str, Callable[..., Any]] = {}
-        """What queries are answered with."""
-        self.stored = stored or Stored()
+        self.questions = Questions(journal.bus, run.id)
+        self.stored = stored
         self.recall = recall
         self.writer = writer
         self.clock = journal.time
@@ -296,7 +296,7 @@ class Execution:
         return self.ending or self.stopped
 
     def expose(self, name: str, answer: Callable[..., Any]) -> None:
-        self.exposed[name] = answer
+        self.questions.expose(name, answer)
 
     def _check_thread(self) -> None:
         """How code in a thread, which nobody can cancel, is told to end."""

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from holdfast import __version__, context
+from holdfast.bus.blobs import Blobs
 from holdfast.bus.clock import Clock
 from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Bus, Item, Puller
@@ -90,7 +91,7 @@ class Worker:
         self._limits = dict(limits or {})
         self._journal = Journal(bus, clock)
         self._clock = self._journal.time
-        self._stored = stored or Stored()
+        self._stored = stored or Stored(Blobs(bus))
         self._url = url
         self._grace = grace
         self._warm = warm

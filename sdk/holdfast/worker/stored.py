@@ -4,44 +4,61 @@ from __future__ import annotations
 
 from typing import Any
 
+from holdfast.bus.blobs import Blobs
 from holdfast.core.model import ErrorInfo
-from holdfast.errors import EncodeError
+from holdfast.redaction import Redactor
 from holdfast.wire.values import decode_value, encode_value
 from holdfast.worker.errors import error_info
-
-LARGEST = 4 << 20
-"""Bytes of the largest value that a checkpoint holds."""
 
 
 class Stored:
     """What a worker does to each value."""
 
+    def __init__(self, blobs: Blobs, redactor: Redactor | None = None) -> None:
+        """
+        Args:
+            redactor: keeps secrets out; None: there are none.
+        """
+        self._blobs = blobs
+        self._redactor = redactor or Redactor(_none)
+
     async def encode(self, value: Any) -> bytes:
-        """The value for the journal. Raises: EncodeError: it can't be stored."""
-        return await self.keep(encode_value(value))
+        """A checkpoint's value. Raises: EncodeError: it can't be stored so that it comes back the same."""
+        return await self._blobs.keep(self._redactor.seal(encode_value(value)))
+
+    async def encode_result(self, value: Any) -> bytes:
+        """A run's result; a secret that is part of a longer text is censored in it. Raises: EncodeError."""
+        return await self._blobs.keep(self._redactor.censor(encode_value(value, name="result")))
 
     async def keep(self, data: bytes) -> bytes:
-        """An encoded value for the journal. Raises: EncodeError: it is too large."""
-        if len(data) > LARGEST:
-            raise EncodeError(f"{len(data):,} bytes: expected at most {LARGEST:,}")
-        return data
+        """An encoded value. Raises: EncodeError: it is too large, or a text in it contains a secret and more."""
+        return await self._blobs.keep(self._redactor.seal(data))
 
     async def fetch(self, data: bytes) -> bytes:
-        """An encoded value that the journal holds, whole."""
-        return data
+        """An encoded value that the journal holds, whole and with its secrets: not to be stored."""
+        return self._redactor.open(await self._blobs.full(data))
 
     async def decode(self, data: bytes) -> Any:
         """The value that the journal holds."""
-        return decode_value(await self.fetch(data))
+        if self._blobs.refers(data):
+            data = await self._blobs.full(data)
+        return decode_value(self._redactor.open(data))
 
     def encode_small(self, value: Any) -> bytes:
-        """As `encode`, for what is never kept apart."""
-        return encode_value(value)
+        """A value for people and for the run itself, never kept apart; secrets are censored. Raises: EncodeError."""
+        return self._redactor.censor(encode_value(value))
 
     def decode_small(self, data: bytes) -> Any:
         """The value that `encode_small` stored."""
-        return decode_value(data)
+        return decode_value(self._redactor.open(data))
 
     def error(self, error: BaseException) -> ErrorInfo:
-        """An exception for the journal."""
-        return error_info(error)
+        """An exception."""
+        return error_info(error, self._redactor.text)
+
+
+_NOTHING: tuple[str, ...] = ()
+
+
+def _none() -> tuple[str, ...]:
+    return _NOTHING

@@ -1,0 +1,50 @@
+"""Answers the questions that a run's code lets be asked (`run.expose`), for as long as the code is in memory here."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from holdfast.bus.ports import Bus
+from holdfast.wire import api, codec
+from holdfast.wire.values import decode_value, encode_value
+
+
+class Questions:
+    """What one run answers; served from its first `expose` on."""
+
+    def __init__(self, bus: Bus, run: str) -> None:
+        self._bus = bus
+        self._run = run
+        self._answers: dict[str, Callable[..., Any]] = {}
+        self._serving: asyncio.Task[Callable[[], Awaitable[None]]] | None = None
+
+    def expose(self, name: str, answer: Callable[..., Any]) -> None:
+        """Answer queries of a name from now on."""
+        self._answers[name] = answer
+        if self._serving is None:
+            subject = self._bus.subjects.api(f"{api.QUERY}.{self._run}")
+            self._serving = asyncio.ensure_future(self._bus.serve(subject, self._answered))
+
+    async def close(self) -> None:
+        """Answer no more."""
+        if self._serving is not None:
+            stop = await self._serving
+            await stop()
+            self._serving = None
+
+    async def _answered(self, data: bytes) -> bytes:
+        question = api.decode(data, api.Query)
+        answer = self._answers.get(question.name)
+        if answer is None:
+            known = ", ".join(sorted(self._answers))
+            return codec.encode(api.Answer(error=f"run {self._run} exposes no {question.name!r}; it exposes: {known}"))
+        try:
+            value = answer(*decode_value(question.args))
+            if inspect.isawaitable(value):
+                value = await value
+            return codec.encode(api.Answer(encode_value(value)))
+        except Exception as error:  # the user's function
+            return codec.encode(api.Answer(error=f"{question.name} raised {error!r:.500}"))
