@@ -27,6 +27,7 @@ from holdfast.core.model import Run
 from holdfast.credentials import Credentials, resolve
 from holdfast.dial import dial
 from holdfast.errors import UnknownToken
+from holdfast.sealing import make_key
 from holdfast_daemon.conductor import Conductor
 from holdfast_daemon.gauges import Gauges
 from holdfast_daemon.http.app import build
@@ -38,6 +39,7 @@ from holdfast_daemon.projection.store import Store
 from holdfast_daemon.query.service import QueryService
 from holdfast_daemon.repairs import Repairs
 from holdfast_daemon.router import Router
+from holdfast_daemon.secrets import Custodian
 from holdfast_daemon.server import DataDirLock, NatsServer, ServerDied, ServerEvent, ServerReady
 from holdfast_daemon.sweeper import Sweeper
 
@@ -185,7 +187,12 @@ class _Project:
         named = tuple(modules) if self.name == config.default_project and modules else section.modules
         if not named:
             return None
-        env = {**section.env, "HOLDFAST_PROJECT": self.name, "HOLDFAST_DATA_DIR": str(config.data_dir)}
+        env = {
+            **section.env,
+            "HOLDFAST_PROJECT": self.name,
+            "HOLDFAST_DATA_DIR": str(config.data_dir),
+            "HOLDFAST_SECRETS_KEY": make_key(config, self.name).text,
+        }
         if config.file is not None:
             env["HOLDFAST_CONFIG"] = str(config.file)
         return WorkerPool(
@@ -242,7 +249,8 @@ async def _project(
             repairs=lambda: repairs.total,
         )
         sweeper = Sweeper(journal, live, caught_up, repairs)
-        for service in (projector, conductor, matchmaker, sweeper, project.queries, Router(journal)):
+        custodian = Custodian(bus, live, projector.reach)
+        for service in (projector, conductor, matchmaker, sweeper, custodian, project.queries, Router(journal)):
             await stack.enter_async_context(running(service))
         yield project
 

@@ -27,6 +27,7 @@ from holdfast.errors import (
     WaitTimeout,
 )
 from holdfast.handle import RunHandle
+from holdfast.secrets import secrets
 from holdfast.step import Done, NotDone, Unknown, step
 from holdfast.task import task
 from holdfast.waiting import wait
@@ -53,6 +54,7 @@ __all__ = [
     "WaitTimeout",
     "connect",
     "run",
+    "secrets",
     "step",
     "task",
     "wait",

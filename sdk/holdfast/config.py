@@ -268,6 +268,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.queues.get(name, Queue())
 
 
+_HIDDEN = ("base", "file", "default_project", "secrets_key")
+
+
 def load(path: Path | None = None, *, env: Mapping[str, str]) -> Config:
     """Read the configuration: the file at `path`, else HOLDFAST_CONFIG, else the nearest holdfast.toml, else defaults.
 
@@ -280,7 +283,7 @@ def load(path: Path | None = None, *, env: Mapping[str, str]) -> Config:
     file = named.expanduser().absolute() if named is not None else _nearest(Path.cwd())
     tree = _parse(file) if file is not None else {}
     origins = _override(tree, variables)
-    fields = Decoder(str(file or FILE), origins).fields(Config, tree, hidden=("base", "file", "default_project", "secrets_key"))
+    fields = Decoder(str(file or FILE), origins).fields(Config, tree, hidden=_HIDDEN)
     project = project_name(variables.get("HOLDFAST_PROJECT", "default"), what="HOLDFAST_PROJECT")
     return Config(
         **fields,

@@ -22,7 +22,9 @@ _decode = msgspec.msgpack.Decoder(StoredSecret).decode
 class Safe:
     """The secrets of the project that a bus is bound to, to be changed."""
 
-    def __init__(self, bus: Bus, key: SecretKey | None, *, by: str = "", clock: Callable[[], Instant] = time.time) -> None:
+    def __init__(
+        self, bus: Bus, key: SecretKey | None, *, by: str = "", clock: Callable[[], Instant] = time.time
+    ) -> None:
         """
         Args:
             key: None: values can't be set here.

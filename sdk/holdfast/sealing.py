@@ -13,11 +13,14 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from holdfast.config import Config
 from holdfast.errors import ConfigError, UnknownSecret
 from holdfast.wire.secrets import StoredSecret
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE = 12
 
@@ -111,7 +114,7 @@ def _write_new(path: Path, text: str) -> None:
             new.unlink()
 
 
-def _cipher(key: bytes):  # type: ignore[no-untyped-def]
+def _cipher(key: bytes) -> AESGCM:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # 20 ms that only who has secrets pays
 
     return AESGCM(key)

@@ -153,7 +153,9 @@ class Vault:
         """The secrets that have a version, by name."""
         return [
             SecretState(
-                name, tuple(secret.versions[number] for number in sorted(secret.versions)), self._latest_on_retry(secret)
+                name,
+                tuple(secret.versions[number] for number in sorted(secret.versions)),
+                self._latest_on_retry(secret),
             )
             for name, secret in sorted(self._secrets.items())
             if secret.versions

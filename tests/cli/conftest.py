@@ -14,8 +14,11 @@ from holdfast.cli.app import Place, run
 from holdfast.client import Client
 from holdfast.core.entries import AttemptStarted, Entry, RunCompleted, RunDead, StepCompleted
 from holdfast.core.model import ErrorInfo, Run
+from holdfast.core.pending import brief, pending
+from holdfast.core.tree import Tree
 from holdfast.errors import Refused
 from holdfast.wire import api
+from holdfast.wire.render import render_json
 from holdfast.wire.subjects import Stream
 from holdfast.wire.values import encode_value
 
@@ -177,7 +180,11 @@ def completed(value: object) -> RunCompleted:
 
 def view(run: Run) -> api.RunView:
     """A run as the daemon shows it."""
-    return api.RunView(row=row(run), payload='{\n  "order": 1\n}', error=run.error)
+    metadata = ", ".join(f'"{name}": {render_json(value)}' for name, value in run.metadata.items())
+    return api.RunView(
+        row=row(run), payload='{\n  "order": 1\n}', error=run.error, origin=run.origin,
+        metadata=f"{{{metadata}}}" if metadata else "", waits=pending(run, Tree()),
+    )  # fmt: skip
 
 
 def row(run: Run) -> api.RunRow:
@@ -185,7 +192,9 @@ def row(run: Run) -> api.RunRow:
         id=run.id, task=run.task, queue=run.queue, priority=run.priority, state=run.state, created_at=run.created_at,
         started_at=run.started_at, finished_at=run.finished_at, attempt=run.attempt, steps=run.steps, reason=run.reason,
         error_type=run.error.type if run.error else "", error=run.error.message if run.error else "",
-        last_key=run.last_key,
+        last_key=run.last_key, due=run.due, paused=run.paused, progress=run.progress, waits=brief(run),
+        deadline=run.deadline, expires=run.expires, origin=run.origin.run if run.origin else "", code=run.code,
+        ending=run.ending, worker=run.holder.worker if run.holder else "",
     )  # fmt: skip
 
 

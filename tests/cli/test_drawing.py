@@ -15,8 +15,13 @@ from holdfast.core.entries import (
     AttemptStarted,
     ChildEnded,
     ChildTriggered,
+    Compensated,
+    Diverged,
     Entry,
+    Heartbeat,
+    Inherited,
     RunCompleted,
+    RunCreated,
     RunDead,
     RunRetried,
     StepCompleted,
@@ -25,8 +30,10 @@ from holdfast.core.entries import (
     StepStarted,
     StepVolatile,
     Suspended,
+    WaitStarted,
 )
-from holdfast.core.model import ErrorInfo, State
+from holdfast.core.model import ErrorInfo, Origin, Progress, State
+from holdfast.core.pending import Wait
 from holdfast.core.tree import Tree
 from holdfast.wire.api import RunRow
 
@@ -285,3 +292,164 @@ def test_an_error_of_several_lines_is_not_said_again_below_its_traceback() -> No
     died = tree(AttemptStarted(T, 1, "w", "n"), RunDead(T + 1, error, "aborted"))
     lines = draw(died, row(State.DEAD, finished_at=T + 1), width=80)
     assert lines[-3:] == ["ValueError: bad 7", "more", '  File "jobs.py", line 9, in boom']
+
+
+def test_a_run_that_waits_says_for_what_and_until_when() -> None:
+    child, token = "01KDZ0000000000000Q9K28950", "01KT0000000000000000TOKEN1"
+    waiting = tree(
+        AttemptStarted(T, 1, "w-07", "n"),
+        StepCompleted("/reserve#1", T + 1, 0.3, b""),
+        ChildTriggered("/ship#1", T + 1, child, "ship"),
+        WaitStarted("/for_#1", T + 1, "", "sleep", T + 3600),
+        WaitStarted("/await#1", T + 1, token, "token", T + 200_000),
+        WaitStarted("/event#1", T + 1, "/event#1", "event", None, "payments.*"),
+        WaitStarted("/signal:approve#1", T + 1, "signal:approve#1", "signal", None, "approve"),
+        Suspended(T + 2, (child, token, "/event#1", "signal:approve#1"), T + 3600),
+    )
+    waits = (
+        Wait("child", "/ship#1", child),
+        Wait("sleep", "/for_#1", "", T + 3600),
+        Wait("token", "/await#1", token, T + 200_000),
+        Wait("event", "/event#1", "/event#1", None, "payments.*", b"\x81\xa8order.id\x07"),
+        Wait("signal", "/signal:approve#1", "signal:approve#1", None, "approve"),
+    )
+    fields = {"progress": Progress(3, 10, "resizing"), "deadline": T + 86400}
+    lines = draw(waiting, row(State.WAITING, **fields), waits, width=78, now=T + 20)
+    assert (
+        "\n".join(lines[2:])
+        == """\
+3/10 resizing  deadline 2026-01-03 12:03:38Z
+
+attempt 1  w-07  12:03:38.120    2.00s  suspended
+
+STEP                      STATE    TRY     AT   TOOK  0 ──────────────── 20.0s
+charge-card               waiting    1      0  20.0s  ███·····················
+├ reserve                 ok            +0.70  300ms  ██
+├ ship → Q9K28950         wait          +1.00  19.0s   ·······················
+├ for_ (until 13:03:38Z)  wait          +1.00  19.0s   ·······················
+├ await → token 00TOKEN1  wait          +1.00  19.0s   ·······················
+├ event → payments.*      wait          +1.00  19.0s   ·······················
+└ signal:approve          wait          +1.00  19.0s   ·······················
+
+waits for
+  /ship#1            child  01KDZ0000000000000Q9K28950
+  /for_#1            sleep  until 2026-01-02 13:03:38Z
+  /await#1           token  01KT0000000000000000TOKEN1  until 2026-01-04 19:36:58Z
+  /event#1           event  payments.*  {"order.id":7}
+  /signal:approve#1  signal  approve"""
+    )
+
+
+def test_a_run_that_asks_names_the_commands_that_answer() -> None:
+    asking = tree(
+        AttemptStarted(T, 1, "w-07", "n", code="3f2a1b99"),
+        StepStarted("/charge#1", T + 1, once=True),
+        AttemptInterrupted(T + 2, "worker lost"),
+        AttemptResumed(T + 3, 1, "w-08", "m", code="9bc1ddd0"),
+        Suspended(T + 3, ("pause:/charge#1",), None, "not known"),
+    )
+    question = Wait("pause", "/charge#1", asks="once")
+    lines = draw(asking, row(State.WAITING, paused="not known"), (question,), width=78, now=T + 20)
+    assert lines[0] == "charge-card  waiting (paused)  01KDZ0A1B2C3D4E5F6G7H8J9K0"
+    assert (
+        "\n".join(lines[3:])
+        == """\
+attempt 1  w-07  12:03:38.120    2.00s  interrupted  worker lost
+  resumed  w-08  12:03:41.120      0ms  suspended    code 9bc1ddd  not known
+
+STEP                     STATE   TRY     AT   TOOK  0 ────────────────── 20.0s
+charge-card              paused    1      0  20.0s  ████······················
+└ charge (at most once)  paused       +1.00  19.0s   ·························
+
+paused: not known
+  /charge#1: it happened, with this result
+    holdfast runs resolve 01KDZ0A1B2C3D4E5F6G7H8J9K0 '/charge#1' --done JSON
+  /charge#1: it did not happen: run it
+    holdfast runs resolve 01KDZ0A1B2C3D4E5F6G7H8J9K0 '/charge#1' --not-done"""
+    )
+
+
+def test_undos_stand_below_their_steps_and_their_attempts_say_what_they_do() -> None:
+    undone = (
+        AttemptStarted(T, 1, "w-07", "n"),
+        StepCompleted("/reserve#1", T + 1, 0.5, b"", b"undo"),
+        StepCompleted("/charge#1", T + 2, 0.5, b"", b"undo"),
+        RunDead(T + 3, DECLINED, "attempts used up"),
+        AttemptResumed(T + 4, 1, "w-07", "m"),
+        StepCompleted("/charge#1/undo", T + 5, 0.5, b""),
+        StepStarted("/reserve#1/undo", T + 6),
+    )
+    fields = {"ending": State.DEAD, "error_type": DECLINED.type, "error": DECLINED.message}
+    lines = draw(tree(*undone), row(State.COMPENSATING, **fields), width=70, now=T + 7)
+    assert (
+        "\n".join(lines[2:])
+        == """\
+will be dead when its undos have run
+
+attempt 1  w-07  12:03:38.120    3.00s  dead          CardDeclined: b…
+  resumed  w-07  12:03:42.120    3.00s  compensating
+
+STEP         STATE         TRY     AT   TOOK  0 ──────────────── 7.00s
+charge-card  compensating    1      0  7.00s  ███████████··███████████
+├ reserve    ok                 +0.50  500ms   ███
+│ └ undo     run                +6.00  1.00s                      ████
+└ charge     undone             +1.50  500ms       ██
+  └ undo     ok                 +4.50  500ms                 ███
+
+payments.CardDeclined: bad currency 'XX'"""
+    )
+    ended = tree(*undone, StepCompleted("/reserve#1/undo", T + 8, 0.5, b""), Compensated(T + 9))
+    lines = draw(ended, row(State.DEAD, finished_at=T + 9), width=70)
+    assert lines[4].split() == ["resumed", "w-07", "12:03:42.120", "5.00s", "compensated"]
+
+
+def test_a_tree_shows_another_way_other_code_and_what_a_fork_inherited() -> None:
+    parted = tree(
+        RunCreated("R", T, "t", b"", origin=Origin("01KDZ0000000000000Q9K28950", "fork", "/c#1")),
+        Inherited("/a#1", T - 90, 0.1, b"\x01"),
+        Inherited("/b#1", T - 90, 0.1, b"\x02", edited=True),
+        AttemptStarted(T, 1, "w-07", "n", code="3f2a1b99"),
+        StepCompleted("/c#1", T + 1, 0.5, b""),
+        AttemptInterrupted(T + 1, "deploy", polite=True),
+        AttemptResumed(T + 3, 1, "w-07", "m", code="9bc1ddd0"),
+        Diverged("/x#1", T + 3, ("/c#1",)),
+        StepCompleted("/x#1", T + 4, 0.5, b""),
+        WaitStarted("/wait_for#1", T + 4, "", "timeout", T + 9),
+        StepStarted("/wait_for#1/slow#1", T + 5),
+        Heartbeat(T + 6),
+    )
+    lines = draw(parted, row(State.RUNNING, origin="01KDZ0000000000000Q9K28950"), width=76, now=T + 8)
+    assert (
+        "\n".join(lines[2:])
+        == """\
+heartbeat 2s ago  made from 01KDZ0000000000000Q9K28950
+
+attempt 1  w-07  12:03:38.120    1.00s  interrupted  deploy
+  resumed  w-07  12:03:41.120    5.00s  running      code 9bc1ddd
+
+STEP                              STATE     TRY     AT   TOOK  0 ───── 8.00s
+charge-card                       running     1      0  8.00s  ██··█████████
+├ a (from Q9K28950)               ok
+├ b (from Q9K28950, edited)       ok
+├ c                               orphaned       +0.50  500ms  ██
+├ x [code 9bc1ddd] [another way]  ok             +3.50  500ms       ██
+└ wait_for (until 12:03:47Z)      run            +5.00  3.00s          █████
+  └ slow                          run            +5.00  3.00s          █████"""
+    )
+
+
+def test_nothing_that_a_run_waits_for_can_move_the_cursor() -> None:
+    evil = "x\x1b[2J\x9b"
+    waits = (
+        Wait("event", f"/e{evil}#1", "E", None, evil, b"\x81\xa1\x1b\xa1\x1b"),
+        Wait("pause", f"/p{evil}#1", asks="once"),
+    )
+    fields = {"paused": evil, "progress": Progress(1, 2, evil), "code": evil, "origin": evil}
+    waiting = tree(
+        AttemptStarted(T, 1, "w", "n"),
+        WaitStarted(f"/e{evil}#1", T, "E", "event", None, evil),
+        Suspended(T, ("E", f"pause:/p{evil}#1"), None, evil),
+        AttemptResumed(T, 1, "w", "n", code=evil),
+    )
+    text = "\n".join(draw(waiting, row(State.WAITING, **fields), waits, width=200))
+    assert not set(text) & {"\x1b", "\x9b"}

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from holdfast.core.entries import StepCompleted, StepRetried
+from holdfast.core.entries import (
+    AttemptInterrupted,
+    AttemptResumed,
+    ChildTriggered,
+    Progressed,
+    RunDead,
+    StepCompleted,
+    StepRetried,
+    StepStarted,
+    Suspended,
+    WaitStarted,
+)
 from holdfast.core.model import State
 from holdfast.wire import api
 from holdfast.wire.values import encode_value
@@ -40,6 +51,93 @@ def test_a_list_shows_whole_ids_outside_a_terminal_and_what_is_wrong(shop: World
     assert head.split() == ["RUN", "TASK", "STATE", "QUEUE", "TRY", "STEPS", "AGE", "TOOK", "ABOUT"]
     assert line.split()[:6] == ["01KDZ0A1B2C3D4E5F6G7H80001", "charge-card", "dead", "default", "1", "-"]
     assert line.endswith("1.00s  CardDeclined: bad currency 'XX'")
+
+
+UNKNOWN = (started(), StepStarted("/charge#1", AT, once=True), AttemptInterrupted(AT + 1, "lost"))
+RESUMED = AttemptResumed(AT + 2, 1, "w-08", "n")
+
+
+FAR = AT + 315_576_000
+"""2036-01-03 00:03:38 UTC: not due while tests run."""
+
+
+def fields(out: str) -> dict[str, str]:
+    """What `show` says, by name."""
+    lines = [line.partition("  ") for line in out.split("\n\n")[0].splitlines()]
+    return {name: value.strip() for name, _, value in lines}
+
+
+def paused_run(shop: World, number: int = 1) -> str:
+    pause = Suspended(AT + 2, ("pause:/charge#1",), None, "the outcome of /charge#1 is not known")
+    return shop.run(number, *UNKNOWN, RESUMED, pause)
+
+
+def test_a_list_says_in_words_which_runs_are_paused_and_how_far_others_are(shop: World) -> None:
+    ask = paused_run(shop, 1)
+    work = shop.run(2, started(), Progressed(AT, 3, 10, "resizing"))
+    wait = shop.run(3, started(), Suspended(AT, ("T-7",)))
+    rows_of(shop, ask, work, wait)
+    lines = {line.split()[0]: line for line in shop("runs", "list").out.splitlines()[1:]}
+    assert "  waiting (paused)  " in lines[ask]
+    assert lines[ask].endswith("  the outcome of /charge#1 is not known")
+    assert lines[work].endswith("  3/10 resizing on w-07")
+    assert lines[wait].endswith("  token T-7")
+
+
+def test_an_operator_asks_for_what_is_paused_forked_or_waits(shop: World) -> None:
+    assert shop("runs", "list", "--paused", "--origin", "01K", "--code", "3f2a", "--waits", "T-7").code == 0
+    (query,) = shop.asked
+    assert (query.paused, query.origin, query.code, query.waits) == (True, "01K", "3f2a", "T-7")
+
+
+def test_a_paused_run_is_shown_with_the_commands_that_answer(shop: World) -> None:
+    id = paused_run(shop)
+    out = shop("runs", "show", "0001").out
+    assert (fields(out)["state"], fields(out)["paused"]) == (
+        "waiting (paused)",
+        "the outcome of /charge#1 is not known",
+    )
+    assert out.endswith(
+        f"""
+/charge#1: it happened, with this result
+  holdfast runs resolve {id} '/charge#1' --done JSON
+
+/charge#1: it did not happen: run it
+  holdfast runs resolve {id} '/charge#1' --not-done
+"""
+    )
+
+
+def test_a_waiting_run_is_shown_with_ids_and_ends(shop: World) -> None:
+    event = WaitStarted("/event#1", AT, "E-1", "event", None, "orders.*", b"\x81\xa2id\x07")
+    shop.run(1, started(), event, Suspended(AT, ("T-7", "E-1"), FAR))
+    lines = shop("runs", "show", "0001").out.splitlines()
+    head = next(number for number, line in enumerate(lines) if line.startswith("WAITS FOR"))
+    assert [line.split() for line in lines[head:]] == [
+        ["WAITS", "FOR", "AT", "ID", "WHAT", "UNTIL"],
+        ["event", "E-1", "orders.*", '{"id":7}', "-"],
+        ["token", "T-7", "-"],
+    ]
+    assert fields("\n".join(lines))["due"] == "2036-01-03 00:03:38Z"
+
+
+def test_a_run_that_compensates_says_how_it_will_end(shop: World) -> None:
+    shop.run(1, started(), StepCompleted("/a#1", AT, 0.1, b"\x01", b"u"), RunDead(AT + 1, DECLINED, "attempts used up"))
+    out = shop("runs", "show", "0001").out
+    assert fields(out)["ending"] == "dead when its undos have run"
+
+
+def test_the_tree_of_a_waiting_run_names_tokens_whole(shop: World) -> None:
+    token = "01KT0000000000000000TOKEN1"
+    waits = (WaitStarted("/await#1", AT, token, "token", FAR), ChildTriggered("/pack#1", AT, "C-1", "pack"))
+    shop.run(1, started(), *waits, Suspended(AT, (token, "C-1"), FAR))
+    lines = shop("runs", "tree", "0001").out.splitlines()
+    assert any(line.startswith("├ await → token 00TOKEN1") for line in lines)
+    assert lines[-3:] == [
+        "waits for",
+        f"  /await#1  token  {token}  until 2036-01-03 00:03:38Z",
+        "  /pack#1   child  C-1",
+    ]
 
 
 def test_a_list_of_many_turns_the_pages(shop: World) -> None:

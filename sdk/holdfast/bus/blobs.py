@@ -8,9 +8,10 @@ count when the same value is kept again.
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from hashlib import blake2b
+
+import anyio
 
 from holdfast.bus.ports import Bus, Publication
 from holdfast.errors import EncodeError, Fenced, HoldfastError, Unanswered
@@ -160,7 +161,7 @@ async def _digest(data: bytes) -> bytes:
     digest, view = blake2b(digest_size=DIGEST_BYTES), memoryview(data)
     for at in range(0, len(data), PIECE):
         digest.update(view[at : at + PIECE])
-        await asyncio.sleep(0)
+        await anyio.sleep(0)
     return digest.digest()
 
 

@@ -136,8 +136,8 @@ def _rows(state: Any) -> list[list[Cell | str]]:
 
 
 async def _remove(place: Place, out: Output, name: str, version: int | None, yes: bool) -> None:
-    what = f"version {version} of {name}" if version is not None else f"all versions of {name}"
-    if not yes and (await ask(f"Remove {text.visible(what)}? It can't be had back. [y/N] ")).lower() not in ("y", "yes"):
+    what = text.visible(f"version {version} of {name}" if version is not None else f"all versions of {name}")
+    if not yes and (await ask(f"Remove {what}? It can't be had back. [y/N] ")).lower() not in ("y", "yes"):
         out.note("nothing was removed")
         raise typer.Exit(FAILED)
     async with _safe(place, find_key) as safe:
@@ -164,5 +164,5 @@ def _value(name: str) -> str:
     else:
         value = sys.stdin.read().removesuffix("\n").removesuffix("\r")
     if not value:
-        raise Usage(f"expected the value of {name} on stdin, found nothing: printf %s VALUE | holdfast secrets set {name}")
+        raise Usage(f"expected the value of {name} on stdin, found nothing: holdfast secrets set {name} < FILE")
     return value

@@ -294,9 +294,15 @@ def _label(node: Node, nested: Sequence[Line], glyphs: Glyphs) -> str:
         return f"{name} {glyphs.arrow} {text.visible(node.subject) or f'token {text.visible(node.wait[-8:])}'}"
     about = [_note(node), f"{len(nested)} parallel" if _overlap(nested) else ""]
     if node.due is not None and (node.kind == "timeout" or node.state is NodeState.WAITING):
-        about.append(f"until {text.stamp(node.due)}")
+        about.append(_until(node.due, node.started_at))
     said = ", ".join(one for one in about if one)
     return f"{name} ({said})" if said else name
+
+
+def _until(due: Instant, since: Instant | None) -> str:
+    """The end of a wait, short: without its date where it began less than a day before."""
+    stamp = text.stamp(due)
+    return f"until {stamp[11:]}" if since is None or due - since < 86400 else f"until {stamp[5:16]}Z"
 
 
 def _note(node: Node) -> str:

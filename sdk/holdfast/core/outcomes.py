@@ -24,7 +24,6 @@ from holdfast.core.entries import (
     TokenCompleted,
     WaitStarted,
 )
-
 from holdfast.core.lifecycle import UNDO
 from holdfast.core.model import Instant, Seconds
 from holdfast.core.recall import Arrival

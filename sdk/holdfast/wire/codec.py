@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from holdfast.core.entries import Batch, Entry, Offered, RunCancelled, RunCreated
+from holdfast.core.entries import Batch, Entry, Offered, RunCancelled, RunCreated, RunExpired, RunTimedOut
 from holdfast.core.lifecycle import Kind, Record
 from holdfast.wire.subjects import Subjects
 
@@ -50,7 +50,7 @@ def record(subjects: Subjects, subject: str, seq: int, data: bytes) -> tuple[str
     else:
         writer, entries = "", (decode_entry(data),)
     for entry in entries:
-        created = entry.created if isinstance(entry, RunCancelled) else entry
+        created = entry.created if isinstance(entry, RunCancelled | RunExpired | RunTimedOut) else entry
         if isinstance(created, RunCreated | Offered) and created.run != parsed.run:
             raise ValueError(f"{subject} holds an entry of another run, {created.run!r:.60}")
     return parsed.run, Record(seq, parsed.kind, writer, entries)

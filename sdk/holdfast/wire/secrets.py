@@ -60,5 +60,7 @@ class Pins(msgspec.Struct, frozen=True):
 def check_name(name: str) -> str:
     """The name. Raises: UnknownSecret: no secret can be called so."""
     if not _NAME.match(name):
-        raise UnknownSecret(f"expected a secret's name of letters, digits, '_' and '-' (100 at most), found {name!r:.120}")
+        raise UnknownSecret(
+            f"expected a secret's name of letters, digits, '_' and '-' (100 at most), found {name!r:.120}"
+        )
     return name

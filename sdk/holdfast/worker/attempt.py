@@ -383,6 +383,8 @@ class Attempt:
     async def _begin(self, run: Run, recall: Recall, attempt: int, writer: Writer) -> None:
         """Start the code, which may come to its first await before the claim leaves."""
         task = self._tasks[run.task]
+        if recall.pins:
+            await self._stored.vault.ready_for(recall.pins)
         execution = self.execution = Execution(
             writer,
             recall,

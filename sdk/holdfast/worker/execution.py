@@ -38,6 +38,7 @@ from holdfast.core.entries import (
     Progressed,
     Resolved,
     RunCreated,
+    SecretPinned,
     StepCompleted,
     StepFailed,
     StepStarted,
@@ -144,6 +145,7 @@ class Execution:
         """Steps that were cancelled from within the task's code, until that goes on."""
         self._derived: Counter[str] = Counter()
         self._task_keys: WeakKeyDictionary[asyncio.Future[Any], str] = WeakKeyDictionary()
+        self._loop = asyncio.get_running_loop()
         self._captured: asyncio.Future[None] | None = None
         """Done when all that the code took from outside between its awaits is durable."""
         self._on_divergence = on_divergence
@@ -272,6 +274,19 @@ class Execution:
         value, now = make(), self.now()
         self._capture(StepCompleted(key, now, 0.0, encode_value(value)))
         return value
+
+    def secret(self, name: str) -> str:
+        recall, vault = self.recall, self.stored.vault
+        pinned = recall.pins.get(name)
+        version = vault.pick(name, pinned, retried=name in recall.earlier_pins)
+        if version != pinned or name in recall.earlier_pins:
+            entry = SecretPinned(name, version)
+            recall.add(entry)
+            if _in_loop():
+                self._captured = self.writer.write(entry)
+            else:
+                self._loop.call_soon_threadsafe(self.writer.write, entry)
+        return vault.value(name, version)
 
     def heartbeat(self, details: Any) -> Awaitable[None]:
         self._check_thread()

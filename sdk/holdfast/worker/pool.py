@@ -23,7 +23,9 @@ from holdfast.core.deadlines import GRACE
 from holdfast.core.lifecycle import Kind
 from holdfast.core.model import DEFAULT_PRIORITY, Instant, Seconds
 from holdfast.errors import BusError, ConnectError, PayloadError
+from holdfast.sealing import SecretKey
 from holdfast.task import Task
+from holdfast.vault import Vault
 from holdfast.wire import codec
 from holdfast.wire.api import CHECK, Checked, Presence, TaskCard
 from holdfast.wire.subjects import Stream
@@ -65,7 +67,7 @@ class Worker:
         connect: Callable[[], Awaitable[Bus]] | None = None,
         limits: Mapping[str, int] | None = None,
         clock: Clock | None = None,
-        stored: Stored | None = None,
+        key: SecretKey | None = None,
         url: str = "",
         grace: Seconds = GRACE,
         warm: int = WARM,
@@ -77,7 +79,7 @@ class Worker:
             connect: a second connection, for the heartbeat's thread; None: no heartbeat (a test's worker).
             limits: concurrency by queue, over all workers.
             clock: default: the wall's.
-            stored: what is done to values on their way into the journal and back.
+            key: of the project's secrets; None: they are known by name only.
             url: under which the daemon takes HTTP requests, for tokens.
             grace: how long a task may take to end when it is told to.
             warm: of how many suspended runs the code stays in memory.
@@ -91,13 +93,15 @@ class Worker:
         self._limits = dict(limits or {})
         self._journal = Journal(bus, clock)
         self._clock = self._journal.time
-        self._stored = stored or Stored(Blobs(bus))
+        self._key = key
+        self._vault = Vault()
+        self._stored = Stored(Blobs(bus), self._vault)
+        self._capture = Capture(bus, name, self._stored.redact)
         self._url = url
         self._grace = grace
         self._warm = warm
         self._parked: dict[str, tuple[Attempt, Instant]] = {}
         """Suspended runs whose code is still here, since when; oldest first."""
-        self._capture = Capture(bus, name)
         self._attempts: dict[str, Attempt] = {}
         self._items: set[str] = set()
         self._waiting: list[tuple[Item, _Lane]] = []
@@ -113,8 +117,13 @@ class Worker:
         client = Client(self._bus, name="worker")
         token = context.enter(client)
         try:
+            await self._vault.load(self._bus, self._key)
             async with asyncio.TaskGroup() as tasks:
-                background = [tasks.create_task(self._capture.run()), tasks.create_task(self._show_slow())]
+                background = [
+                    tasks.create_task(self._capture.run()),
+                    tasks.create_task(self._show_slow()),
+                    tasks.create_task(self._follow_secrets()),
+                ]
                 with self._capture.installed(), self._heart():
                     stop_hearing = await self._bus.listen(self._bus.subjects.live("*", Kind.IN), self._heard)
                     await self._declare()
@@ -150,6 +159,15 @@ class Worker:
             )
             await self._bus.put("task", task.id, codec.encode(card))
             await self._bus.serve(self._bus.subjects.api(f"{CHECK}.{task.id}"), _checker(task))
+
+    async def _follow_secrets(self) -> None:
+        """Know what secrets are set and rotated."""
+        while True:
+            try:
+                await self._vault.follow()
+            except (BusError, ConnectError) as error:
+                log.warning("secrets are followed again: %s", error)
+                await asyncio.sleep(LOOK_EVERY)
 
     async def _watch_lanes(self, tasks: asyncio.TaskGroup) -> None:
         """Serve queues and priorities as the first run of a task comes to them."""

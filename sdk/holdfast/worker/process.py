@@ -16,6 +16,7 @@ from holdfast.config import Config
 from holdfast.credentials import Credentials, resolve
 from holdfast.dial import dial
 from holdfast.loops import loop_run
+from holdfast.sealing import SecretKey, find_key
 from holdfast.task import Task
 from holdfast.worker.loading import load_tasks
 from holdfast.worker.pool import Worker
@@ -61,6 +62,8 @@ def serve(
             concurrency=concurrency or section.workers.concurrency,
             drain=section.drain,
             limits=limits,
+            key=find_key(config, project or config.default_project),
+            url=url_of(config),
             ready=ready,
         )
     )
@@ -74,6 +77,8 @@ async def _serve(
     concurrency: int,
     drain: float,
     limits: dict[str, int],
+    key: SecretKey | None,
+    url: str,
     ready: Callable[[str], None],
 ) -> None:
     async def connect() -> Bus:
@@ -85,10 +90,26 @@ async def _serve(
         loop.add_signal_handler(number, _told_to_stop, stop, number)
     bus = await dial(credentials, name=name)
     try:
-        worker = Worker(bus, tasks, name=name, concurrency=concurrency, drain=drain, connect=connect, limits=limits)
+        worker = Worker(
+            bus,
+            tasks,
+            name=name,
+            concurrency=concurrency,
+            drain=drain,
+            connect=connect,
+            limits=limits,
+            key=key,
+            url=url,
+        )
         await worker.run(stop, ready=lambda: ready(name))
     finally:
         await bus.close()
+
+
+def url_of(config: Config) -> str:
+    """Where the daemon takes HTTP requests, as the configuration says; empty where it picks a free port."""
+    host, port = config.daemon.address
+    return f"http://{host}:{port}" if port else ""
 
 
 def _spare_collector() -> None:

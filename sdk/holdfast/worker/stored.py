@@ -7,6 +7,7 @@ from typing import Any
 from holdfast.bus.blobs import Blobs
 from holdfast.core.model import ErrorInfo
 from holdfast.redaction import Redactor
+from holdfast.vault import Vault
 from holdfast.wire.values import decode_value, encode_value
 from holdfast.worker.errors import error_info
 
@@ -14,13 +15,14 @@ from holdfast.worker.errors import error_info
 class Stored:
     """What a worker does to each value."""
 
-    def __init__(self, blobs: Blobs, redactor: Redactor | None = None) -> None:
-        """
-        Args:
-            redactor: keeps secrets out; None: there are none.
-        """
+    def __init__(self, blobs: Blobs, vault: Vault) -> None:
+        self.vault = vault
         self._blobs = blobs
-        self._redactor = redactor or Redactor(_none)
+        self._redactor = Redactor(vault.values, vault)
+
+    def redact(self, text: str) -> str:
+        """A text for people, without secrets."""
+        return self._redactor.text(text)
 
     async def encode(self, value: Any) -> bytes:
         """A checkpoint's value. Raises: EncodeError: it can't be stored so that it comes back the same."""
@@ -55,10 +57,3 @@ class Stored:
     def error(self, error: BaseException) -> ErrorInfo:
         """An exception."""
         return error_info(error, self._redactor.text)
-
-
-_NOTHING: tuple[str, ...] = ()
-
-
-def _none() -> tuple[str, ...]:
-    return _NOTHING
