@@ -162,9 +162,7 @@ class _Begun:
 class _Project:
     """The services of one project."""
 
-    def __init__(
-        self, name: str, bus: JetStreamBus, projector: Projector, conductor: Conductor, *, ttl: float
-    ) -> None:
+    def __init__(self, name: str, bus: JetStreamBus, projector: Projector, conductor: Conductor, *, ttl: float) -> None:
         self.name = name
         self.client = Client(bus, name="http", ttl=ttl)
         self.queries: QueryService

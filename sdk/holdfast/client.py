@@ -200,7 +200,7 @@ class Client:
         return await telling.complete(self.journal, entry)
 
     async def signal(self, run: str, name: str, value: Any = None) -> Run:
-        """Send a run a signal, which its code takes in order from `run.signals(name)`. Returns the run as it then stood.
+        """Send a run a signal: its code takes those of a name in order (`run.signals`). Returns the run as it then stood.
 
         Raises:
             UnknownRun: there is none of this id.
@@ -251,9 +251,7 @@ class Client:
             raise Refused(answer.error, code="bad_request")
         return None if answer.value is None else decode_value(answer.value)
 
-    async def retry(
-        self, run: str, *, from_start: bool = False, payload: Mapping[str, Any] | None = None
-    ) -> Run:
+    async def retry(self, run: str, *, from_start: bool = False, payload: Mapping[str, Any] | None = None) -> Run:
         """Take an ended run up again behind its last checkpoint. Raises: UnknownRun; RunStateError."""
         data = None if payload is None else encode_payload(payload)
         return await self.journal.retry(run, by=self.name, from_start=from_start, payload=data)

@@ -30,14 +30,14 @@ class SecretKey:
 
     def __init__(self, text: str, *, where: str = "the key of the secrets") -> None:
         """Raises: ConfigError: it is none; the message says `where` it was given."""
-        try:
-            self._key = urlsafe_b64decode(text.strip())
-        except (NotBase64, ValueError):
-            self._key = b""
-        if len(self._key) != 32:
-            raise ConfigError(f"{where}: expected 32 bytes in base 64, found something else (not shown)")
         self.text = text.strip()
         """As it is handed on to workers."""
+        try:
+            self._key = urlsafe_b64decode(self.text)
+        except (NotBase64, ValueError):
+            self._key = b""
+        if len(self._key) != 32 or urlsafe_b64encode(self._key).decode() != self.text:
+            raise ConfigError(f"{where}: expected 32 bytes in base 64, found something else (not shown)")
 
     @classmethod
     def random(cls) -> Self:

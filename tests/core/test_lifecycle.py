@@ -27,6 +27,7 @@ from holdfast.core.entries import (
     RunCreated,
     RunDead,
     RunRetried,
+    SecretPinned,
     StepCompleted,
     StepFailed,
     StepRetried,
@@ -668,6 +669,7 @@ ZOMBIE = [
     Heartbeat(at=9.0, details=b"v"),
     Progressed(at=9.0, done=1.0),
     MetadataChanged(at=9.0, changes={"eta": b"v"}),
+    SecretPinned(name="STRIPE_KEY", version=3),
     Diverged(key="/b#1", at=9.0, missing=("/a#1",)),
 ]
 MOVES_NOTHING = (StepStarted, StepRetried, Heartbeat, Diverged)

@@ -262,7 +262,7 @@ def test_a_token_of_an_ended_run_may_be_completed_and_changes_nothing_but_that()
 
 
 def test_the_events_that_a_run_waits_for_are_known_while_it_does() -> None:
-    expected = Expected(wait="E", subject="orders.*", match=b"m", since=2.5)
+    expected = Expected(wait="E", subject="orders.*", match=b"m", since=2.5, key="/event#1")
     assert run_of(STARTED, PAID).expected == (expected,)
     assert run_of(STARTED, PAID, until("E")).expected == (expected,)
     assert run_of(STARTED, PAID, CRASH, RESUMED).expected == (expected,)
@@ -284,7 +284,7 @@ def test_an_event_that_came_before_the_entry_that_asks_for_it_is_not_expected() 
 
 def test_an_event_is_expected_once_however_often_it_is_asked_for() -> None:
     later = replace(PAID, at=9.0, since=8.0)
-    assert run_of(STARTED, PAID, later).expected == (Expected("E", "orders.*", b"m", 8.0),)
+    assert run_of(STARTED, PAID, later).expected == (Expected("E", "orders.*", b"m", 2.5, "/event#1"),)
 
 
 @pytest.mark.parametrize(
@@ -296,10 +296,9 @@ def test_an_event_is_expected_once_however_often_it_is_asked_for() -> None:
     ids=["timed out", "settled otherwise"],
 )
 def test_an_event_that_was_given_up_is_expected_no_more(outcome: Entry) -> None:
-    asked = replace(PAID, wait="/event#1")
-    other = replace(PAID, key="/event#2", wait="/event#2")
-    run = run_of(STARTED, asked, other, outcome)
-    assert [each.wait for each in run.expected] == ["/event#2"]
+    other = replace(PAID, key="/event#2", wait="F")
+    run = run_of(STARTED, PAID, other, outcome)
+    assert [each.wait for each in run.expected] == ["F"]
 
 
 @pytest.mark.parametrize(
@@ -476,6 +475,24 @@ def test_the_answer_to_one_question_is_none_to_another() -> None:
 def test_a_second_answer_takes_the_place_of_the_first_until_the_run_goes_on() -> None:
     other = replace(ANSWER, action="done", value=b"v")
     assert recall_of(STARTED, QUESTION, ANSWER, other).answer("/charge#1") == other
+
+
+def test_an_answer_is_used_up_when_what_it_allowed_has_begun() -> None:
+    """Else a worker that dies in the step would let the next one run it once more, and nobody be asked."""
+    begun_again = replace(BEGAN, at=62.0)
+    history = [STARTED, BEGAN, CRASH, RESUMED, QUESTION, ANSWER, replace(RESUMED, nonce="n4"), begun_again, CRASH]
+    recall = recall_of(*history, replace(RESUMED, nonce="n5"))
+    assert (recall.began("/charge#1"), recall.answer("/charge#1")) == (True, None)
+
+
+def test_an_answer_to_try_again_is_used_up_when_that_fails_too() -> None:
+    failed = StepFailed(key="/a#1/undo", at=29.0, took=1.0, error=ERROR)
+    question = Suspended(at=45.0, waits=("pause:/a#1/undo",), paused="the undo failed")
+    answer = Resolved(key="/a#1/undo", at=60.0, action="run")
+    recall = recall_of(STARTED, failed, question, answer, RESUMED)
+    assert recall.answer("/a#1/undo") == answer
+    recall.add(failed)
+    assert recall.answer("/a#1/undo") is None
 
 
 def test_an_operators_retry_asks_again() -> None:

@@ -166,7 +166,8 @@ def _refuse_browsers(request: Request) -> None:
     """A page in a browser on this machine could reach us; only browsers send `Origin`, and none is meant to write."""
     if "origin" in request.headers:
         raise _Problem(
-            HTTPStatus.FORBIDDEN, "expected no Origin header: pages in a browser may not trigger tasks or complete tokens"
+            HTTPStatus.FORBIDDEN,
+            "expected no Origin header: pages in a browser may not trigger tasks or complete tokens",
         )
 
 

@@ -419,7 +419,8 @@ def _outcome(rows: Rows, change: Change, entry: Entry, run: Run) -> None:
             _checkpoint(rows, change, run, entry.key, NodeState.WAITING, entry.at, 0.0, note=f"child {entry.child}")
         case WaitStarted():
             note = f"{entry.kind} {entry.subject or entry.wait}".rstrip()
-            _checkpoint(rows, change, run, entry.key, NodeState.WAITING, entry.at, 0.0, note=note)
+            state = NodeState.OK if entry.kind == "issued" else NodeState.WAITING
+            _checkpoint(rows, change, run, entry.key, state, entry.at, 0.0, note=note)
         case Inherited():
             state = NodeState.OK if entry.error is None else NodeState.FAILED
             note = "inherited, edited" if entry.edited else "inherited"

@@ -3,8 +3,9 @@
 To add a command, add a row to `COMMANDS`: its module is imported when the command is called, never for the help of
 the others, so it may import typer, the client and such at its top (holdfast_daemon and holdfast_tui inside functions,
 as the dependency rule says). `app` in the module is a `typer.Typer` (`session.group` makes one): with several commands
-it is a group, with one it is that command; a group that is too long for one module takes the commands of others in. A command that needs the project's client is declared with
-`session.connected`; any other takes `ctx: typer.Context` and finds the options given before it in `ctx.obj`, a `Place`.
+it is a group, with one it is that command; a group too long for one module takes in the commands of others. A command
+that needs the project's client is declared with `session.connected`; any other takes `ctx: typer.Context` and finds the
+options given before it in `ctx.obj`, a `Place`.
 
 Exit codes: 0 done, 1 what was asked for failed, 2 wrong usage or configuration, 3 no connection, 130 Ctrl-C, 141 nobody
 reads what is printed.

@@ -27,8 +27,8 @@ from holdfast.cli.app import FAILED, INTERRUPTED, Usage
 from holdfast.cli.output import Output, Style
 from holdfast.cli.serving import first_cause
 from holdfast.cli.session import Json, group
-from holdfast.connecting import connect
 from holdfast.config import FILE, VARIABLES, load
+from holdfast.connecting import connect
 from holdfast.demo import report
 from holdfast.demo.claims import judge
 from holdfast.demo.story import Story

@@ -59,9 +59,14 @@ def json_of(source: str, what: str) -> Any:
 
 def payload_of(source: str, what: str = "payload") -> dict[str, Any]:
     """A payload: an object of arguments by name. Raises: Usage."""
+    return object_of(source, what, "arguments by name")
+
+
+def object_of(source: str, what: str, of: str) -> dict[str, Any]:
+    """A JSON object. Raises: Usage."""
     value = json_of(source, what)
     if not isinstance(value, dict):
-        raise Usage(f'{what}: expected an object of arguments by name like {{"order_id": 1}}, found {_kind(value)}')
+        raise Usage(f'{what}: expected an object of {of} like {{"order_id": 1}}, found {_kind(value)}')
     return value
 
 

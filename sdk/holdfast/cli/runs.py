@@ -1,4 +1,4 @@
-"""`holdfast runs`: list, show, tree, history, watch, cancel, retry."""
+"""`holdfast runs`: list, show, tree, history, watch. `steering`, `remaking` and `transfer` add what acts on runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from holdfast.cli import entries, given, text
 from holdfast.cli.app import FAILED
 from holdfast.cli.output import Cell, Column, Output, Style, json_value, plain, progress, short, stands, state
-from holdfast.cli.session import RunName, RunNames, connected, group, resolve
+from holdfast.cli.session import RunName, connected, group, resolve
 from holdfast.cli.tree import draw
 from holdfast.client import Client
 from holdfast.core.entries import Entry
@@ -21,7 +21,7 @@ from holdfast.core.pending import Wait, answers, pending
 from holdfast.core.tree import Tree
 from holdfast.wire.api import RunRow, RunsQuery, RunView
 
-app = group("List, show, watch, cancel and retry runs.")
+app = group("List, show and watch runs, and act on them.")
 
 WAITS = (
     Column("WAITS FOR"),
@@ -270,39 +270,3 @@ def _tell(entry: Entry, out: Output) -> None:
         out.record(entries.record(entry))
     else:
         out.line(entries.line(entry, None, out))
-
-
-@connected(app)
-async def cancel(
-    client: Client,
-    out: Output,
-    run: RunNames,
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the run's history.")] = "",
-) -> None:
-    """End runs; one that is running ends at its next await."""
-    for name in run:
-        moved = await client.run(await resolve(client, name)).cancel(reason)
-        if out.json:
-            out.record({"run": moved.id, "state": moved.state, "cancel_requested": moved.cancel_requested})
-        elif moved.final:
-            out.line(f"{moved.id}  {moved.state.value}")
-        else:
-            out.line(f"{moved.id}  {moved.state.value}, asked to end")
-
-
-@connected(app)
-async def retry(
-    client: Client,
-    out: Output,
-    run: RunNames,
-    from_start: Annotated[bool, typer.Option("--from-start", help="Forget what was recorded.")] = False,
-    payload: Annotated[str | None, typer.Option("--payload", metavar="JSON", help="Another payload.")] = None,
-) -> None:
-    """Take ended runs up again behind their last checkpoint."""
-    changed = None if payload is None else given.payload_of(payload, "--payload")
-    for name in run:
-        moved = await client.run(await resolve(client, name)).retry(from_start=from_start, payload=changed)
-        if out.json:
-            out.record({"run": moved.id, "state": moved.state})
-        else:
-            out.line(f"{moved.id}  {moved.state.value}")

@@ -8,12 +8,14 @@ import anyio
 import typer
 
 from holdfast.cli import given
+from holdfast.cli.app import Usage
 from holdfast.cli.output import Output, stored
 from holdfast.cli.session import connected, group
 from holdfast.cli.text import visible
-from holdfast.client import Client, RunHandle, failure
-from holdfast.core.model import FIRST_PRIORITY, LAST_PRIORITY, Run, State
+from holdfast.client import Client
+from holdfast.core.model import FIRST_PRIORITY, LAST_PRIORITY, Run, State, Timeouts
 from holdfast.errors import HoldfastError
+from holdfast.handle import RunHandle, failure
 from holdfast.wire.render import render_json
 
 trigger_app = group()
@@ -41,17 +43,40 @@ async def trigger(
         int | None, typer.Option("--priority", min=FIRST_PRIORITY, max=LAST_PRIORITY, help="0 first, 9 last.")
     ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="May be repeated.")] = None,
+    metadata: Annotated[
+        str | None, typer.Option("--metadata", metavar="JSON", help="Named values shown with the run; also @FILE, -.")
+    ] = None,
+    ttl: Annotated[
+        float | None,
+        typer.Option(
+            "--ttl", parser=given.seconds, metavar="DURATION", help="It expires unless it starts within; 0: for ever."
+        ),
+    ] = None,
+    schedule_to_close: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout-schedule-to-close", parser=given.seconds, metavar="DURATION", help="Of the run, over all tries."
+        ),
+    ] = None,
+    start_to_close: Annotated[
+        float | None,
+        typer.Option("--timeout-start-to-close", parser=given.seconds, metavar="DURATION", help="Of each attempt."),
+    ] = None,
     undeclared: Annotated[
         bool, typer.Option("--undeclared", help="Also a task that no worker has declared: the run waits for one.")
     ] = False,
 ) -> None:
     """Start a run of a task and print its id; it is durable then."""
     arguments = given.payload_of(payload)
-    options: dict[str, Any] = {"source": "cli", "delay": delay or 0.0, "tags": tuple(tag or ())}
-    if queue:
-        options["queue"] = queue
-    if priority is not None:
-        options["priority"] = priority
+    options: dict[str, Any] = {
+        "queue": queue or None,
+        "delay": delay,
+        "priority": priority,
+        "tags": tag,
+        "ttl": ttl,
+        "metadata": None if metadata is None else given.object_of(metadata, "--metadata", "values by name"),
+        "timeouts": _timeouts(schedule_to_close, start_to_close),
+    }
     handle = await client.trigger(task, arguments, declared=not undeclared, **options)
     if not wait:
         out.record({"run": handle.id}) if out.json else out.line(handle.id)
@@ -64,6 +89,16 @@ async def trigger(
         raise failure(run)
     if not out.json:
         _result(run, out)
+
+
+def _timeouts(schedule_to_close: float | None, start_to_close: float | None) -> Timeouts | None:
+    """The timeouts that are given instead of the task's own; None: none are."""
+    if schedule_to_close is None and start_to_close is None:
+        return None
+    try:
+        return Timeouts(schedule_to_close=schedule_to_close, start_to_close=start_to_close)
+    except ValueError as error:
+        raise Usage(str(error)) from None
 
 
 async def _ended(handle: RunHandle, timeout: float | None) -> Run:

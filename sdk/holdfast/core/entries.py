@@ -267,7 +267,8 @@ class WaitStarted(msgspec.Struct, frozen=True, array_like=True, tag=21):
     wait: str
     """Its id, by which what it waits for is told; empty for a sleep."""
     kind: str
-    """`sleep`, `timeout` (of awaits of the task's own), `token`, `event` or `signal`."""
+    """`sleep`, `timeout` (of awaits of the task's own), `token`, `event`, `signal`; or `issued`: a token was made, and
+    nobody need wait for it yet."""
     due: Instant | None = None
     """When the sleep ends, or the wait is given up; None: never."""
     subject: str = ""

@@ -217,9 +217,8 @@ def _moved(run: Run, entry: Entry) -> Run:
             known = entry.wait in run.arrived or any(each.wait == entry.wait for each in run.expected)
             if entry.kind != "event" or known:
                 return run
-            others = (each for each in run.expected if each.wait != entry.wait)
-            expected = Expected(entry.wait, entry.subject, entry.match, entry.since)
-            return replace(run, expected=(*others, expected))
+            expected = Expected(entry.wait, entry.subject, entry.match, entry.since, entry.key)
+            return replace(run, expected=(*run.expected, expected))
         case Offered():
             return _offered(run, entry)
         case AttemptStarted():
@@ -316,7 +315,7 @@ def _recorded(run: Run, entry: StepCompleted | StepFailed | StepVolatile | Inher
     """The run after an outcome; one with an undo is to be undone, and an undo's own settles it."""
     undos, expected = run.undos, run.expected
     if expected and isinstance(entry, StepCompleted | StepFailed):
-        expected = tuple(each for each in expected if each.wait != entry.key)  # given up: its time was over
+        expected = tuple(each for each in expected if each.key != entry.key)  # given up: its time was over
     if getattr(entry, "undo", None) is not None and entry.key not in undos:
         undos = (*undos, entry.key)
     elif isinstance(entry, StepCompleted) and undos and entry.key.endswith(UNDO):

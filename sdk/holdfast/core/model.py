@@ -176,6 +176,8 @@ class Expected(msgspec.Struct, frozen=True, array_like=True):
     """What its fields must be equal to, by dotted path: a msgpack map; empty: any event."""
     since: Instant = 0.0
     """An event published before then does not count."""
+    key: str = ""
+    """The await whose outcome gives the wait up."""
 
 
 class Holder(msgspec.Struct, frozen=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
-from holdfast.core import ids
 from holdfast.core.entries import (
     AttemptFailed,
     ChildEnded,
@@ -83,7 +82,7 @@ class Outcomes:
             case ChildTriggered():
                 self._await(entry.key, entry.child, entry.at)
             case WaitStarted():
-                waits = entry.kind == "event" or (entry.kind == "token" and not _made(entry))
+                waits = entry.kind in ("token", "event")
                 self._await(entry.key, entry.wait if waits else "", entry.at)
             case StepStarted() | StepRetried():
                 self._see(entry.key)
@@ -132,12 +131,6 @@ class Outcomes:
             for known in (self.last, self.standing, self.seen, self._begun, self._waits):
                 known.clear()
         self._forget([key for key in self.standing if key.endswith(UNDO)])
-
-
-def _made(wait: WaitStarted) -> bool:
-    """Whether it tells of a token that was made: an id is derived from the checkpoint; who awaits it has another."""
-    run = wait.wait.rpartition("-")[0]
-    return wait.wait == f"{run}-{ids.digest(run, wait.key)}"
 
 
 def _path(key: str) -> list[str]:

@@ -94,6 +94,7 @@ class Recall:
                 self._deliver(entry.key)
                 self._record(entry)
             case StepFailed():
+                self._answers.pop(entry.key, None)  # that answer has been acted on
                 self._record(entry)
             case Inherited(error=None):  # the signals that its origin took were never sent to the fork
                 self._record(StepCompleted(entry.key, entry.at, entry.took, entry.value or b"\xc0"))
@@ -117,6 +118,7 @@ class Recall:
                 self._signals[entry.name].append(entry)
             case StepStarted(once=True):
                 self._began.add(entry.key)
+                self._answers.pop(entry.key, None)
             case StepVolatile():
                 self._volatile.add(entry.key)
             case StepRetried():
@@ -243,7 +245,7 @@ class Recall:
         return outcome if isinstance(outcome, StepCompleted) else None
 
     def answer(self, key: str) -> Resolved | None:
-        """What an operator answered since the run paused at this checkpoint the last time."""
+        """What an operator answered since the run paused at this checkpoint the last time, until it is acted on."""
         return self._answers.get(key)
 
     def next_signal(self, name: str) -> str:

@@ -336,6 +336,10 @@ class Tree:
         node.note = f"from {self._origin or 'its origin'}{', edited' if entry.edited else ''}"
 
     def _wait(self, entry: WaitStarted) -> None:
+        if entry.kind == "issued":
+            node = self._begun(entry.key, NodeState.OK, entry.at)
+            node.kind, node.wait, node.ended_at = entry.kind, entry.wait, entry.at
+            return
         scope = entry.kind == "timeout"  # it stands as its branches do
         node = self._begun(entry.key, NodeState.RUNNING if scope else NodeState.WAITING, entry.at)
         node.kind, node.wait, node.due = entry.kind, entry.wait, entry.due

@@ -125,7 +125,7 @@ def _noted(code: int, parts: list[Any], field: str) -> list[Any]:
     return [*parts[:-1], [rest, given, *others]]
 
 
-# --- a new value in the form of the old one -----------------------------------------------------------------------------
+# --- a new value in the form of the old one -------------------------------------------------------------------------
 
 
 def _fit(old: Any, new: Any, what: str) -> Any:

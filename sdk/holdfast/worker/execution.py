@@ -231,7 +231,7 @@ class Execution:
         if started is None:
             now = self.now()
             due = None if timeout is None else now + timeout
-            started = WaitStarted(key, now, _token_id(self.id, key), "token", due)
+            started = WaitStarted(key, now, _token_id(self.id, key), "issued", due)
             self.recall.add(started)
             self._capture(started)
         url = f"{self._url}/v1/tokens/{started.wait}/complete" if self._url else ""
