@@ -21,7 +21,9 @@ from holdfast.core.entries import (
     Diverged,
     Entry,
     EventArrived,
+    Heartbeat,
     HookTriggered,
+    Inherited,
     LetterDropped,
     MetadataChanged,
     Offered,
@@ -31,8 +33,11 @@ from holdfast.core.entries import (
     RunCompleted,
     RunCreated,
     RunDead,
+    RunExpired,
     RunRetried,
     RunTimedOut,
+    SecretPinned,
+    Signalled,
     StepCompleted,
     StepFailed,
     StepRetried,
@@ -44,7 +49,7 @@ from holdfast.core.entries import (
 )
 from holdfast.core.lifecycle import IllegalEntry as Illegal
 from holdfast.core.lifecycle import Record, advance, apply
-from holdfast.core.model import ErrorInfo, Hook, Run
+from holdfast.core.model import ErrorInfo, Hook, Run, State
 from holdfast.wire import codec
 from holdfast.wire.subjects import Subjects
 
@@ -131,10 +136,10 @@ def _next(tell: Teller, run: Run, chance: random.Random, at: float, key: str) ->
     if chance.random() < 0.1:
         return tell.inbox(run.id, chance.choice(_told(run, at)))
     candidates: list[Entry] = [
-        AttemptStarted(at, run.attempt + 1, f"w{chance.randrange(3)}", nonce),
+        *[AttemptStarted(at, run.attempt + 1, f"w{chance.randrange(3)}", nonce)] * 3,
         AttemptResumed(at, run.attempt, f"w{chance.randrange(3)}", nonce),
         *[StepCompleted(f"/step#{key}", at, 0.5, b"\x01")] * 12,
-        StepStarted(f"/step#{key}", at),
+        StepStarted(f"/step#{key}", at, once=chance.random() < 0.5),
         StepFailed(f"/step#{key}", at, 0.5, ERROR),
         StepRetried(f"/step#{key}", at, 0.5, ERROR, 1, at + 1),
         StepVolatile(f"/step#{key}", at, 0.5, "a socket"),
@@ -142,23 +147,30 @@ def _next(tell: Teller, run: Run, chance: random.Random, at: float, key: str) ->
         Suspended(at, (run_id(99),)),
         Suspended(at, ("T", f"/event#{key}"), at + 9),
         Suspended(at, ("pause:/step#1",), None, "its outcome is not known"),
+        Suspended(at, ("signal:approve#1",), at + 9),
+        WaitStarted(f"/for_#{key}", at, "", "sleep", at + 9),
+        WaitStarted(f"/signal:approve#{key}", at, "", "signal", None, "approve"),
         WaitStarted(f"/await#{key}", at, "T", "token", at + 9),
         WaitStarted(f"/event#{key}", at, f"/event#{key}", "event", None, "orders.*"),
         *[StepCompleted(f"/step#{key}", at, 0.5, b"\x01", b"undo")] * 3,
-        *[StepCompleted(f"{undo}/undo", at, 0.5, b"\x01") for undo in run.undos],
+        Heartbeat(at, b"\x01"),
+        SecretPinned("STRIPE_KEY", int(key)),
+        Inherited(f"/step#{key}", at, 0.5, b"\x01"),
         Progressed(at, float(key), 25, "at it"),
         MetadataChanged(at, {"who": None, "step": b"\x01"}),
         Diverged(f"/other#{key}", at, (run.last_key,)),
-        *([] if run.undos else [Compensated(at)]),
         RunTimedOut(at, ERROR, "schedule_to_close"),
+        RunExpired(at, "it had to start by then"),
         AttemptFailed(at, ERROR, at + 1),
         AttemptInterrupted(at, "worker died"),
         RunCompleted(at, b"\x2a"),
         RunDead(at, ERROR, "attempts used up"),
-        RunCancelled(at, "no longer wanted"),
+        RunCancelled(at, "no longer wanted", killed=chance.random() < 0.3),
         RunRetried(at, from_start=chance.random() < 0.3, payload=chance.choice([None, b"\x81\xa1a\x02"])),
         LetterDropped(at),
     ]
+    if run.state is State.COMPENSATING:
+        candidates = [entry for entry in candidates if not isinstance(entry, StepCompleted)] + _undoing(run, at) * 8
     legal = [entry for entry in candidates if _legal(run, entry)]
     if not legal or (not run.final and chance.random() < 0.2):
         return tell.offered(run.id, run.queue)
@@ -166,11 +178,17 @@ def _next(tell: Teller, run: Run, chance: random.Random, at: float, key: str) ->
     return tell.log(run.id, nonce, *chance.sample(legal, min(count, len(legal))))
 
 
+def _undoing(run: Run, at: float) -> list[Entry]:
+    """What a worker says that undoes a run: the step completed last comes first."""
+    return [StepCompleted(f"{run.undos[-1]}/undo", at, 0.5, b"\x01") if run.undos else Compensated(at)]
+
+
 def _told(run: Run, at: float) -> list[Entry]:
     """What somebody outside may tell a run."""
     return [
         TokenCompleted("T", at, value=b"\x01"),
         EventArrived(next((each.wait for each in run.expected), "/event#0"), at, 7, "orders.paid", b"\x01"),
+        Signalled(f"s{at}", at, "approve", b"\x01", "ann"),
         Resolved("/step#1", at, "done", "ann", b"\x01"),
         HookTriggered(run.hook.on if run.hook is not None else "success", at, run_id(98)),
     ]

@@ -6,7 +6,8 @@ slow or there twice. What a worker or client does anyway (arming its timer, offe
 a while; what is still missing then is done here and counted as a repair.
 
 For each run it notes when to look at it next: at once, after that while, or when the run may have run out of time. What
-is due it reads from the journal itself; nothing else is ever gone through.
+is due it reads from the journal itself, where a run costs some milliseconds: what only needs a work item gets it as the
+fold has it, and what waits for something to come is not looked at before it does.
 """
 
 from __future__ import annotations
@@ -142,7 +143,13 @@ class Conductor:
             return 0.0 if self._is_gone(run.holder.worker) else math.inf
         if run.resumable and not run.offered:
             return 0.0
-        return GRACE if run.state is State.WAITING or missing(run, self._live()) else math.inf
+        return GRACE if self._untold(run) or missing(run, self._live()) else math.inf
+
+    def _untold(self, run: Run) -> list[str]:
+        """The children that a suspended run waits for though they have ended: they may not have told it yet."""
+        if run.state is not State.WAITING:
+            return []
+        return [wait for wait in run.waits - run.arrived - self._live().keys() if ids.is_run_id(wait)]
 
     def _note_parent(self, run_id: str) -> None:
         """A child has ended; in a while it shows whether its parent was told."""
@@ -213,7 +220,7 @@ class Conductor:
         """Look at one run in the journal itself and do what is missing."""
         async with limit:
             try:
-                run = await self._journal.load(run_id, first)
+                run = self._resumable(run_id) or await self._journal.load(run_id, first)
                 await self._conduct(run)
             except Fenced:
                 pass  # it has moved on: the change that says so comes here too
@@ -224,6 +231,13 @@ class Conductor:
                 self._look(run_id, GRACE, first)
             else:
                 self._go_on(run)
+
+    def _resumable(self, run_id: str) -> Run | None:
+        """The run as folded, where all that it wants is a work item: that is a hint, and needs no reading."""
+        run = self._live().get(run_id)
+        if run is None or run.state is not State.WAITING or run.cancel_requested or _limit(run) <= self._now():
+            return None
+        return run if run.resumable and not run.offered else None
 
     def _go_on(self, run: Run) -> None:
         """Note the next look at a run that was attended to; what that changed is noted when it comes."""
@@ -267,9 +281,7 @@ class Conductor:
 
     async def _tell_of_children(self, run: Run) -> None:
         """Tell a waiting run of children whose end nobody told it: who ended them died first."""
-        for child in run.waits - run.arrived - self._live().keys():
-            if not ids.is_run_id(child):
-                continue
+        for child in self._untold(run):
             with suppress(UnknownRun):
                 ended = await self._journal.load(child, run.first)
                 if ended.final:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from holdfast import context, remaking, telling
-from holdfast.bus.blobs import INLINE, Blobs
+from holdfast.bus.blobs import INLINE
 from holdfast.bus.clock import Clock
 from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Bus
@@ -33,6 +33,7 @@ from holdfast.errors import (
     UnknownTask,
 )
 from holdfast.handle import RunHandle
+from holdfast.keeping import Values
 from holdfast.triggering import Settings, created, token
 from holdfast.wire import api, codec
 from holdfast.wire.subjects import Stream
@@ -74,7 +75,7 @@ class Client:
         """
         self.bus = bus
         self.journal = Journal(bus, clock)
-        self.blobs = Blobs(bus)
+        self.blobs = Values(bus)
         self.ttl = ttl
         self.name = name
         """Who acts: recorded with what it changes."""
@@ -200,7 +201,7 @@ class Client:
         return await telling.complete(self.journal, entry)
 
     async def signal(self, run: str, name: str, value: Any = None) -> Run:
-        """Send a run a signal: its code takes those of a name in order (`run.signals`). Returns the run as it then stood.
+        """Send a run a signal; its code takes those of a name in order. Returns the run as it then stood.
 
         Raises:
             UnknownRun: there is none of this id.

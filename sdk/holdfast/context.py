@@ -75,6 +75,12 @@ class Execution(Protocol):
     def secret(self, name: str) -> str:
         """A secret's value, in the version that the run read first."""
 
+    def seal(self, data: bytes) -> bytes:
+        """An encoded value for another run: with references in place of secrets."""
+
+    def unseal(self, data: bytes) -> bytes:
+        """An encoded value of another run: with the secrets that it refers to."""
+
     def captured(self, name: str, make: Callable[[], Any]) -> Any:
         """A value that code between awaits asks for: the same again where the code runs again."""
 
@@ -112,6 +118,23 @@ class Execution(Protocol):
 
 execution: ContextVar[Execution | None] = ContextVar("holdfast_execution", default=None)
 """The run that the current code is part of."""
+
+
+class Observer(Protocol):
+    """Watches what runs do; a harness puts one into `observer` around the worker that it starts."""
+
+    def comes_to(self, run: str, key: str, given: Mapping[Any, Any]) -> None:
+        """The code awaits something new or recorded, with these arguments."""
+
+    def runs(self, run: str, key: str) -> None:
+        """It is run now, not recalled."""
+
+    def drawn(self, run: str, key: str, make: Callable[[], Any]) -> Any:
+        """What `run.random` and the like give that is not recorded yet."""
+
+
+observer: ContextVar[Observer | None] = ContextVar("holdfast_observer", default=None)
+"""Who watches the runs that begin here."""
 
 
 class _Seam:

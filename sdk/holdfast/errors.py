@@ -14,6 +14,7 @@
     ├── RunFailed              the awaited run ended without a result
     │   ├── ChildFailed        ... it was a child run, awaited by its parent
     │   └── RunWasCancelled    ... because it was cancelled
+    ├── RunStuck               a run in a test waits for something that nobody does
     ├── TimedOut               an attempt or a step took longer than its timeouts allow
     ├── WaitTimeout            what was waited for did not come in time
     ├── UnknownToken           no run has asked for this token
@@ -109,6 +110,10 @@ class ChildFailed(RunFailed):
 
 class RunWasCancelled(RunFailed):
     """The awaited run was cancelled."""
+
+
+class RunStuck(HoldfastError):
+    """A run in a test's harness does not end: it waits for something that nobody does; the message says what."""
 
 
 class TimedOut(HoldfastError, TimeoutError):

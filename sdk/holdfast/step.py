@@ -103,8 +103,15 @@ class Step(Generic[P, R]):
 
 def call_named(fn: Callable[..., Any], named: Mapping[str, Any]) -> Any:
     """Call a function with those of the named values that it has parameters for."""
+    return fn(**accepted(fn, named))
+
+
+def accepted(fn: Callable[..., Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the named values that a function has parameters for."""
     parameters = inspect.signature(fn).parameters
-    return fn(**{name: value for name, value in named.items() if name in parameters})
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return dict(named)
+    return {name: value for name, value in named.items() if name in parameters}
 
 
 def reference(fn: Callable[..., Any]) -> str:

@@ -48,7 +48,7 @@ async def complete(journal: Journal, entry: TokenCompleted) -> Run:
     run, entries = await _read(journal, run_id, entry.token)
     _check_first(entry, entries)
     _refuse_ended(run, f"token {entry.token} was completed too late")
-    return await journal.resume(run.id, run.first)
+    return await _gone_on(journal, run)
 
 
 async def _read(journal: Journal, run_id: str, token: str) -> tuple[Run, list[Entry]]:
@@ -96,7 +96,7 @@ async def signal(journal: Journal, run_id: str, entry: Signalled) -> Run:
     records = [record for _, record in await journal.messages(run_id, run.first)]
     if not any(isinstance(one, Signalled) and one.id == entry.id for one in story(records)):
         _refuse_ended(await journal.load(run_id, run.first), f"signal {entry.name!r} came too late")
-    return await journal.resume(run_id, run.first)
+    return await _gone_on(journal, run)
 
 
 async def resolve(journal: Journal, run_id: str, entry: Resolved) -> Run:
@@ -117,7 +117,7 @@ async def resolve(journal: Journal, run_id: str, entry: Resolved) -> Run:
         tree.add(one)
     check_answer(asked(entry.key, tree), entry.action)
     await journal.tell(run_id, entry, dedupe=f"resolved-{ids.digest(run_id, entry.key, str(entry.at))}")
-    return await journal.resume(run_id, run.first)
+    return await _gone_on(journal, run)
 
 
 def questions(run: Run) -> tuple[str, ...]:
@@ -157,6 +157,12 @@ _ABOUT = {
     "divergence": "code that took another way than the journal",
     "compensation": "undos that took down their workers",
 }
+
+
+async def _gone_on(journal: Journal, run: Run) -> Run:
+    """The run once what follows from what it was told is done."""
+    await journal.resume(run.id, run.first)
+    return await journal.load(run.id, run.first)
 
 
 def _refuse_ended(run: Run, what: str) -> None:

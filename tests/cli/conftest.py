@@ -13,6 +13,7 @@ from holdfast.bus.memory import MemoryBus, MemoryServer
 from holdfast.cli.app import Place, run
 from holdfast.client import Client
 from holdfast.core.entries import AttemptStarted, Entry, RunCompleted, RunDead, StepCompleted
+from holdfast.core.lifecycle import story
 from holdfast.core.model import ErrorInfo, Run
 from holdfast.core.pending import brief, pending
 from holdfast.core.tree import Tree
@@ -53,7 +54,10 @@ class Told(Client):
         found = [id for id in sorted(ids) if id.endswith(run) or id.startswith(run)]
         if len(found) != 1:
             raise Refused(f"no run {run}: found {len(found)}", code="not_found")
-        return view(await self.journal.load(found[0]))
+        tree = Tree()
+        for entry in story(record for _, record in await self.journal.messages(found[0])):
+            tree.add(entry)
+        return view(await self.journal.load(found[0]), tree)
 
     async def history(self, run: str) -> api.History:
         return api.History(
@@ -178,12 +182,12 @@ def completed(value: object) -> RunCompleted:
     return RunCompleted(AT + 1, encode_value(value))
 
 
-def view(run: Run) -> api.RunView:
+def view(run: Run, tree: Tree) -> api.RunView:
     """A run as the daemon shows it."""
     metadata = ", ".join(f'"{name}": {render_json(value)}' for name, value in run.metadata.items())
     return api.RunView(
         row=row(run), payload='{\n  "order": 1\n}', error=run.error, origin=run.origin,
-        metadata=f"{{{metadata}}}" if metadata else "", waits=pending(run, Tree()),
+        metadata=f"{{{metadata}}}" if metadata else "", waits=pending(run, tree),
     )  # fmt: skip
 
 

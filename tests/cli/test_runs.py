@@ -115,7 +115,7 @@ def test_a_waiting_run_is_shown_with_ids_and_ends(shop: World) -> None:
     head = next(number for number, line in enumerate(lines) if line.startswith("WAITS FOR"))
     assert [line.split() for line in lines[head:]] == [
         ["WAITS", "FOR", "AT", "ID", "WHAT", "UNTIL"],
-        ["event", "E-1", "orders.*", '{"id":7}', "-"],
+        ["event", "/event#1", "E-1", "orders.*", '{"id":7}', "-"],
         ["token", "T-7", "-"],
     ]
     assert fields("\n".join(lines))["due"] == "2036-01-03 00:03:38Z"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
-from records import folded, log, ready, recalled, timer, told
 
 from holdfast.core.effects import Arm, CancelChild, DropLetter, Offer, PutLetter, Tell, TriggerHook, Withdraw, effects
 from holdfast.core.entries import (
@@ -36,6 +35,7 @@ from holdfast.core.entries import (
 )
 from holdfast.core.lifecycle import COMPENSATION, PAUSE, IllegalEntry, advance, interruption
 from holdfast.core.model import ErrorInfo, Hook, Parent, Run, State
+from records import folded, log, ready, recalled, timer, told
 
 ERROR = ErrorInfo(type="payments.CardDeclined", message="no")
 CREATED = RunCreated(run="R", at=1.0, task="pay", payload=b"p")

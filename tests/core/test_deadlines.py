@@ -272,7 +272,11 @@ def child(*, deadline: float, limit: float | None = None) -> RunCreated:
 
 @pytest.mark.parametrize(
     ("created", "deadline"),
-    [(child(deadline=140.0), 140.0), (child(deadline=140.0, limit=60.0), 140.0), (child(deadline=900.0, limit=60.0), 160.0)],
+    [
+        (child(deadline=140.0), 140.0),
+        (child(deadline=140.0, limit=60.0), 140.0),
+        (child(deadline=900.0, limit=60.0), 160.0),
+    ],
     ids=["it has none", "its own is later", "its own is sooner"],
 )  # fmt: skip
 def test_a_child_has_its_parents_deadline_if_that_is_sooner(created: RunCreated, deadline: float) -> None:
@@ -379,7 +383,7 @@ def test_of_several_limits_the_one_that_passed_first_counts() -> None:
         ((STARTED, replace(CRASH, at=90.0)), 0.0),
     ],
     ids=[
-        "running", "interrupted", "resumed", "suspended", "waiting", "suspended once more", "failed", "the next attempt",
+        "running", "interrupted", "resumed", "suspended", "waiting", "suspended once more", "failed", "the next one",
         "resumed much later", "by a worker whose clock is slow",
     ],
 )  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
-from records import folded, log, ready, recalled, told
 
 from holdfast.core.effects import CancelChild, TriggerHook, Withdraw, effects
 from holdfast.core.entries import (
@@ -38,6 +37,7 @@ from holdfast.core.entries import (
 from holdfast.core.lifecycle import IllegalEntry, advance
 from holdfast.core.model import ErrorInfo, Hook, Origin, Progress, Run, State
 from holdfast.core.recall import Recall
+from records import folded, log, ready, recalled, told
 
 ERROR = ErrorInfo(type="payments.CardDeclined", message="no")
 CREATED = RunCreated(run="R", at=1.0, task="pay", payload=b"p")

@@ -139,11 +139,11 @@ LIKELY = {
     State.DELAYED: [1, 1, 1, 15, 18, 20, 27],
     State.QUEUED: [CLAIM] * 24 + [3, 2, 1, 1, 18, 14, 15, 26, 27, 33, 33, 24],
     State.RUNNING: [
-        4, 5, 5, 6, 7, 8, 9, 9, 10, 10, 10, 11, 11, 12, 12, 12, 13, 14, 14, 14, 15, 18, 19, 19, 21, 21, 21, 22, 23, 24, 27,
-        29, 30, 30, 31, 32, 35, 35, 35, 35, 35, 35, 37, 37, 37, 38, 39, 40, 42, 43,
+        4, 5, 5, 6, 7, 8, 9, 9, 10, 10, 10, 11, 11, 12, 12, 12, 13, *[14] * 5, 15, 18, 19, 19, 21, 21, 21, 22, 23, 24,
+        27, 29, 30, 30, 31, 32, *[35] * 10, 37, 37, 37, 38, 39, 40, 42, 43,
     ],
-    State.WAITING: [1, 1, 1, 19, 19, 19, 20, 20, 22, 22, 23, 23, 24, 24, 25, 25, 15, 18, 27, 39],
-    State.RETRYING: [1, 1, 1, 2, 20, 20, 15, 18, 27, 24],
+    State.WAITING: [0, 1, 1, 1, 19, 19, 20, 20, 20, 20, 22, 22, 23, 23, 24, 24, 25, 25, 15, 18, 27, 39],
+    State.RETRYING: [1, 1, 2, 20, 20, 20, 20, 19, 22, 24, 24, 0, 0, 15, 18, 27],
     State.COMPENSATING: [1, 1, 25, 25, 3, 3, 3, 3, 3, 3, 3, 39, 20, 18],
     State.DEAD: [16, 16, 16, 17, 1, 2, 34],
     State.FAILED: [16, 16, 1],
@@ -154,7 +154,7 @@ LIKELY = {
 }  # fmt: skip
 """Moves that keep a history going, by state."""
 
-UNDOING = [28, 28, 28, 28, 28, 28, 28, 28, 28, 36, 41, 12, 12, 12, 38, 37, 29, 39]
+UNDOING = [28, 28, 28, 28, 28, 28, 28, 36, 41, 12, 12, 12, 12, 38, 38, 38, 37, 29, 39]
 """The same while a worker runs undos."""
 
 MOVES = 44
@@ -181,7 +181,12 @@ def first_entries(move: Move, what: int, run: Run | None, seq: int, nonce: str) 
             return Offered(run="R", first=1, cause=max(1, last - 3) if move.number else last if move.flag else 0)
         case 2:
             return AttemptStarted(
-                at=at, attempt=attempt + 1 + move.number, worker="w", nonce=nonce, item="i" if move.flag else ""
+                at=at,
+                attempt=attempt + 1 + move.number,
+                worker="w",
+                nonce=nonce,
+                item="i" if move.flag else "",
+                max_interruptions=move.key,
             )
         case 3:
             return AttemptResumed(
@@ -320,7 +325,7 @@ def record_of(moves: list[Move], run: Run | None, seq: int) -> Record:
             return Record(seq, Kind.LOG, "", (entry,))
         case RunCreated() | Offered():
             return Record(seq, Kind.READY, "", (entry,))
-        case _ if isinstance(entry, TOLD):
+        case _ if isinstance(entry, TOLD) and first.writer != 2:
             return Record(seq, Kind.IN, "", (entry,))
     record = Record(seq, Kind.LOG, writer, (entry,))
     for move in moves[1:]:
@@ -353,7 +358,7 @@ LATE = st.binary(min_size=3, max_size=45).map(lambda drawn: history_of(drawn, cr
 """Histories whose first message may be anything, creation or not."""
 
 bounded = settings(
-    max_examples=150,
+    max_examples=220,
     derandomize=True,
     database=None,
     deadline=None,
@@ -418,12 +423,12 @@ def test_a_final_run_leaves_its_state_only_by_an_operators_hand(history: list[Re
 @given(HISTORIES)
 def test_attempt_numbers_rise_by_exactly_one(history: list[Record]) -> None:
     seen = [0]
-    for _, record, after in steps_of(history):
-        assert after is not None
-        if after.attempt != seen[-1]:
-            assert has(record, AttemptStarted)
-            assert any(isinstance(entry, AttemptStarted) and entry.attempt == after.attempt for entry in record.entries)
-            seen.append(after.attempt)
+    for before, record, _ in steps_of(history):
+        for entry, after in taken(before, record):
+            if after.attempt != seen[-1]:
+                assert isinstance(entry, AttemptStarted)
+                assert entry.attempt == after.attempt
+                seen.append(after.attempt)
     assert seen == list(range(len(seen)))
 
 
@@ -781,7 +786,7 @@ def arrival_of(wait: str, seq: int) -> Entry:
 def test_whatever_has_happened_to_a_run_it_comes_to_its_end_once_all_that_it_waits_for_has_come(
     history: list[Record],
 ) -> None:
-    for cut in range(1, len(history) + 1, 4):
+    for cut in range(1, len(history) + 1, 2):
         world = World(history[:cut])
         for _ in range(30):
             if not world.go_on():
@@ -920,5 +925,8 @@ def test_the_random_histories_reach_every_state_that_entries_lead_to() -> None:
     assert {state for state in State if not seen[state]} == set()
     assert {entry.__name__ for entry in ENTRIES if seen[entry.__name__] < 5} == set()
     assert max(attempts) >= 4
-    rare = ("zombie", "stale", "astray ready", "astray in", "astray timer", "paused", "paused while compensating")
-    assert {name: seen[name] for name in rare if seen[name] < 20} == {}
+    rare = (
+        "zombie", "stale", "astray ready", "astray in", "astray timer", "paused", "paused while compensating",
+        "poisonous undos",
+    )  # fmt: skip
+    assert {name: seen[name] for name in rare if seen[name] < 10} == {}

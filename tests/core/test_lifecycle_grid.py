@@ -89,8 +89,9 @@ SecretPinned       |  -    -   run   -    -    -   cmh  |  -    -    -    -    -
 """Rows: what happens. Columns: where the run stands. Cells: where it stands then; `-`: refused.
 
 A waiting run here has nothing arrived yet and no time to wake at; a retrying one may be started by the worker that kept
-it for a short delay; one that compensates was cancelled, and in the second of its columns a worker holds it. No run here
-has anything to undo (`test_compensation` has those). Expired and inheriting runs never had an attempt, all others had one.
+it for a short delay; one that compensates was cancelled, and in the second of its columns a worker holds it. No run
+here has anything to undo (`test_compensation` has those). Expired and inheriting runs never had an attempt, all others
+had one.
 """
 
 SHORT = {

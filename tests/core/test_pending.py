@@ -12,6 +12,7 @@ from holdfast.core.entries import (
     Entry,
     EventArrived,
     Offered,
+    Resolved,
     RunCompleted,
     RunCreated,
     RunDead,
@@ -30,7 +31,7 @@ STARTED = AttemptStarted(10.0, 1, "w1", "n")
 SLEEP = WaitStarted("/for_#1", 11.0, "", "sleep", 100.0)
 TOKEN = WaitStarted("/await#1", 11.0, "T1", "token", 90.0)
 EVENT = WaitStarted("/event#1", 11.0, "E1", "event", None, "orders.*", b"M", 8.0)
-SIGNAL = WaitStarted("/signal:approve#1", 11.0, "signal:approve#1", "signal", None, "approve")
+SIGNAL = WaitStarted("/signal:approve#1", 11.0, "", "signal", None, "approve")
 CHILD = ChildTriggered("/pack#1", 11.0, "C1", "pack")
 WAITS: list[Entry] = [STARTED, SLEEP, TOKEN, EVENT, SIGNAL, CHILD]
 SUSPENDED = Suspended(20.0, ("T1", "E1", "signal:approve#1", "C1"), 90.0)
@@ -52,7 +53,7 @@ ALL = (
     Wait("sleep", "/for_#1", "", 100.0),
     Wait("token", "/await#1", "T1", 90.0),
     Wait("event", "/event#1", "E1", None, "orders.*", b"M"),
-    Wait("signal", "/signal:approve#1", "signal:approve#1", None, "approve"),
+    Wait("signal", "/signal:approve#1", "", None, "approve"),
     Wait("child", "/pack#1", "C1"),
 )
 
@@ -66,8 +67,22 @@ def test_a_wait_that_was_given_up_while_others_go_on_is_not_named() -> None:
     assert pending(*folded(*WAITS, Suspended(20.0, ("T1",)))) == ALL[:2]
 
 
+def test_a_time_limit_is_waited_for_until_it_is_over() -> None:
+    limit = WaitStarted("/timeout#1", 11.0, "", "timeout", 40.0)
+    assert pending(*folded(STARTED, limit)) == ()
+    assert pending(*folded(STARTED, limit, Suspended(20.0, (), 40.0))) == (Wait("timeout", "/timeout#1", "", 40.0),)
+    run, tree = folded(STARTED, limit, Suspended(20.0, ("T1",), 50.0))
+    assert pending(run, tree) == (Wait("token", id="T1"),)
+
+
 def test_what_came_is_waited_for_no_more() -> None:
     assert pending(*folded(*WAITS, EventArrived("E1", 15.0, 7, "orders.paid", b"v"))) == (*ALL[:2], *ALL[3:])
+
+
+def test_an_answered_question_is_asked_no_more() -> None:
+    asked: list[Entry] = [STARTED, ONCE, Suspended(31.0, ("pause:/pay#1", "T1"), None, "why")]
+    run, tree = folded(*asked, Resolved("/pay#1", 40.0, "done"))
+    assert (pending(run, tree), brief(run)) == ((Wait("token", id="T1"),), "token T1")
 
 
 def test_a_run_that_has_ended_waits_for_nothing() -> None:
@@ -111,6 +126,12 @@ RESUMED = AttemptResumed(30.0, 1, "w1", "n")
             "/a#1/undo",
             "undo",
             ["--run-again", "--skip"],
+        ),
+        (
+            [STARTED, Suspended(31.0, ("pause:/x#1",), None, "why")],
+            "/x#1",
+            "divergence",
+            ["--accept", "--retry"],
         ),
         (
             [*FELL, *[RESUMED, AttemptInterrupted(31.0, "died")] * 6],

@@ -297,7 +297,6 @@ def test_the_end_of_a_child_of_before_is_not_the_new_ones(forgotten: list[Entry]
     recall.add(ended("/c#1", state="dead"))
     assert (recall.take("/c#1"), recall.caught_up) == (None, True)
     recall.add(ended("/c#1", "C2"))
-    assert recall.unseen == {"/c#1"}
     assert recall.take("/c#1") == ended("/c#1", "C2")
 
 
@@ -429,6 +428,20 @@ def test_what_happened_within_a_recalled_await_is_not_waited_for() -> None:
     )  # fmt: skip
     recall.take("/pay#1")
     assert recall.unseen == {"/pay#11", "/pay#1x/charge#1"}
+
+
+def test_what_comes_of_an_await_that_the_code_has_come_to_and_given_up_is_not_waited_for() -> None:
+    recall = recall_of(asked("/c#1"))
+    recall.take("/c#1")
+    recall.add(ended("/c#1"))
+    assert recall.caught_up
+
+
+def test_what_comes_of_an_await_within_a_recalled_one_is_not_waited_for() -> None:
+    recall = recall_of(asked("/gather#1/c#1"), raised("/gather#1"))
+    recall.take("/gather#1")
+    recall.add(ended("/gather#1/c#1"))
+    assert recall.caught_up
 
 
 def test_what_happened_within_an_await_that_runs_again_is_still_to_be_come_to() -> None:

@@ -359,7 +359,7 @@ def awaited(key: str = "/await#1", token: str = "T1") -> WaitStarted:
 
 
 EVENT = WaitStarted("/event#1", 12.0, "E1", "event", None, "orders.*", b"M", 8.0)
-SIGNAL = WaitStarted("/signal:approve#1", 12.0, "signal:approve#1", "signal", None, "approve")
+SIGNAL = WaitStarted("/signal:approve#1", 12.0, "", "signal", None, "approve")
 GIVEN = TokenCompleted(token="T1", at=18.0, by="ann", value=b"yes")
 
 
@@ -378,7 +378,7 @@ def test_a_token_tells_its_id_and_until_when() -> None:
 def test_an_event_and_a_signal_tell_what_they_are_waited_for_by() -> None:
     event, signal = tree_of(STARTED, EVENT, SIGNAL).roots
     assert (event.kind, event.wait, event.subject, event.match) == ("event", "E1", "orders.*", b"M")
-    assert (signal.kind, signal.wait, signal.subject) == ("signal", "signal:approve#1", "approve")
+    assert (signal.kind, signal.wait, signal.subject) == ("signal", "", "approve")
 
 
 @pytest.mark.parametrize("held", [(), (Suspended(20.0, ("T1",)),), (CRASH,), (failed(),)])
@@ -446,10 +446,10 @@ def test_a_signal_that_was_taken_ends_its_wait() -> None:
 
 
 def test_waits_that_were_given_up_with_their_run_are_waited_for_again_after_a_retry() -> None:
-    cancelled: list[Entry] = [STARTED, slept(), slept("/for_#2", 50.0), awaited(), RunCancelled(at=20.0)]
-    assert shape(tree_of(*cancelled)) == ["for_ lost", "for_#2 lost", "await lost"]
-    again: list[Entry] = [RunRetried(at=50.0), SECOND, Suspended(61.0, ("T1",), 100.0)]
-    assert shape(tree_of(*cancelled, *again)) == ["for_ wait", "for_#2 lost", "await wait"]
+    cancelled: list[Entry] = [STARTED, slept(), slept("/for_#2", 50.0), awaited(), SIGNAL, RunCancelled(at=20.0)]
+    assert shape(tree_of(*cancelled)) == ["for_ lost", "for_#2 lost", "await lost", "signal:approve lost"]
+    again: list[Entry] = [RunRetried(at=50.0), SECOND, Suspended(61.0, ("T1", "signal:approve#3"), 100.0)]
+    assert shape(tree_of(*cancelled, *again)) == ["for_ wait", "for_#2 lost", "await wait", "signal:approve wait"]
     assert node_of(tree_of(*cancelled, *again), "/for_#1").due == 100.0
 
 
@@ -477,6 +477,24 @@ def test_a_limit_on_awaits_stands_as_they_do_and_tells_its_end() -> None:
 def test_a_limit_that_was_overrun_has_failed() -> None:
     tree = tree_of(STARTED, limited(), begun("/wait_for#1/a#1"), StepFailed("/wait_for#1", 40.0, 28.0, BUSY))
     assert (node_of(tree, "/wait_for#1").stands, node_of(tree, "/wait_for#1").error) == (NodeState.FAILED, BUSY)
+
+
+def test_a_limit_on_a_stretch_of_code_waits_with_its_run_and_is_over_once_the_run_is_not_woken_for_it() -> None:
+    before: list[Entry] = [STARTED, limited("/timeout#1"), Suspended(20.0, ("T1",), 40.0)]
+    assert shape(tree_of(*before)) == ["timeout wait"]
+    assert shape(tree_of(*before, RESUMED)) == ["timeout run"]
+    assert shape(tree_of(*before, RESUMED, Suspended(35.0, ("T1",), 40.0))) == ["timeout wait"]
+    assert shape(tree_of(*before, RESUMED, Suspended(35.0, ("T1",), 90.0))) == ["timeout ok"]
+    assert shape(tree_of(*before, RESUMED, Suspended(35.0, ("T1",)))) == ["timeout ok"]
+    assert node_of(tree_of(*before), "/timeout#1").due == 40.0
+    assert node_of(tree_of(*before, RESUMED, Suspended(35.0, ("T1",))), "/timeout#1").due is None
+    assert shape(tree_of(*before, RESUMED, RunCompleted(36.0, b"r"))) == ["timeout ok"]
+    assert shape(tree_of(*before, RESUMED, replace(CRASH, at=36.0))) == ["timeout lost"]
+
+
+def test_a_token_that_was_made_is_known_by_its_id() -> None:
+    node = node_of(tree_of(STARTED, WaitStarted("/token#1", 12.0, "T1", "issued", 90.0)), "/token#1")
+    assert (node.state, node.kind, node.wait, node.took) == (NodeState.OK, "issued", "T1", 0.0)
 
 
 def test_a_limit_with_nothing_below_it_is_lost_with_a_run_that_did_not_complete() -> None:
@@ -611,11 +629,13 @@ def test_a_known_await_may_begin_another_way() -> None:
 
 
 def test_a_divergence_that_pauses_asks_where_it_began() -> None:
-    tree = tree_of(*TWO, PARTED, Suspended(31.0, ("pause:/x#1",), None, "the code took another way"))
+    tree = tree_of(*TWO, Suspended(31.0, ("pause:/x#1",), None, "the code took another way"))
     node = node_of(tree, "/x#1")
-    assert (node.stands, node.asks, node.diverged) == (NodeState.PAUSED, "divergence", True)
+    assert (node.stands, node.asks, node.diverged) == (NodeState.PAUSED, "divergence", False)
     tree.add(Resolved("/x#1", 40.0, "accept"))
     tree.add(replace(RESUMED, at=41.0))
+    tree.add(PARTED)
+    assert (node.diverged, node_of(tree, "/g#1/b#1").state) == (True, NodeState.ORPHANED)
     tree.add(StepStarted("/x#1", 42.0, once=True))
     tree.add(replace(CRASH, at=43.0))
     tree.add(Suspended(44.0, ("pause:/x#1",), None, "its outcome is not known"))
@@ -672,13 +692,13 @@ def test_the_tree_tells_where_the_code_changed() -> None:
 
 def test_the_last_heartbeat_and_the_progress_of_the_attempt_are_known() -> None:
     tree = tree_of(STARTED, Heartbeat(12.0), Progressed(13.0, 3, 10, "resizing"), Heartbeat(14.0))
-    assert (tree.heartbeat_at, tree.progress) == (14.0, Progress(3, 10, "resizing"))
+    assert tree.progress == Progress(3, 10, "resizing")
     tree.add(CRASH)
     tree.add(RESUMED)
     assert tree.progress == Progress(3, 10, "resizing")
     tree.add(failed(40.0))
     tree.add(SECOND)
-    assert (tree.heartbeat_at, tree.progress) == (14.0, None)
+    assert [tree.heartbeat_at, tree.progress] == [14.0, None]
 
 
 # --- lost -------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
-from records import folded, log, ready, recalled, timer, told
 
 from holdfast.core.effects import Arm, Offer, effects
 from holdfast.core.entries import (
@@ -35,6 +34,7 @@ from holdfast.core.entries import (
 from holdfast.core.lifecycle import IllegalEntry, Kind, Record, advance, apply
 from holdfast.core.model import ErrorInfo, Expected, Run, State
 from holdfast.core.recall import Recall
+from records import folded, log, ready, recalled, timer, told
 
 ERROR = ErrorInfo(type="payments.CardDeclined", message="no")
 TIMEOUT = ErrorInfo(type="holdfast.errors.WaitTimeout", message="nobody answered within 60 s")
@@ -374,6 +374,11 @@ def test_a_run_waits_for_the_signal_that_comes_next_and_an_old_one_does_not_wake
 def test_a_signal_that_was_taken_is_not_taken_again_after_a_resume_and_one_that_was_not_is() -> None:
     recall = recall_of(STARTED, signal(1), signal(2), took(1), CRASH, RESUMED)
     assert (recall.take_signal("approve"), recall.take_signal("approve")) == (signal(2), None)
+
+
+def test_a_signal_whose_outcome_is_recorded_twice_was_taken_once() -> None:
+    recall = recall_of(STARTED, signal(1), signal(2), took(1), took(1))
+    assert recall.take_signal("approve") == signal(2)
 
 
 def test_how_many_signals_were_taken_survives_a_failed_attempt_and_an_operators_retry() -> None:

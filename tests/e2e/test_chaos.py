@@ -1,4 +1,4 @@
-"""Real processes killed at random under load: every run ends with the right result, and nothing recorded runs again.
+"""Real processes killed and stopped at random under load: every run ends right, and nothing recorded runs again.
 
 `python -m pytest tests/e2e/test_chaos.py --minutes 30` goes on for longer. The seed is printed; `--seed` repeats it.
 """
@@ -8,11 +8,16 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
+import threading
 import time
-from collections import defaultdict
+import urllib.request
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -20,15 +25,18 @@ from deployment import Deployment, alive, until
 from holdfast.bus.jetstream import JetStreamBus
 from holdfast.client import Client
 from holdfast.core.entries import AttemptInterrupted, Entry, StepCompleted
-from holdfast.core.lifecycle import fold, story
+from holdfast.core.lifecycle import UNDO, fold, story
 from holdfast.core.model import Run
 from holdfast.credentials import file_of, read
 from holdfast.dial import dial
+from holdfast.errors import HoldfastError
 from holdfast.wire.values import decode_value
 
 TASKS = """
 import asyncio, os, random, time
-from holdfast import Retry, run, step, task
+from holdfast import Abort, Done, NotDone, Retry, run, step, task, wait
+
+AGAIN = Retry(max_attempts=5, min_timeout=0.05, max_timeout=0.3)
 
 def effect(what):
     file = os.open(os.environ["EFFECTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -48,18 +56,18 @@ async def flaky(n: int) -> int:
     effect("flaky")
     return n + 1
 
-@task(retry=Retry(max_attempts=5, min_timeout=0.05, max_timeout=0.3), max_interruptions=1000)
+@task(retry=AGAIN, max_interruptions=1000)
 async def leaf(n: int) -> int:
     return await work(n) + await flaky(n)
 
-@task(retry=Retry(max_attempts=5, min_timeout=0.05, max_timeout=0.3), max_interruptions=1000)
+@task(retry=AGAIN, max_interruptions=1000)
 async def mixed(n: int) -> list:
     first = await asyncio.gather(*[work(i) for i in range(3)])
     total = 0
     for i in range(4):
         total += await work(i)
     child = await leaf.trigger_and_wait(n=n)
-    kids = await asyncio.gather(*[leaf.trigger_and_wait(n=i) for i in range(2)])
+    kids = await leaf.batch_trigger_and_wait([{"n": i} for i in range(2)])
     try:
         async with asyncio.timeout(0.02):
             await forever()
@@ -70,12 +78,88 @@ async def mixed(n: int) -> list:
 async def forever() -> None:
     await asyncio.sleep(3600)
 
-@task(retry=Retry(max_attempts=5, min_timeout=0.05), max_interruptions=1000)
+@task(retry=AGAIN, max_interruptions=1000)
 def threaded(n: int) -> int:
     time.sleep(0.05)
     effect("threaded")
     return n
+
+async def snooze(n: int) -> int:
+    await wait.for_(0.2 + n / 100)
+    return await work(n)
+
+@task(retry=AGAIN, max_interruptions=1000)
+async def sleeper(n: int) -> list:
+    slept = await asyncio.gather(wait.for_(0.9), snooze(n), work(n))
+    try:
+        await asyncio.wait_for(wait.for_(3600), 0.8)
+    except TimeoutError:
+        slept.append(await work(1))
+    return slept
+
+@task(retry=AGAIN, max_interruptions=1000)
+async def told(n: int) -> list:
+    heard = []
+    async for value in run.signals("go"):
+        if value not in heard:
+            heard.append(await work(value))
+        if len(heard) == 2:
+            return heard
+
+async def release(n: int, result: int) -> None:
+    await asyncio.sleep(0.01)
+    effect(f"release {result}")
+
+@step(undo=release)
+async def reserve(n: int) -> int:
+    await asyncio.sleep(0.01)
+    effect(f"reserve {n}")
+    return n
+
+@task(retry=Retry(max_attempts=2, min_timeout=0.05, max_timeout=0.1), max_interruptions=1000)
+async def saga(n: int) -> list:
+    held = await asyncio.gather(reserve(n), reserve(n + 1))
+    held.append(await reserve(n + 2))
+    await work(n)
+    if n % 2:
+        raise ValueError("no room")
+    return held
+
+async def paid(n: int):
+    key = run.idempotency_key
+    with open(os.environ["EFFECTS"]) as file:
+        return Done(n) if any(line.startswith(key + " ") for line in file) else NotDone()
+
+@step(at_most_once=True, verify=paid)
+async def pay(n: int) -> int:
+    await asyncio.sleep(0.02)
+    effect(f"pay {n}")
+    return n
+
+@task(retry=AGAIN, max_interruptions=1000)
+async def payment(n: int) -> int:
+    await work(n)
+    return await pay(n)
+
+async def dice() -> float:
+    await asyncio.sleep(0.01)
+    return random.random()
+
+async def note(value: float) -> None:
+    effect(f"note {value!r}")
+
+@task(retry=AGAIN, max_interruptions=1000)
+async def gamble(n: int) -> float:
+    value = await dice()
+    await note(value)
+    if run.attempt == 1:
+        raise ValueError("once more")
+    return value
 """
+
+REPAIRS = re.compile(r'holdfast_repairs_total\{[^}]*kind="([^"]+)"[^}]*\} ([0-9.]+)')
+
+KINDS = ("mixed", "leaf", "leaf", "threaded", "sleeper", "told", "saga", "payment", "gamble")
 
 
 def leaf(n: int) -> int:
@@ -84,70 +168,191 @@ def leaf(n: int) -> int:
 
 def expected(task: str, n: int) -> object:
     """What a run returns, undisturbed; worked out here, not by the code under test."""
-    if task == "mixed":
-        return [[0, 1, 4], 0 + 1 + 4 + 9 + 1, leaf(n), [leaf(0), leaf(1)], n + 1]
-    return leaf(n) if task == "leaf" else n
+    match task:
+        case "mixed":
+            return [[0, 1, 4], 0 + 1 + 4 + 9 + 1, leaf(n), [leaf(0), leaf(1)], n + 1]
+        case "leaf":
+            return leaf(n)
+        case "sleeper":
+            return [None, n * n, n * n, 1]
+        case "told":
+            return [4, 9]
+        case "saga":
+            return [n, n + 1, n + 2]
+    return n
 
 
-async def test_whatever_is_killed_every_run_ends_right_and_nothing_recorded_runs_again(
+class Told(NamedTuple):
+    """A run, at the end."""
+
+    run: Run
+    entries: list[Entry]
+
+
+async def test_whatever_is_killed_or_stopped_every_run_ends_right_and_nothing_recorded_runs_again(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    seconds = float(request.config.getoption("--minutes")) * 60 or 15
+    seconds = float(request.config.getoption("--minutes")) * 60 or 20
     seed = int(request.config.getoption("--seed")) or random.randrange(1 << 30)
     print(f"chaos: seed {seed}, {seconds:g} s")
     chance = random.Random(seed)
     with Deployment(tmp_path / "home", TASKS, workers=4) as there:
-        started = await killed_at_random(there, chance, seconds)
-        runs = await ended(there)
-        by_id = {run.id: (run, entries) for run, entries in runs}
+        disorder = Disorder(there, chance)
+        started = await disorder.lasting(seconds)
+        runs = {each.run.id: each for each in await ended(there)}
+        disorder.count_repairs()
         for id, (task, n) in started.items():
-            run, _ = by_id[id]
-            assert run.state == "completed", f"{task} {id}: {run.state} {run.reason} {run.error}"
-            assert run.result is not None
-            assert decode_value(run.result) == expected(task, n)
-        assert all(run.state == "completed" for run, _ in runs)
-        assert repeated(there, runs) == []
-        interruptions = sum(isinstance(entry, AttemptInterrupted) for _, entries in runs for entry in entries)
-        print(f"chaos: {len(runs)} runs, {interruptions} interruptions")
+            assert_right(runs[id], task, n)
+        assert all(each.run.state in ("completed", "dead") for each in runs.values())
+        assert repeated(there, runs.values()) == []
+        assert_delivered_as_recorded(there, runs, started)
+        assert_undone_once(there, runs, started)
+        interruptions = sum(isinstance(e, AttemptInterrupted) for each in runs.values() for e in each.entries)
+        print(f"chaos: {len(runs)} runs, {interruptions} interruptions, repairs {dict(disorder.repairs)}")
     until(lambda: not there.children(), lambda: f"left behind: {there.children()}", within=5)
 
 
-async def killed_at_random(there: Deployment, chance: random.Random, seconds: float) -> dict[str, tuple[str, int]]:
-    """Trigger runs for so long while processes are killed; the runs by id."""
-    started: dict[str, tuple[str, int]] = {}
-    end = time.monotonic() + seconds
-    next_kill = time.monotonic() + 1.0
-    killed: dict[str, int] = defaultdict(int)
-    client = await connected(there)
-    try:
-        while time.monotonic() < end:
-            task = chance.choice(("mixed", "leaf", "leaf", "threaded"))
-            n = chance.randrange(100)
-            handle = await client.trigger(task, {"n": n})
-            started[handle.id] = (task, n)
-            if time.monotonic() >= next_kill:
-                killed[kill_something(there, chance)] += 1
-                next_kill = time.monotonic() + chance.uniform(0.4, 1.5)
-    finally:
-        await client.close()
-    print(f"chaos: killed {dict(killed)}")
-    return started
+def assert_right(told: Told, task: str, n: int) -> None:
+    """The run ended as it would have undisturbed."""
+    run = told.run
+    story_of_it = "\n".join(str(entry)[:200] for entry in told.entries)
+    wrong = f"{task} {run.id}: {run.state} {run.reason} {run.error}\n{story_of_it}"
+    if task == "saga" and n % 2:
+        assert (run.state, run.error and run.error.message) == ("dead", "no room"), wrong
+        return
+    assert run.state == "completed", wrong
+    assert run.result is not None
+    if task != "gamble":
+        assert decode_value(run.result) == expected(task, n), wrong
 
 
-def kill_something(there: Deployment, chance: random.Random) -> str:
-    """SIGKILL one process; its kind."""
-    kinds: dict[str, list[int]] = defaultdict(list)
-    for pid in there.children():
-        command = Path(f"/proc/{pid}/cmdline").read_bytes() if alive(pid) else b""
-        kind = "server" if b"nats-server" in command else "worker" if b"holdfast.worker" in command else ""
-        kinds[kind].append(pid)
-    what = chance.choices(("worker", "server", "daemon"), (8, 2, 1))[0]
-    if what == "daemon":
-        there.kill()
-        there.start()
-    elif kinds[what]:
-        os.kill(chance.choice(kinds[what]), signal.SIGKILL)
-    return what
+class Disorder:
+    """Triggers runs and disturbs whoever works on them."""
+
+    def __init__(self, there: Deployment, chance: random.Random) -> None:
+        self.repairs: Counter[str] = Counter()
+        self._there = there
+        self._chance = chance
+        self._stopped: list[tuple[threading.Timer, int]] = []
+        self._done: Counter[str] = Counter()
+
+    async def lasting(self, seconds: float) -> dict[str, tuple[str, int]]:
+        """Trigger runs for so long while processes are killed and stopped; the runs by id."""
+        started: dict[str, tuple[str, int]] = {}
+        end = time.monotonic() + seconds
+        next_one = time.monotonic() + 1.0
+        client = await connected(self._there)
+        waiting: list[str] = []
+        try:
+            while time.monotonic() < end:
+                task, n = self._chance.choice(KINDS), self._chance.randrange(100)
+                handle = await client.trigger(task, {"n": n})
+                started[handle.id] = (task, n)
+                if task == "told":
+                    waiting.append(handle.id)
+                if time.monotonic() >= next_one:
+                    self._disturb()
+                    next_one = time.monotonic() + self._chance.uniform(0.4, 1.5)
+                if len(waiting) > 5:
+                    await signalled(client, waiting.pop(0))
+            self._continue()
+            for id in waiting:
+                await signalled(client, id)
+        finally:
+            self._continue()
+            await client.close()
+        print(f"chaos: {dict(self._done)}")
+        return started
+
+    def _disturb(self) -> None:
+        """Kill or stop one process."""
+        what = self._chance.choices(("worker", "server", "daemon"), (8, 2, 1))[0]
+        how = self._chance.choices((signal.SIGKILL, signal.SIGSTOP), (3, 1))[0]
+        if what == "daemon" and how == signal.SIGKILL:
+            self.count_repairs()
+            self._there.kill()
+            self._there.start()
+        else:
+            pids = [self._there.pid] if what == "daemon" else self._pids(what)
+            if not pids:
+                return
+            pid = self._chance.choice(pids)
+            if how == signal.SIGSTOP:
+                self._stop(pid, self._chance.uniform(0.5, 8.0 if what == "worker" else 2.0))
+            else:
+                os.kill(pid, how)
+        self._done[f"{what} {how.name}"] += 1
+
+    def _pids(self, what: str) -> list[int]:
+        mark = {"server": b"nats-server", "worker": b"holdfast.worker"}[what]
+        pids = [pid for pid in self._there.children() if alive(pid)]
+        return [pid for pid in pids if mark in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    def _stop(self, pid: int, seconds: float) -> None:
+        """Stop a process for a while; a thread lets it go on, whatever this one waits for."""
+        os.kill(pid, signal.SIGSTOP)
+        timer = threading.Timer(seconds, go_on, (pid,))
+        timer.start()
+        self._stopped.append((timer, pid))
+
+    def _continue(self) -> None:
+        """Let all go on."""
+        for timer, pid in self._stopped:
+            timer.cancel()
+            go_on(pid)
+
+    def count_repairs(self) -> None:
+        """Add what the daemon that is about to go has repaired."""
+        with suppress(OSError), urllib.request.urlopen(f"{self._there.http}/metrics", timeout=2) as answer:
+            for kind, count in REPAIRS.findall(answer.read().decode()):
+                self.repairs[kind] += int(float(count))
+
+
+def go_on(pid: int) -> None:
+    """Continue a process that was stopped, if it is there."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+async def signalled(client: Client, run: str) -> None:
+    """Send what the run waits for; sent twice where it is not known whether it was."""
+    for value in (2, 3):
+        while True:
+            try:
+                await client.signal(run, "go", value)
+            except HoldfastError:
+                continue
+            break
+
+
+def assert_delivered_as_recorded(there: Deployment, runs: dict[str, Told], started: dict[str, tuple[str, int]]) -> None:
+    """A recorded outcome is what the code got, each time that it ran."""
+    notes: defaultdict[str, set[str]] = defaultdict(set)
+    for line in there.lines():
+        key, _, what = line.split(" ", 2)
+        if what.startswith("note "):
+            notes[key.partition(":")[0]].add(what.removeprefix("note "))
+    for id, (task, _) in started.items():
+        if task == "gamble":
+            run, entries = runs[id]
+            assert run.result is not None
+            thrown = [e.value for e in entries if isinstance(e, StepCompleted) and e.key == "/dice#1"]
+            assert [decode_value(value) for value in thrown] == [decode_value(run.result)]
+            assert notes[id] == {repr(decode_value(run.result))}
+
+
+def assert_undone_once(there: Deployment, runs: dict[str, Told], started: dict[str, tuple[str, int]]) -> None:
+    """What failed was undone, last first, each recorded once; what did not fail was not undone."""
+    released = Counter(line.split(" ", 1)[0] for line in there.lines() if " release " in line)
+    for id, (task, n) in started.items():
+        if task != "saga":
+            continue
+        entries = runs[id].entries
+        steps = [e.key for e in entries if isinstance(e, StepCompleted) and e.undo is not None]
+        undone = [e.key for e in entries if isinstance(e, StepCompleted) and e.key.endswith(UNDO)]
+        assert len(steps) == len(set(steps)) == 3
+        assert undone == ([f"{key}{UNDO}" for key in reversed(steps)] if n % 2 else [])
+        assert {key for key in released if key.startswith(f"{id}:")} == {f"{id}:{key}" for key in undone}
 
 
 async def connected(there: Deployment) -> Client:
@@ -157,7 +362,7 @@ async def connected(there: Deployment) -> Client:
     return Client(bus, name="chaos")
 
 
-async def ended(there: Deployment) -> list[tuple[Run, list[Entry]]]:
+async def ended(there: Deployment) -> list[Told]:
     """Wait until no run is live; all runs, from the journal."""
     until(lambda: live(there) == 0, lambda: f"{live(there)} runs are live\n{there.log()}", within=90)
     client = await connected(there)
@@ -168,7 +373,7 @@ async def ended(there: Deployment) -> list[tuple[Run, list[Entry]]]:
             records = [record for _, record in messages]
             run = fold(records)
             assert run is not None
-            found.append((run, list(story(records))))
+            found.append(Told(run, list(story(records))))
         return found
     finally:
         await client.close()
@@ -184,7 +389,7 @@ async def every_run(there: Deployment) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def repeated(there: Deployment, runs: list[tuple[Run, list[Entry]]]) -> list[str]:
+def repeated(there: Deployment, runs: Iterable[Told]) -> list[str]:
     """Effects that happened after their step's outcome was recorded."""
     recorded = {
         f"{run.id}:{entry.key}": entry.at

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from holdfast.core.model import State
+from holdfast.core.model import Progress, State
 from holdfast.core.tree import NodeState
 from holdfast.wire.values import encode_value
 from holdfast_tui import format
@@ -71,6 +71,13 @@ def test_numbers_keep_to_their_columns(number: float) -> None:
         (format.spark([0, 1, 8]), " ▁█"),
         (format.bar(1, 2, 4, 8), "  ██    "),
         (format.bar(4, 4, 4, 8), "       █"),
+        (format.bar(1, 2, 4, 8, "·"), "  ··    "),
+        (format.progress(None), ""),
+        (format.progress(Progress(3, 10, "resizing")), "3/10 resizing"),
+        (format.progress(Progress(0.5)), "0.5"),
+        (format.progress(Progress(1, 2, "a\x1b[2J")), "1/2 a␛[2J"),
+        (format.until(1_700_000_624.0, 1_700_000_000.0), "until 22:23:44"),
+        (format.until(1_700_200_624.0, 1_700_000_000.0), "until 11-17 05:57"),
         (format.short("01HF8Q00000000000000002895"), "00002895"),
         (format.value(encode_value({"a": 1})), '{\n  "a": 1\n}'),
         (format.value(None), ""),

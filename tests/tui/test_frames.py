@@ -60,6 +60,25 @@ async def test_empty_screens_say_what_to_do(size: str) -> None:
             check(desk, f"{screen}-empty-{size}")
 
 
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_run_that_waits_and_asks(size: str) -> None:
+    async with bench(size=SIZES[size]) as desk:
+        desk.app.open_run(run_id(2797))
+        await desk.settle()
+        check(desk, f"run-paused-{size}")
+        await desk.press(*["down"] * 5)
+        check(desk, f"run-token-{size}")
+
+
+async def test_a_fork_that_undoes_its_steps() -> None:
+    async with bench() as desk:
+        desk.app.open_run(run_id(2798))
+        await desk.settle()
+        check(desk, "run-undo-80x24")
+        await desk.press("tab", "tab", "tab", "tab")
+        check(desk, "run-undo-about-80x24")
+
+
 async def test_a_server_that_never_answered() -> None:
     async with bench(reachable=False) as desk:
         check(desk, "queues-down-80x24")

@@ -9,9 +9,11 @@ from holdfast.core.entries import (
     AttemptResumed,
     AttemptStarted,
     Batch,
+    Resolved,
     RunCompleted,
     StepCompleted,
     StepRetried,
+    StepStarted,
 )
 from holdfast.core.lifecycle import Kind
 from holdfast.core.model import ErrorInfo, State
@@ -23,7 +25,7 @@ from holdfast_tui.model.link import BACKOFF, DOWN, STALE, Link
 from holdfast_tui.model.ring import Ring
 from holdfast_tui.model.run import ROOT, Story
 from holdfast_tui.plan import Plan, Verb
-from tui.world import NOW, Trace, failing, log_line, run_id
+from tui.world import NOW, Trace, asking, failing, log_line, run_id, undoing
 
 
 def words(story: Story) -> list[str]:
@@ -47,6 +49,62 @@ def test_a_run_is_drawn_as_a_tree_with_its_failed_tries() -> None:
     assert quote.tries == 2
     assert quote.took is not None
     assert round(quote.took, 3) == 0.15
+
+
+def test_a_paused_run_shows_its_waits_its_question_and_where_the_code_parted() -> None:
+    story = Story(run_id(1))
+    story.load(asking(run_id(1)).history())
+    assert [(row.guide + row.name, row.state[0], row.about) for row in story.rows(NOW)] == [
+        ("onboard", "PAUSED", "3/10 resizing"),
+        ("├ reserve", "ok", ""),
+        ("├ notify", "orphan", ""),
+        ("├ ship", "wait", "→ 00002800"),
+        ("├ for_", "wait", "until 23:23:44"),
+        ("├ await", "wait", "→ token 0000TKN1"),
+        ("├ event", "wait", "→ orders.*"),
+        ("├ charge", "PAUSED", "at most once"),
+        ("└ mail", "ok", "◆ another way  Δ code 9bc1ddd"),
+    ]
+    assert [(wait.kind, wait.key) for wait in story.waits()] == [
+        ("child", "/ship#1"),
+        ("sleep", "/for_#1"),
+        ("token", "/await#1"),
+        ("event", "/event#1"),
+        ("pause", "/charge#1"),
+    ]
+    assert all(row.took is None for row in story.rows(NOW) if row.state[0] in ("wait", "PAUSED"))
+
+
+def test_an_answer_that_is_heard_ends_the_question() -> None:
+    trace, story = asking(run_id(1)), Story(run_id(1))
+    story.load(trace.history())
+    answer = Resolved("/charge#1", NOW, "done", "ann", encode_value(1))
+    assert story.hear(Kind.IN, codec.encode(answer))
+    assert [wait.kind for wait in story.waits() if wait.kind == "pause"] == []
+    assert words(story)[7] == "├ charge wait"
+
+
+def test_a_run_that_is_undone_shows_the_undo_below_each_step() -> None:
+    story = Story(run_id(1))
+    story.load(undoing(run_id(1)).history())
+    assert [(row.guide + row.name, row.state[0], row.about) for row in story.rows(NOW)] == [
+        ("onboard", "undo", ""),
+        ("├ validate", "ok", "from 00002799"),
+        ("├ quote", "ok", "from 00002799, edited"),
+        ("├▾ reserve", "ok", ""),
+        ("│ └ undo", "run", ""),
+        ("├▾ charge", "undone", ""),
+        ("│ └ undo", "ok", ""),
+        ("└ ship", "FAIL", ""),
+    ]
+    assert [row.start for row in story.rows(NOW)[1:3]] == [None, None]
+
+
+def test_a_fan_out_stands_as_its_branches_do() -> None:
+    trace, story = failing(run_id(1), dead=False), Story(run_id(1))
+    trace.log(StepStarted("/gather#1/quote#3", NOW))
+    story.load(trace.history())
+    assert words(story)[3] == "├▾ gather run"
 
 
 def test_folding_hides_what_is_below_and_says_how_much() -> None:

@@ -10,18 +10,26 @@ import msgspec
 
 from holdfast.client import Client
 from holdfast.core.entries import (
+    AttemptInterrupted,
+    AttemptResumed,
     AttemptStarted,
     Batch,
+    ChildTriggered,
+    Diverged,
     Entry,
+    Inherited,
+    Progressed,
     RunCreated,
     RunDead,
     StepCompleted,
     StepFailed,
     StepRetried,
     StepStarted,
+    Suspended,
+    WaitStarted,
 )
-from holdfast.core.lifecycle import Kind
-from holdfast.core.model import ErrorInfo, Retry, State
+from holdfast.core.lifecycle import Kind, fold
+from holdfast.core.model import ErrorInfo, Origin, Retry, State
 from holdfast.errors import DaemonUnavailable, Refused, RunStateError
 from holdfast.wire import api, codec
 from holdfast.wire.subjects import Subjects
@@ -40,7 +48,15 @@ def run_id(number: int) -> str:
 class Trace:
     """Entries of one run, with the bookkeeping of sequences."""
 
-    def __init__(self, run: str, *, task: str = "charge-card", queue: str = "billing", at: float = NOW - 60) -> None:
+    def __init__(
+        self,
+        run: str,
+        *,
+        task: str = "charge-card",
+        queue: str = "billing",
+        at: float = NOW - 60,
+        origin: Origin | None = None,
+    ) -> None:
         self.run, self.at, self.seq = run, at, 0
         self.messages: list[api.Stored] = []
         created = RunCreated(
@@ -50,6 +66,7 @@ class Trace:
             encode_value({"user": 8812, "amount": 1999, "currency": "XX"}),
             queue,
             retry=Retry(max_attempts=5),
+            origin=origin,
         )
         self.put("ready", "", created)
 
@@ -63,6 +80,16 @@ class Trace:
 
     def history(self) -> api.History:
         return api.History(self.run, tuple(self.messages))
+
+    def view(self) -> api.RunView:
+        run = fold(message.record for message in self.messages)
+        assert run is not None
+        row = api.RunRow(
+            id=run.id, task=run.task, queue=run.queue, priority=run.priority, state=run.state,
+            created_at=run.created_at, started_at=run.started_at, finished_at=run.finished_at, attempt=run.attempt,
+            steps=run.steps, paused=run.paused,
+        )  # fmt: skip
+        return api.RunView(row=row, payload="{}")
 
 
 BAD = ErrorInfo(
@@ -88,6 +115,44 @@ def failing(run: str, *, dead: bool = True) -> Trace:
     if dead:
         trace.log(StepFailed("/capture#1", at + 3.2, 2.05, BAD))
         trace.log(RunDead(at + 3.21, BAD, "attempts used up"))
+    return trace
+
+
+def asking(run: str) -> Trace:
+    """A paused run that waits for much, whose code changed and took another way."""
+    trace, at = Trace(run, task="onboard"), NOW - 58
+    trace.log(AttemptStarted(at, 1, "w-07", "n1", "item", code="3f2a1b99"))
+    trace.log(
+        StepCompleted("/reserve#1", at + 0.5, 0.4, encode_value({"hold": "h_81"}), b"undo"),
+        StepCompleted("/notify#1", at + 1, 0.4, encode_value(None)),
+        ChildTriggered("/ship#1", at + 1, run_id(2800), "ship"),
+        WaitStarted("/for_#1", at + 1, "", "sleep", NOW + 3600),
+        WaitStarted("/await#1", at + 1, "01HF8T0000000000000000TKN1", "token", NOW + 200_000),
+        WaitStarted("/event#1", at + 1, "event:/event#1:1", "event", None, "orders.*", codec.encode({"order.id": 7})),
+        Progressed(at + 1, 3, 10, "resizing"),
+    )
+    trace.log(StepStarted("/charge#1", at + 2, once=True))
+    trace.put("log", "", AttemptInterrupted(at + 20, "worker w-07 was lost"))
+    trace.put("log", "n2", AttemptResumed(at + 21, 1, "w-03", "n2", "item", code="9bc1ddd0"))
+    trace.put("log", "n2", Diverged("/mail#1", at + 22, ("/notify#1",)))
+    trace.put("log", "n2", StepCompleted("/mail#1", at + 23, 0.4, encode_value(None)))
+    waits = (run_id(2800), "01HF8T0000000000000000TKN1", "event:/event#1:1", "pause:/charge#1")
+    trace.put("log", "n2", Suspended(at + 24, waits, NOW + 3600, "the outcome of /charge#1 is not known"))
+    return trace
+
+
+def undoing(run: str) -> Trace:
+    """A fork that failed and undoes its steps."""
+    trace, at = Trace(run, task="onboard", origin=Origin(run_id(2799), "fork", "/charge#1")), NOW - 58
+    trace.put("log", "", Inherited("/validate#1", at - 900, 0.1, encode_value(True)))
+    trace.put("log", "", Inherited("/quote#1", at - 900, 0.1, encode_value(19.99), None, True))
+    trace.log(AttemptStarted(at, 1, "w-07", "n1", "item"))
+    trace.log(StepCompleted("/reserve#1", at + 0.5, 0.4, encode_value({"hold": "h_81"}), b"undo"))
+    trace.log(StepCompleted("/charge#1", at + 2, 1.4, encode_value({"id": "ch_7"}), b"undo"))
+    trace.log(StepFailed("/ship#1", at + 3, 0.4, BAD), RunDead(at + 3.1, BAD, "attempts used up"))
+    trace.put("log", "n2", AttemptResumed(at + 4, 1, "w-03", "n2", "item"))
+    trace.put("log", "n2", StepCompleted("/charge#1/undo", at + 6, 1.4, encode_value(None)))
+    trace.put("log", "n2", StepStarted("/reserve#1/undo", at + 7))
     return trace
 
 
@@ -143,7 +208,8 @@ class FakeClient:
         self.run_rows = runs() if full else []
         self.letter_rows = letters() if full else []
         self.log_rows = logs() if full else []
-        self.traces = {run_id(2895): failing(run_id(2895))} if full else {}
+        traces = {2895: failing, 2797: asking, 2798: undoing}
+        self.traces = {run_id(number): make(run_id(number)) for number, make in traces.items()} if full else {}
         self.lines: asyncio.Queue[api.LogRow] = asyncio.Queue()
         self.asked: list[Any] = []
 
@@ -186,6 +252,8 @@ class FakeClient:
         for row in self.run_rows:
             if run in row.id:
                 return api.RunView(row=row, payload='{\n "user": 8812,\n "amount": 1999\n}')
+        if run in self.traces:
+            return self.traces[run].view()
         raise Refused(f"no run {run}: check the id with `holdfast runs list`", code="not_found")
 
     async def history(self, run: str) -> api.History:

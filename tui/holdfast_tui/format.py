@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from rich.cells import cell_len, set_cell_size
 
-from holdfast.core.model import Instant, Seconds, State
+from holdfast.core.model import Instant, Progress, Seconds, State
 from holdfast.core.tree import NodeState
 from holdfast.wire.render import render_json
 
@@ -43,8 +43,15 @@ NODES: dict[NodeState, Cell] = {
     NodeState.FAILED: ("FAIL", "fail"),
     NodeState.VOLATILE: ("again", "warn"),
     NodeState.LOST: ("LOST", "dead"),
+    NodeState.PAUSED: ("PAUSED", "warn"),
+    NodeState.UNDONE: ("undone", "warn"),
+    NodeState.ORPHANED: ("orphan", "dim"),
 }
-"""The same for an await; `again`: its value was not kept, so it runs again on resume."""
+"""The same for an await; `again`: its value was not kept, so it runs again on resume; `orphan`: recorded, and the code
+took another way."""
+
+PAUSED: Cell = NODES[NodeState.PAUSED]
+"""Stands for the state of a run that waits for an operator."""
 
 LEVELS: dict[int, Cell] = {
     10: ("DEBUG", "dim"),
@@ -205,15 +212,28 @@ def spark(values: Sequence[float]) -> str:
     return "".join(" " if value <= 0 else SPARKS[min(7, int(value / most * 7.999))] for value in values)
 
 
-def bar(start: float, end: float, total: float, width: int) -> str:
+def bar(start: float, end: float, total: float, width: int, block: str = "█") -> str:
     """A stretch of time within `total` as blocks, at least one."""
     if width <= 0:
         return ""
     if total <= 0:
-        return "█".ljust(width)
+        return block.ljust(width)
     first = min(width - 1, int(start / total * width))
     size = max(1, min(width - first, round((end - start) / total * width)))
-    return (" " * first + "█" * size).ljust(width)
+    return (" " * first + block * size).ljust(width)
+
+
+def progress(made: Progress | None) -> str:
+    """How far a run has come: `3/10 resizing`; empty where it does not say."""
+    if made is None:
+        return ""
+    total = f"/{made.total:.6g}" if made.total is not None else ""
+    return clean(f"{made.done:.6g}{total} {made.text}".rstrip())
+
+
+def until(due: Instant, now: Instant) -> str:
+    """When a wait ends, short: without its date where that is less than a day from now."""
+    return f"until {clock(due)}" if due - now < 86_400 else f"until {date(due)[5:16]}"
 
 
 def value(data: bytes | None) -> str:

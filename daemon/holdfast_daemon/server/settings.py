@@ -15,6 +15,16 @@ from holdfast.config import Durability
 SYNC_INTERVAL = {Durability.ALWAYS: "always", Durability.INTERVAL: "100ms"}
 """`always`: fsync before each acknowledgement. Otherwise the longest time that a power loss can take (NATS.md 8)."""
 
+PING_EVERY, PINGS_UNANSWERED = 2, 2
+"""A client that answers none of so many pings, so many seconds apart, is disconnected: after less than six seconds, measured.
+
+What a worker had asked for when it was stopped (SIGSTOP, a machine that sleeps) goes to others from then on, not into
+a socket that nobody reads. This must be less than the ten seconds after which such an item comes again, or it may come
+to the same worker again. A live client answers whatever it does, except while code blocks its event loop. A worker
+whose loop is blocked for longer keeps its runs: its heart beats on a connection of its own, and the other one comes
+back by itself as soon as the loop goes on, with all that was asked for.
+"""
+
 
 class User(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who may log in. User names are unique over all accounts of a server."""
@@ -60,6 +70,8 @@ port: {settings.port}
 max_payload: 8MB
 # Only SIGUSR2 begins a lame duck; the shortest that nats-server accepts.
 lame_duck_duration: "30s"
+ping_interval: "{PING_EVERY}s"
+ping_max: {PINGS_UNANSWERED}
 
 jetstream {{
   store_dir: {_quoted(str(settings.store_dir))}

@@ -168,7 +168,9 @@ class MemoryBus:
         consumers = self._project.consumers
         if name not in consumers:
             filter = self.subjects.ready_of(queue, priority)
-            consumers[name] = MemoryConsumer(self._stream(Stream.JOURNAL), self._clock, name, filter, self._ack_wait)
+            consumers[name] = MemoryConsumer(
+                self._stream(Stream.JOURNAL), self._clock, name, filter, self._ack_wait, self.server.context
+            )
             consumers[name].paused = self._paused(queue) is not None
         if limit is not None:
             consumers[name].limit = limit
@@ -260,7 +262,7 @@ class MemoryBus:
 
     async def serve(self, subject: str, responder: Responder) -> Callable[[], Awaitable[None]]:
         await self._turn()
-        desk = Desk(subject, responder)
+        desk = Desk(subject, responder, self.server.context)
         self.server.desks.append(desk)
 
         async def stop() -> None:

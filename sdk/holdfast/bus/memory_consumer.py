@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections import deque
 
@@ -20,8 +21,21 @@ _log = logging.getLogger("holdfast.bus")
 class MemoryConsumer:
     """One consumer; its items go to the demands in turn."""
 
-    def __init__(self, stream: MemoryStream, clock: Clock, name: str, filter: str, ack_wait: Seconds) -> None:
+    def __init__(
+        self,
+        stream: MemoryStream,
+        clock: Clock,
+        name: str,
+        filter: str,
+        ack_wait: Seconds,
+        context: contextvars.Context,
+    ) -> None:
+        """
+        Args:
+            context: in which items are handed over.
+        """
         self.name = name
+        self._context = context
         self.limit: int | None = None
         self.paused = False
         self._stream = stream
@@ -70,7 +84,7 @@ class MemoryConsumer:
     def wake(self) -> None:
         """Deliver what can be delivered, in the next tick of the loop: never from within a call of the bus."""
         if self._soon is None:
-            self._soon = asyncio.get_running_loop().call_soon(self._deliver)
+            self._soon = asyncio.get_running_loop().call_soon(self._deliver, context=self._context)
 
     def close(self) -> None:
         self._stream.stored.remove(self._stored)

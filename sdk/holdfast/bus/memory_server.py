@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Callable
 from typing import NamedTuple
@@ -69,14 +70,15 @@ class Ear(NamedTuple):
 class Desk:
     """A responder and the requests that it works on."""
 
-    def __init__(self, subject: str, responder: Responder) -> None:
+    def __init__(self, subject: str, responder: Responder, context: contextvars.Context) -> None:
         self.subject = subject
+        self._context = context
         self._responder = responder
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, data: bytes, answer: asyncio.Future[bytes | Refused]) -> None:
         """Answer a request, in a task."""
-        task = asyncio.get_running_loop().create_task(self._work(data, answer))
+        task = asyncio.get_running_loop().create_task(self._work(data, answer), context=self._context.copy())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -110,6 +112,8 @@ class MemoryServer:
         self.ears: list[Ear] = []
         self.desks: list[Desk] = []
         self._projects: dict[str, Project] = {}
+        self.context = contextvars.copy_context()
+        """In which it calls back: what it does is no part of whoever asked for it."""
 
     def project(self, name: str) -> Project:
         """A project, made at first sight."""
@@ -127,7 +131,7 @@ class MemoryServer:
         """Tell whoever listens, in the next tick of the loop."""
         for ear in self.ears:
             if matches(ear.filter, subject):
-                asyncio.get_running_loop().call_soon(ear.tell, subject, data)
+                asyncio.get_running_loop().call_soon(ear.tell, subject, data, context=self.context)
 
     def next_desk(self, subject: str) -> Desk | None:
         """Who answers a request; they take turns."""

@@ -34,6 +34,9 @@ WAITS = (
 PAGE = 1000
 """The most that the daemon gives at once."""
 
+MADE = 50
+"""So many forks and replays are shown with a run."""
+
 COLUMNS = (
     Column("RUN"),
     Column("TASK", cut=True),
@@ -131,10 +134,12 @@ def _error(row: RunRow) -> str:
 
 @connected(app)
 async def show(client: Client, out: Output, run: RunName) -> None:
-    """A run with its payload, result and error."""
+    """A run with its payload, result and error, its children, and the runs that were made from it."""
     view = await client.get(run)
+    made = (await client.runs(RunsQuery(origin=view.row.id, limit=MADE))).runs
     if out.json:
-        out.record({**plain(view), "payload": json_value(view.payload), "result": json_value(view.result)})
+        values = {"payload": json_value(view.payload), "result": json_value(view.result)}
+        out.record({**plain(view), **values, "made": plain(made)})
         return
     _fields(view, out)
     out.block("payload", view.payload)
@@ -143,10 +148,12 @@ async def show(client: Client, out: Output, run: RunName) -> None:
     _waits(view, out)
     if view.error is not None:
         out.block("error", view.error.traceback or f"{view.error.type}: {view.error.message}", Style.BAD)
-    if view.children:
-        out.line()
-        now = time.time()
-        out.table(COLUMNS, [_row(row, now, out) for row in view.children])
+    for title, rows in (("children", view.children), ("made from it", made)):
+        if rows:
+            out.line()
+            out.line(out.paint(title, Style.BOLD))
+            now = time.time()
+            out.table(COLUMNS, [_row(row, now, out) for row in rows])
 
 
 def _fields(view: RunView, out: Output) -> None:

@@ -35,10 +35,13 @@ LatestOnRetry = Annotated[
 ]
 Opened: TypeAlias = Callable[[Any, str], SecretKey | None]
 
+_NO_VALUE = {"allow_extra_args": True}
+"""Taken, to be refused without being shown."""
+
 COLUMNS = (Column("NAME", cut=True), Column("VERSION", right=True), Column("SET"), Column("BY"), Column("NOTE"))
 
 
-@app.command("set", cls=Command)
+@app.command("set", cls=Command, context_settings=_NO_VALUE)
 def set_(
     ctx: typer.Context,
     name: Name,
@@ -50,10 +53,11 @@ def set_(
 ) -> None:
     """Set a secret to what stdin holds, or asks for; runs that have read it keep the version they have."""
     place = ctx.obj.at(project=project, config=config, url=url)
+    _refuse(ctx.args)
     anyio.run(_put, place, Output(json=json), name, latest_on_retry, False)
 
 
-@app.command(cls=Command)
+@app.command(cls=Command, context_settings=_NO_VALUE)
 def rotate(
     ctx: typer.Context,
     name: Name,
@@ -65,6 +69,7 @@ def rotate(
 ) -> None:
     """As `set`, for a secret that is there: a wrong name sets nothing."""
     place = ctx.obj.at(project=project, config=config, url=url)
+    _refuse(ctx.args)
     anyio.run(_put, place, Output(json=json), name, latest_on_retry, True)
 
 
@@ -155,6 +160,12 @@ async def _safe(place: Place, key: Opened) -> AsyncIterator[Safe]:
     async with place.open() as client:
         found = key(settings, client.bus.subjects.project)
         yield Safe(client.bus, found, by=getpass.getuser())
+
+
+def _refuse(arguments: list[str]) -> None:
+    """Raises: Usage: there is a value among the arguments, where others see it: in `ps`, in the shell's history."""
+    if arguments:
+        raise Usage("expected the value on stdin, found more arguments (not shown): a value there is seen by others")
 
 
 def _value(name: str) -> str:

@@ -290,7 +290,7 @@ def _label(node: Node, nested: Sequence[Line], glyphs: Glyphs) -> str:
     name = text.visible(node.name)
     if node.child:
         return f"{name} {glyphs.arrow} {node.child[-8:]}"
-    if node.wait and node.kind in ("token", "event"):
+    if node.wait and node.kind in ("token", "event", "issued"):
         return f"{name} {glyphs.arrow} {text.visible(node.subject) or f'token {text.visible(node.wait[-8:])}'}"
     about = [_note(node), f"{len(nested)} parallel" if _overlap(nested) else ""]
     if node.due is not None and (node.kind == "timeout" or node.state is NodeState.WAITING):
@@ -492,7 +492,7 @@ def _waiting(waits: Sequence[Wait]) -> Iterator[str]:
         parts = [
             wait.kind,
             wait.subject,
-            "" if wait.kind == "signal" or wait.id == wait.key else wait.id,
+            wait.id if wait.kind in ("token", "child") else "",
             short(wait.match),
             f"until {text.stamp(wait.due)}" if wait.due is not None else "",
         ]

@@ -101,8 +101,8 @@ ACCEPTED_IN: dict[type[Entry], frozenset[State]] = {
 """In which states of an existing run an entry is legal. `RunCreated` is legal only where there is no run yet.
 
 Besides: what only a holder may write needs one, and so does `AttemptInterrupted`; `AttemptResumed` needs that there is
-none; of a compensating run only a kill is accepted as `RunCancelled`; `RunExpired` and `Inherited` are for a run without
-an attempt.
+none; of a compensating run only a kill is accepted as `RunCancelled`; `RunExpired` and `Inherited` are for a run
+without an attempt.
 """
 
 PAUSE = "pause:"
@@ -217,8 +217,8 @@ def _moved(run: Run, entry: Entry) -> Run:
             known = entry.wait in run.arrived or any(each.wait == entry.wait for each in run.expected)
             if entry.kind != "event" or known:
                 return run
-            expected = Expected(entry.wait, entry.subject, entry.match, entry.since, entry.key)
-            return replace(run, expected=(*run.expected, expected))
+            event = Expected(entry.wait, entry.subject, entry.match, entry.since, entry.key)
+            return replace(run, expected=(*run.expected, event))
         case Offered():
             return _offered(run, entry)
         case AttemptStarted():

@@ -66,17 +66,19 @@ def pending(run: Run, tree: Tree) -> tuple[Wait, ...]:
         return ()
     found = list(_told(run, tree))
     known = {PAUSE + wait.key if wait.kind == "pause" else wait.id for wait in found}
-    return (*found, *(_of_id(run, id) for id in sorted(run.waits - known)))
+    rest = [_of_id(run, id) for id in sorted(run.waits - run.arrived - known)]
+    signals = {wait.subject for wait in found if wait.kind == "signal"}
+    return (*found, *(wait for wait in rest if wait.kind != "signal" or wait.subject not in signals))
 
 
 def brief(run: Run) -> str:
     """What a suspended run waits for, on one line, as far as the folded run alone tells; empty where it does not."""
     suspended = run.state in (State.WAITING, State.COMPENSATING) and run.holder is None
-    waits = [_of_id(run, id) for id in sorted(run.waits)] if suspended else []
+    waits = [_of_id(run, id) for id in sorted(run.waits - run.arrived)] if suspended else []
     words = [f"{wait.kind} {wait.subject or wait.id or wait.key}" for wait in waits[:BRIEF]]
     if len(waits) > BRIEF:
         words.append(f"{len(waits) - BRIEF} more")
-    if not words and run.state is State.WAITING and run.due is not None:
+    if not run.waits and run.state is State.WAITING and run.due is not None:
         return "sleep"
     return ", ".join(words)
 
@@ -93,15 +95,17 @@ def _told(run: Run, tree: Tree) -> Iterator[Wait]:
 
 def _counts(node: Node, run: Run) -> bool:
     """Whether the run still waits for it: of several awaited at once, some may have been given up."""
-    if node.child or node.wait:
-        return run.holder is not None or (node.child or node.wait) in run.waits
-    return node.kind in WAITS or node.kind == "timeout"
+    if run.holder is None and (node.child or node.wait):
+        return (node.child or node.wait) in run.waits
+    if run.holder is None and node.kind == "signal":
+        return node.signal_in(run.waits)
+    return bool(node.child) or node.kind in WAITS or node.kind == "timeout"
 
 
 def _of_id(run: Run, id: str) -> Wait:
     if id.startswith(PAUSE):
         key = id.removeprefix(PAUSE)
-        return Wait("pause", key, asks="compensation" if key == COMPENSATION else "once")
+        return Wait("pause", key, asks="compensation" if key == COMPENSATION else "divergence")
     if id.startswith(SIGNAL):
         return Wait("signal", id=id, subject=id.removeprefix(SIGNAL).rpartition("#")[0])
     if id in run.children:

@@ -7,6 +7,7 @@ is taken when the awaitable is created, so no key depends on timing, and keys su
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
 from holdfast.core.entries import (
@@ -83,6 +84,10 @@ class Recall:
         self._delivered: Counter[str] = Counter()
         """By name: how many signals were taken."""
         self._unseen: set[str] = set()
+        self._come_to: set[str] = set()
+        """Keys that the code has come to: what comes of them from now on is no outcome that it has not come to."""
+        self._passed: set[str] = set()
+        """Those of them that were recalled: nor is what comes of anything within them."""
         self._below: defaultdict[str, set[str]] = defaultdict(set)
         """By key: the recorded outcomes of what was awaited within it."""
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -116,9 +121,12 @@ class Recall:
             case Signalled() if entry.id not in self._signal_ids:
                 self._signal_ids.add(entry.id)
                 self._signals[entry.name].append(entry)
-            case StepStarted(once=True):
-                self._began.add(entry.key)
-                self._answers.pop(entry.key, None)
+            case StepStarted():
+                if entry.once:
+                    self._began.add(entry.key)
+                    self._answers.pop(entry.key, None)  # an answer counts once: it begins again
+                if self.tried(entry.key).since is None:
+                    self._tried[entry.key] = self.tried(entry.key)._replace(since=entry.at)
             case StepVolatile():
                 self._volatile.add(entry.key)
             case StepRetried():
@@ -126,6 +134,7 @@ class Recall:
                 self._tried[entry.key] = Tried(
                     entry.number, entry.due, entry.at - entry.took if since is None else since
                 )
+                self._rewind(entry.key)
             case Heartbeat():
                 self.heartbeat = entry.details
             case SecretPinned():
@@ -147,16 +156,29 @@ class Recall:
             return
         self._outcomes[entry.key] = entry
         self._know(entry.key)
+        self.settle(entry.key)
         if isinstance(entry, StepCompleted):
             self._began.discard(entry.key)
             if entry.key.endswith(UNDO):  # what was undone runs again, should the run be retried
                 self._forget(_path(entry.key.removesuffix(UNDO)))
 
+    def learn(self, entry: StepCompleted | StepFailed) -> None:
+        """Take in an outcome that the code has just had: should what it lies within run again, it is recalled."""
+        self._record(entry)
+        self._unseen.discard(entry.key)
+
+    def _rewind(self, key: str) -> None:
+        """A step is to run again: within it what came out well is recalled, what failed is tried again."""
+        within = f"{key}/"
+        failed = (each for each, outcome in self._outcomes.items() if isinstance(outcome, StepFailed))
+        self._forget([each for each in failed if each.startswith(within)])
+        for scope, name in [each for each in self._counts if f"{each[0]}/".startswith(within)]:
+            del self._counts[scope, name]
+
     def _is_news(self, entry: StepCompleted | StepFailed) -> bool:
         """The first outcome counts; but an undo that failed is tried again when an operator says so."""
         known = self._outcomes.get(entry.key)
-        again = entry.key.endswith(UNDO) and isinstance(known, StepFailed)
-        return known is None or (again and isinstance(entry, StepCompleted))
+        return known is None or (entry.key.endswith(UNDO) and isinstance(known, StepFailed))
 
     def _deliver(self, key: str) -> None:
         """Count the signal that was taken where this outcome is one."""
@@ -178,9 +200,12 @@ class Recall:
                 self._know(key)
 
     def _know(self, key: str) -> None:
+        above = _path(key)[1:]
+        if key in self._come_to or not self._passed.isdisjoint(above):
+            return
         self._unseen.add(key)
-        for above in _path(key)[1:]:
-            self._below[above].add(key)
+        for each in above:
+            self._below[each].add(key)
 
     def _forget(self, keys: tuple[str, ...] | list[str]) -> None:
         for key in keys:
@@ -189,6 +214,8 @@ class Recall:
             self._waits.pop(key, None)
             self._tried.pop(key, None)
             self._unseen.discard(key)
+            self._come_to.discard(key)
+            self._passed.discard(key)
 
     def _retry(self, entry: RunRetried) -> None:
         if entry.from_start:
@@ -209,8 +236,10 @@ class Recall:
 
     def take(self, key: str) -> Outcome | None:
         """The recorded outcome of an await that the code has come to, or None."""
+        self._come_to.add(key)
         outcome = self._outcomes.get(key) or self._arrived.get(self._awaited.get(key, ""))
         if outcome is not None:
+            self._passed.add(key)
             self._unseen.discard(key)
             self._unseen -= self._below.pop(key, set())  # what happened within it is not come to again
         return outcome
@@ -231,6 +260,10 @@ class Recall:
         """What came of a wait, by its id."""
         return self._arrived.get(wait)
 
+    def begun(self, key: str) -> bool:
+        """Whether the code came to this await before, and it had no outcome yet."""
+        return key in self._waits or key in self._awaited or key in self._tried or key in self._began
+
     def began(self, key: str) -> bool:
         """Whether a step that must run at most once began, and its outcome is not known."""
         return key in self._began and key not in self._outcomes
@@ -244,13 +277,37 @@ class Recall:
         outcome = self._outcomes.get(key)
         return outcome if isinstance(outcome, StepCompleted) else None
 
+    def failed(self, key: str) -> StepFailed | None:
+        """The recorded outcome of an await that raised, or None; the code has not come to it by this."""
+        outcome = self._outcomes.get(key)
+        return outcome if isinstance(outcome, StepFailed) else None
+
     def answer(self, key: str) -> Resolved | None:
         """What an operator answered since the run paused at this checkpoint the last time, until it is acted on."""
         return self._answers.get(key)
 
+    def answered(self, key: str) -> None:
+        """The answer was taken: it counts once, another question wants another one."""
+        self._answers.pop(key, None)
+
+    def settle(self, key: str) -> None:
+        """An await has an outcome: its tries are over, and so are the questions about it."""
+        self._tried.pop(key, None)
+        self._answers.pop(key, None)
+
     def next_signal(self, name: str) -> str:
         """The id of the wait for the first signal of a name that was not taken."""
         return f"{SIGNAL}{name}#{self._delivered[name] + 1}"
+
+    def came_before(self, signals: Iterable[Signalled]) -> None:
+        """These were sent before any that was taken in so far, in this order. To be told before one is taken."""
+        earlier: defaultdict[str, list[Signalled]] = defaultdict(list)
+        for signal in signals:
+            earlier[signal.name].append(signal)
+            self._signal_ids.add(signal.id)
+        for name, found in earlier.items():
+            ids = {signal.id for signal in found}
+            self._signals[name] = [*found, *(known for known in self._signals[name] if known.id not in ids)]
 
     def take_signal(self, name: str) -> Signalled | None:
         """The first signal of a name that was not taken, or None; whoever takes it records that as an outcome."""

@@ -6,7 +6,7 @@ is told by its branches). Nodes keep the order in which they first appeared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from itertools import pairwise
 
@@ -45,6 +45,7 @@ from holdfast.core.entries import (
 )
 from holdfast.core.lifecycle import PAUSE, UNDO
 from holdfast.core.model import ErrorInfo, Instant, Progress, Seconds
+from holdfast.core.recall import SIGNAL
 
 
 class NodeState(StrEnum):
@@ -106,9 +107,10 @@ class Node(msgspec.Struct):
     """When a step that retries tries again, or until when it waits; None: no limit."""
     children: list[Node] = []
     kind: str = ""
-    """`child`, `undo`, `timeout` (of the awaits below it), one of `WAITS`, or empty: a step or any other await."""
+    """`child`, `undo`, `timeout` (of the task's own awaits), `issued` (a token was made), one of `WAITS`, or empty: a
+    step or any other await."""
     wait: str = ""
-    """Id of what it waits for: the token that an operator may complete, the event or the signal."""
+    """Id of what it waits for: the token that an operator may complete, or the event."""
     subject: str = ""
     """Of an event: its subject with wildcards. Of a signal: its name."""
     match: bytes = b""
@@ -136,6 +138,10 @@ class Node(msgspec.Struct):
         if self.started_at is None or self.ended_at is None:
             return None
         return self.ended_at - self.started_at
+
+    def signal_in(self, waits: Iterable[str]) -> bool:
+        """Whether it waits for a signal that is among these waits; which of its name it will be is not recorded."""
+        return self.kind == "signal" and any(wait.startswith(f"{SIGNAL}{self.subject}#") for wait in waits)
 
     @property
     def stands(self) -> NodeState:
@@ -281,6 +287,9 @@ class Tree:
         self._over = self._over and resumed
         if not resumed:
             self.progress = None
+        for node in self._nodes.values():
+            if node.kind == "timeout" and node.state is NodeState.WAITING:
+                node.state = NodeState.RUNNING
         outcome = "compensating" if self._over else ""
         span = AttemptSpan(claim.attempt, claim.worker, claim.at, resumed, outcome=outcome, code=claim.code)
         self.attempts.append(span)
@@ -391,8 +400,10 @@ class Tree:
             if node.ended_at is not None:
                 continue
             again = node.kind == "sleep" and node.state is NodeState.LOST and node.due == entry.due
-            if again or node.child in waits or node.wait in waits:
+            if again or node.child in waits or node.wait in waits or node.signal_in(waits):
                 node.state = NodeState.WAITING
+            if node.kind == "timeout" and (entry.due is None or (node.due is not None and entry.due > node.due)):
+                node.state, node.due = NodeState.OK, None  # it is over, or the run would be woken for it
         for wait in entry.waits:
             if wait.startswith(f"{PAUSE}/"):
                 self._ask(wait.removeprefix(PAUSE), entry.paused)
@@ -400,10 +411,7 @@ class Tree:
     def _ask(self, key: str, why: str) -> None:
         node = self._nodes.get(key) or self._insert(key, NodeState.PAUSED)
         node.state, node.note, node.due = NodeState.PAUSED, why, None
-        if node.kind == "undo":
-            node.asks = "undo"
-        else:
-            node.asks = "divergence" if node.diverged and not node.once else "once"
+        node.asks = "undo" if node.kind == "undo" else "once" if node.once else "divergence"
 
     def _answered(self, entry: Resolved) -> None:
         node = self._nodes.get(entry.key)
@@ -441,7 +449,7 @@ class Tree:
         for node in self._nodes.values():
             if node.state in _UNDER_WAY:
                 node.state = _left(node, outcome)
-                node.due = node.due if node.kind == "timeout" else None
+                node.due = node.due if node.kind == "timeout" and node.state is NodeState.WAITING else None
             elif node.state is NodeState.PAUSED and over:
                 node.state, node.asks = NodeState.LOST, ""
             elif node.state is NodeState.WAITING and (over or (held and not node.child and node.kind not in WAITS)):

@@ -14,8 +14,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-SPAWNERS = frozenset({"gather", "create_task", "ensure_future", "wait_for", "shield", "start_soon", "as_completed"})
-"""Last names of the callees that start awaitables without being awaited themselves."""
+SPAWNERS = frozenset({"gather", "create_task", "ensure_future", "wait_for", "shield", "start_soon", "as_completed"}) | {
+    "timeout",
+    "timeout_at",
+    "fail_after",
+    "move_on_after",
+}
+"""Last names of the callees that start awaitables, or the clock of a time limit, without being awaited themselves."""
 
 CALL = "\0holdfast.rewrite\0call"
 VALUE = "\0holdfast.rewrite\0value"

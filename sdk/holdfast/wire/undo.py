@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
-
-from holdfast.wire.values import decode_value, encode_value
 
 
 class UndoCall(msgspec.Struct, frozen=True, array_like=True):
@@ -15,18 +11,12 @@ class UndoCall(msgspec.Struct, frozen=True, array_like=True):
     step: str
     """The step, as `module:qualname`."""
     arguments: bytes
-    """By parameter, in the value codec."""
-
-    @property
-    def named(self) -> dict[str, Any]:
-        """The arguments by parameter. Raises: what a class of the user's raises on being made again."""
-        named: dict[str, Any] = decode_value(self.arguments)
-        return named
+    """By parameter, in the value codec; or a reference, where they are kept apart."""
 
 
-def encode_undo(step: str, named: dict[str, Any]) -> bytes:
-    """Raises: EncodeError: an argument can't be stored."""
-    return msgspec.msgpack.encode(UndoCall(step, encode_value(named)))
+def encode_undo(call: UndoCall) -> bytes:
+    """The undo for the journal."""
+    return msgspec.msgpack.encode(call)
 
 
 def decode_undo(data: bytes) -> UndoCall:

@@ -83,6 +83,8 @@ class Attempt:
         self.item = item
         self.holds = False
         """Whether user code runs under this attempt's claim."""
+        self.leaves = False
+        """Whether that is over, and what follows from it is done just now."""
         self.run_id = journal.bus.subjects.parse(item.subject).run
         self.execution: Execution | None = None
         self._journal = journal
@@ -100,15 +102,25 @@ class Attempt:
         self._over: asyncio.Future[None] | None = None
         """Done when the code has ended, is quiet, or has had its time to end."""
         self._quiet = False
+        self._rests: tuple[Entry, ...] = ()
+        """The entries that say what the quiet code waits for."""
         self._alarms: dict[str, Alarm] = {}
         """By time-out."""
         self._heard: list[Entry] = []
         self._writer: Writer | None = None
         self._cancel_heard = False
+        self._unread = False
+        """Whether the run was begun without reading its journal."""
         self._base: tuple[Run, int] | None = None
         """The run as it was when this began, and the last sequence that says so."""
         self._open = contextlib.ExitStack()
         """What lasts as long as the code is in memory."""
+
+    @property
+    def _strayed(self) -> bool:
+        """Whether the parked code went on by itself."""
+        refused = self._writer is not None and self._writer.refused
+        return refused or (self.execution is not None and self.execution.strayed)
 
     @property
     def parked(self) -> bool:
@@ -126,17 +138,27 @@ class Attempt:
             run = await self._hold(run, await self._recalled(run), claimed)
         if self._why is Why.LOST:
             return
+        stands = run
         if self._cancel_heard:  # which came first, the end or the cancel: the journal knows
-            run = await self._journal.insist(lambda: self._journal.load(self.run_id, run.first))
+            stands = run = await self._journal.insist(lambda: self._journal.load(self.run_id, run.first))
+        elif run.suspended and self._base is not None:  # what it waits for may have come before it was said
+            stands = await self._journal.insist(lambda: self._read_on(*self._base))
         try:
-            await self._journal.act(run)
+            await self._journal.act(stands)
         except Fenced:
             return  # somebody moved it on meanwhile, and does what follows
         self._acknowledge(run)
 
+    async def _read_on(self, run: Run, seq: int) -> Run:
+        """The run as it stands, given how it stood."""
+        messages = await self._journal.messages(self.run_id, seq + 1)
+        moved = fold((record for _, record in messages), run)
+        assert moved is not None
+        return moved
+
     def _afresh(self) -> None:
         """Forget what the code was told under an earlier item."""
-        self._why, self._limit, self._cancel_heard = None, "", False
+        self._why, self._limit, self._cancel_heard, self.leaves = None, "", False, False
 
     async def _more(self, run: Run) -> tuple[Entry, ...] | None:
         """The claim under which this worker goes on with the run at once; None: it does not."""
@@ -199,6 +221,7 @@ class Attempt:
         if execution.writer.run.state is State.COMPENSATING and not execution.waits.standing(0.0).paused:
             return  # between two tries of an undo
         self._quiet = True
+        self._rests = self._suspended(execution)  # now: parked code may yet lose its waits
         execution.waits.park()
         over.set_result(None)
 
@@ -234,7 +257,7 @@ class Attempt:
             assert run is not None
             if await self._ended(run):
                 return None
-            self._base = run, self.item.seq
+            self._base, self._unread = (run, self.item.seq), True
             return (run, Recall(), (self._started(run),)) if self._served(run) else None
         first = entry.first if isinstance(entry, Offered) else self.item.seq
         messages = await self._journal.insist(lambda: self._journal.messages(self.run_id, first))
@@ -252,10 +275,11 @@ class Attempt:
         messages = await self._journal.insist(lambda: self._journal.messages(self.run_id, seq + 1))
         run = fold((record for _, record in messages), base)
         assert run is not None
-        ours = self.parked and run.last == self._writer.run.last
+        self._base = run, messages[-1][1].seq if messages else seq
+        ours = self.parked and run.last == self._writer.run.last and not self._strayed
         if self.execution is None or not ours or run.state is not State.QUEUED or run.fresh or run.cancel_requested:
             await self.evict()
-            self._base = None
+            self._base, self._unread = None, False
             return await self._look()
         if await self._ended(run):
             await self.evict()
@@ -361,6 +385,7 @@ class Attempt:
         assert isinstance(mark, AttemptStarted | AttemptResumed)
         writer = self._writer = Writer(self._journal, run, claimed, mark.nonce)
         writer.on_lost = self._lost
+        self.leaves = False
         try:
             if self.parked and self.execution is not None:
                 self._go_on(self.execution, writer)
@@ -368,11 +393,14 @@ class Attempt:
                 await self._begin(run, recall, mark.attempt, writer)
             ending = await self._until_over(self._tasks[run.task], writer)
             if self._why is not Why.LOST:
-                await writer.durable(*ending)
+                ended = writer.write(*ending)
+                writer.close()
+                self.holds, self.leaves = False, True
+                await writer.until(ended)
         except LostRun as lost:
             self._lost(str(lost))
         finally:
-            self.holds = False
+            self.holds, self.leaves = False, True
             for alarm in self._alarms.values():
                 alarm.cancel()
             self._alarms.clear()
@@ -394,6 +422,7 @@ class Attempt:
             on_divergence=task.on_divergence,
             url=self._url,
         )
+        execution.unread, self._unread = self._unread, False
         execution.waits.on_quiet = self._quieted
         for entry in self._heard:
             execution.waits.hear(entry)
@@ -441,8 +470,8 @@ class Attempt:
         await over
         if self._why is Why.LOST:
             return ()
-        if self.parked:
-            ending = self._suspended(execution)
+        if self.parked or (self._quiet and execution.strayed):
+            ending = self._rests
         elif not body.done():
             ending = self._left_behind(task, writer.run, execution)
         else:
@@ -504,7 +533,8 @@ class Attempt:
         standing = execution.waits.standing(now)
         for timeout in standing.timeouts:
             execution.recall.add(timeout)
-        return (*standing.timeouts, Suspended(now, standing.waits, standing.due, standing.paused))
+        suspended = Suspended(now, standing.waits, standing.due, standing.paused)
+        return (*execution.passed_over(), *standing.timeouts, suspended)
 
     def _left_behind(self, task: Task[..., Any], run: Run, execution: Execution) -> tuple[Entry, ...]:
         """The entries that end an attempt whose code does not end."""

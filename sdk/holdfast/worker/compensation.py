@@ -13,16 +13,31 @@ from holdfast.worker.stepping import undo
 async def compensated(execution: Execution) -> bytes:
     """Run every undo that has not run; one that finally fails asks an operator, and nothing before it is undone."""
     for key in reversed(execution.writer.run.undos):
-        while True:
-            try:
-                await _undone(execution, key)
+        failure = _failure(execution, key)
+        while failure or (failure := await _tried(execution, key)):
+            answer = await execution.ask(key + UNDO, f"the undo of {key} failed: {failure}")
+            if answer.action != "run":
+                await execution.completed(key + UNDO, execution.now(), None)
                 break
-            except Exception as error:
-                answer = await execution.ask(key + UNDO, f"the undo of {key} failed: {error!r:.300}")
-                if answer.action != "run":
-                    await execution.completed(key + UNDO, execution.now(), None)
-                    break
+            failure = ""
     return b""
+
+
+def _failure(execution: Execution, key: str) -> str:
+    """How the undo of a step failed before this worker took it up, or empty: then it is yet to be run."""
+    failed = execution.recall.failed(key + UNDO)
+    if failed is not None:
+        return f"{failed.error.type}: {failed.error.message:.300}"
+    return "and was asked about" if execution.recall.answer(key + UNDO) is not None else ""
+
+
+async def _tried(execution: Execution, key: str) -> str:
+    """Run an undo; how it failed for good, or empty."""
+    try:
+        await _undone(execution, key)
+    except Exception as error:
+        return f"{error!r:.300}"
+    return ""
 
 
 async def _undone(execution: Execution, key: str) -> None:

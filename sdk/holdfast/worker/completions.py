@@ -6,20 +6,27 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
-Checkpoint = Callable[[str, Callable[[], Awaitable[Any]]], Coroutine[Any, Any, Any]]
+from holdfast.worker.limits import Limit
+
+Chosen = Callable[[str, Callable[[], Awaitable[Any]]], Coroutine[Any, Any, Any]]
+"""Records what was chosen among the branches, or recalls it."""
 
 
 class Completions:
     """Hands out branches in the order in which they completed; iterated by `for` or `async for`, once."""
 
     def __init__(
-        self, scope: str, branches: list[Awaitable[Any]], timeout: float | None, checkpoint: Checkpoint
+        self, scope: str, branches: list[Awaitable[Any]], limit: Callable[[], Limit], chosen: Chosen
     ) -> None:
         self._scope = scope
         self._tasks = [asyncio.ensure_future(branch) for branch in branches]
+        self._done: list[int] = []
+        """In the order of their completion."""
+        for index, task in enumerate(self._tasks):
+            task.add_done_callback(lambda _, index=index: self._done.append(index))  # type: ignore[misc]
         self._handed: set[int] = set()
-        self._checkpoint = checkpoint
-        self._deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        self._limit = limit
+        self._chosen = chosen
 
     def __iter__(self) -> Iterator[Awaitable[Any]]:
         for turn in range(1, len(self._tasks) + 1):
@@ -33,7 +40,7 @@ class Completions:
         return await (await self._task(turn))
 
     async def _task(self, turn: int) -> asyncio.Future[Any]:
-        index = await self._checkpoint(f"{self._scope}/completed#{turn}", self._first)
+        index = await self._chosen(f"{self._scope}/completed#{turn}", self._first)
         self._handed.add(index)
         task = self._tasks[index]
         await asyncio.wait([task])
@@ -41,12 +48,13 @@ class Completions:
 
     async def _first(self) -> int:
         """The index of a branch that has completed and was not handed out."""
-        left = None if self._deadline is None else max(0.0, self._deadline - asyncio.get_running_loop().time())
-        pending = [task for index, task in enumerate(self._tasks) if index not in self._handed]
-        done, _ = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        if not done:
-            raise TimeoutError
-        return next(index for index, task in enumerate(self._tasks) if task in done)
+        async with self._limit():
+            while not (ready := [index for index in self._done if index not in self._handed]):
+                pending = [task for index, task in enumerate(self._tasks) if index not in self._handed]
+                await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.sleep(0)  # its own callback comes after
+        self._handed.add(ready[0])  # at once: others may be waiting for a turn too
+        return ready[0]
 
 
 class Next(Awaitable[Any]):

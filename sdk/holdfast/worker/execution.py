@@ -26,7 +26,8 @@ import msgspec
 
 from holdfast.bus.clock import sleep
 from holdfast.bus.journal import Journal
-from holdfast.context import Inside
+from holdfast.bus.ports import Message
+from holdfast.context import Inside, observer
 from holdfast.core import ids
 from holdfast.core.entries import (
     ChildEnded,
@@ -39,6 +40,7 @@ from holdfast.core.entries import (
     Resolved,
     RunCreated,
     SecretPinned,
+    Signalled,
     StepCompleted,
     StepFailed,
     StepStarted,
@@ -49,12 +51,24 @@ from holdfast.core.entries import (
 from holdfast.core.lifecycle import PAUSE
 from holdfast.core.model import ErrorInfo, Instant, Parent, Seconds
 from holdfast.core.recall import SIGNAL, Outcome, Recall
-from holdfast.errors import ChildFailed, CodeDiverged, EncodeError, HoldfastError, KeyTaken, RecordedError, WaitTimeout
+from holdfast.errors import (
+    ChildFailed,
+    CodeDiverged,
+    ConnectError,
+    EncodeError,
+    HoldfastError,
+    KeyTaken,
+    RecordedError,
+    Unanswered,
+    WaitTimeout,
+)
 from holdfast.rewrite import Site
 from holdfast.step import Step
 from holdfast.task import OnDivergence, Options, Task
 from holdfast.triggering import Settings, created
 from holdfast.waiting import Token
+from holdfast.wire import codec
+from holdfast.wire.subjects import Stream
 from holdfast.wire.values import decode_exception, decode_value, encode_value
 from holdfast.worker.calls import Call
 from holdfast.worker.completions import Completions, Next
@@ -122,13 +136,20 @@ class Execution:
         """Whether somebody outside cancels this code."""
         self.stopped = False
         """Whether the run was taken from this code: it gets nothing done any more, not even in a `finally`."""
+        self.strayed = False
+        """Whether the code went on while it was parked: it is not where the journal is any more."""
         self.branches: set[asyncio.Task[Any]] = set()
         """Tasks that run steps of this run."""
         self.shielded: set[asyncio.Task[Any]] = set()
         """Those of them that a cancellation leaves alone."""
         self.open: dict[str, float] = {}
         """Steps under way, with their start."""
-        self.questions = Questions(journal.bus, run.id)
+        self.steps: set[str] = set()
+        """Those of them that have a policy of their own, also between their tries."""
+        self.unread = False
+        """Whether the run was begun without reading what it had been told by then."""
+        self._reading: asyncio.Future[list[Message]] | None = None
+        self.questions = Questions(journal.bus, run.id, stored)
         self.stored = stored
         self.recall = recall
         self.writer = writer
@@ -137,7 +158,8 @@ class Execution:
         self.marks = Marks(self._say, journal.time)
         self.limits: dict[str, tuple[Limit, Seconds]] = {}
         """Of steps under way that must show signs of life, with how long they may be silent."""
-        self._metadata = Metadata(run.metadata, self._say, journal.time)
+        self._observer = observer.get()
+        self._metadata = Metadata(run.metadata, self._say, journal.time, stored)
         self._shown: set[str] = set()
         self._journal = journal
         self._raised: dict[int, tuple[BaseException, list[str]]] = {}
@@ -169,7 +191,9 @@ class Execution:
         if isinstance(f, Step | Task) or isinstance(bound, Inside | Token) or _is_child(bound, f):
             called = f(*args, **kwargs)
             return called.under(self._new_key(called.__name__)) if isinstance(called, Call) else called
-        return self.checkpoint(self._new_key(site.name), lambda: f(*args, **kwargs))
+        key = self._new_key(site.name)
+        self._observe(key, args, kwargs)
+        return self.checkpoint(key, lambda: f(*args, **kwargs))
 
     def value(self, site: Site, awaitable: Awaitable[Any]) -> Awaitable[Any]:
         if isinstance(awaitable, asyncio.Future | Next):
@@ -205,6 +229,7 @@ class Execution:
         def make(key: str) -> Coroutine[Any, Any, Any]:
             if own is not None:
                 key = self._own_key(key, step, own)
+            self._observe(key, args, kwargs)
             return stepped(self, key, step, args, kwargs)
 
         return Call(name, make, lambda: self._new_key(name))
@@ -227,6 +252,7 @@ class Execution:
 
     def token(self, timeout: Seconds | None) -> Token:
         key = self._new_key("token")
+        self._take(key)  # should it be completed: the code has come to it
         started = self.recall.wait(key)
         if started is None:
             now = self.now()
@@ -271,8 +297,11 @@ class Execution:
         outcome = self._take(key)
         if isinstance(outcome, StepCompleted):
             return decode_value(outcome.value)
-        value, now = make(), self.now()
-        self._capture(StepCompleted(key, now, 0.0, encode_value(value)))
+        value = make() if self._observer is None else self._observer.drawn(self.id, key, make)
+        now = self.now()
+        taken = StepCompleted(key, now, 0.0, encode_value(value))
+        self._learn(taken)
+        self._capture(taken)
         return value
 
     def secret(self, name: str) -> str:
@@ -288,6 +317,12 @@ class Execution:
                 self._loop.call_soon_threadsafe(self.writer.write, entry)
         return vault.value(name, version)
 
+    def seal(self, data: bytes) -> bytes:
+        return self.stored.seal(data)
+
+    def unseal(self, data: bytes) -> bytes:
+        return self.stored.unseal(data)
+
     def heartbeat(self, details: Any) -> Awaitable[None]:
         self._check_thread()
         self.marks.say(Heartbeat(self.now(), None if details is None else self.stored.encode_small(details)))
@@ -295,7 +330,7 @@ class Execution:
 
     def progress(self, done: float, total: float | None, text: str) -> Awaitable[None]:
         self._check_thread()
-        self.marks.say(Progressed(self.now(), done, total, text))
+        self.marks.say(Progressed(self.now(), done, total, self.stored.redact(text)))
         return _DONE
 
     @property
@@ -319,7 +354,7 @@ class Execution:
             raise asyncio.CancelledError("the run was told to end")
 
     def _say(self, entry: Entry) -> None:
-        if not self.stopped and not self.waits.parked:
+        if not self.stopped and not self.waits.parked and not self.writer.closed:
             if isinstance(entry, Heartbeat):
                 self.recall.add(entry)
             self.writer.write(entry)
@@ -327,6 +362,10 @@ class Execution:
     def _capture(self, entry: StepCompleted | WaitStarted) -> None:
         """Record what the code has already; the next await waits until it is durable."""
         self._captured = self.writer.write(entry)
+
+    def _observe(self, key: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        if self._observer is not None:
+            self._observer.comes_to(self.id, key, {**dict(enumerate(args)), **kwargs})
 
     # --- keys and branches ----------------------------------------------------------------------------------------
 
@@ -355,7 +394,23 @@ class Execution:
 
     def _as_completed(self, scope: str, awaitables: Iterable[Any], *, timeout: float | None = None) -> Completions:
         branches = [self._as_branch(scope, awaitable) for awaitable in awaitables]
-        return Completions(scope, branches, timeout, self.checkpoint)
+        due = self._lasting(scope, timeout).due
+        key = f"{scope}/timeout"
+        return Completions(scope, branches, lambda: Limit(self.waits, due, key=key, resumed=True), self._chosen)
+
+    async def _chosen(self, key: str, choose: Callable[[], Awaitable[Any]]) -> Any:
+        """Something that the code waits for among its branches: an outcome, but nothing that is under way."""
+        outcome = self._take(key)
+        if outcome is not None:
+            return await self.recalled(key, outcome)
+        started = self.now()
+        try:
+            value = await choose()
+        except Exception as error:
+            await self.failed(key, started, error)
+            raise
+        await self.completed(key, started, value)
+        return value
 
     def _starter(self, scope: str, f: Callable[..., Any]) -> Callable[..., Any]:
         key = self.recall.key(scope, getattr(f, "__name__", "call"))
@@ -368,6 +423,8 @@ class Execution:
         return start
 
     async def _branch(self, key: str, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        if self._observer is not None:
+            self._observer.comes_to(self.id, key, inspect.getcoroutinelocals(coroutine))
         try:
             return await self.checkpoint(key, lambda: coroutine)
         finally:
@@ -375,28 +432,26 @@ class Execution:
 
     async def _fan(self, key: str, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         branches = [self._as_branch(key, arg) for arg in args]
+        named = {name: self._as_branch(key, arg) for name, arg in kwargs.items()}
         outcome = self._take(key)
         if outcome is not None:
-            for branch in branches:
-                if inspect.iscoroutine(branch):
-                    branch.close()
-            for coroutine in args:
-                if inspect.iscoroutine(coroutine):
-                    coroutine.close()
+            for made in (*branches, *named.values(), *args, *kwargs.values()):
+                if inspect.iscoroutine(made):
+                    made.close()
             return await self.recalled(key, outcome)
         started = self.now()
         try:
             if f is asyncio.shield:
-                return await self._shield(*branches)
+                return await self._shield(*branches, **named)
             if f is asyncio.wait_for:
-                return await self._wait_for(key, *branches, **kwargs)
-            return await f(*branches, **kwargs)
+                return await self._wait_for(key, *branches, **named)
+            return await f(*branches, **named)
         except Exception as error:
             await self.failed(key, started, error)
             raise
 
-    async def _shield(self, branch: Any) -> Any:
-        task = asyncio.ensure_future(branch)
+    async def _shield(self, arg: Any) -> Any:
+        task = asyncio.ensure_future(arg)
         if isinstance(task, asyncio.Task):
             self.shielded.add(task)
             task.add_done_callback(self.shielded.discard)
@@ -438,12 +493,11 @@ class Execution:
         await self.completed(key, started, sorted(names[future] for future in done))
         return done, pending
 
-    def _limit(self, key: str, f: Any, when: float | None) -> Limit:
+    def _limit(self, key: str, f: Any, *args: float | None, **kwargs: float | None) -> Limit:
         """`asyncio.timeout` or `timeout_at`, with a time that goes on while the run is suspended."""
-        now = asyncio.get_running_loop().time()
-        if when is None:
-            return Limit(self.waits, None)
-        return self._lasting(key, when - now if f is asyncio.timeout_at else when)
+        limit = f(*args, **kwargs)  # for its checks of what it is given
+        when, now = limit.when(), asyncio.get_running_loop().time()
+        return self._lasting(key, None if when is None else when - now)
 
     def _lasting(self, key: str, timeout: float | None) -> Limit:
         """A time limit that is kept when the run is suspended within."""
@@ -451,7 +505,8 @@ class Execution:
             return Limit(self.waits, None)
         key = f"{key}/timeout"
         known = self.recall.wait(key)
-        return Limit(self.waits, known.due if known is not None else self.now() + timeout, key=key)
+        due = self.now() + timeout if known is None else known.due
+        return Limit(self.waits, due, key=key, resumed=known is not None)
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
 
@@ -477,9 +532,10 @@ class Execution:
 
     async def known(self, key: str) -> Outcome | None:
         """The recorded outcome of an await, if it is to be used; None: run it."""
+        self._track(asyncio.current_task())
         outcome = self._take(key)
         if outcome is None:
-            if not self.recall.caught_up and not self._diverged:
+            if not self.recall.caught_up and not self._diverged and not self.recall.begun(key):
                 await self._doubt(key)
         elif _was_cut(outcome):
             await self._cut_again(key, outcome)
@@ -488,10 +544,12 @@ class Execution:
 
     async def ready(self, key: str) -> None:
         """Before anything new happens: the claim stands, and so does all that the code has taken from outside."""
+        self._check_held()
         await self.writer.claimed()
-        if self._captured is not None:
-            captured, self._captured = self._captured, None
+        if (captured := self._captured) is not None:
             await self.writer.until(captured)
+            if self._captured is captured:  # till then others wait for it too
+                self._captured = None
         self.recalling = False
 
     def cut(self, key: str, started: float, cut: asyncio.CancelledError) -> None:
@@ -511,10 +569,17 @@ class Execution:
             raise
         finally:
             self.waits.kept -= 1
+            self.waits.stir()
 
-    def _take(self, key: str) -> Outcome | None:
+    def _check_held(self) -> None:
+        """Raises: CancelledError: the run was taken from this code, or it woke by itself while it was parked."""
+        if self.waits.parked:
+            self.strayed = True
         if self.stopped or self.waits.parked:
             raise asyncio.CancelledError
+
+    def _take(self, key: str) -> Outcome | None:
+        self._check_held()
         outcome = self.recall.take(key)
         if self.recalling and self.recall.caught_up:
             self.recalling = False
@@ -549,6 +614,8 @@ class Execution:
     @contextmanager
     def under_way(self, key: str, started: float) -> Iterator[None]:
         """What is created in the block lies within the await."""
+        if self._observer is not None:
+            self._observer.runs(self.id, key)
         token = _scope.set(key)
         self._derived[key] = 0
         self.open[key] = started
@@ -575,8 +642,9 @@ class Execution:
         except EncodeError as error:
             if undo is not None:
                 raise
-            log.warning("%s of run %s is volatile, it runs again on resume: %s", key, self.id, error)
-            await self.record(StepVolatile(key, now, now - started, str(error)))
+            reason = self.stored.redact(str(error))
+            log.warning("%s of run %s is volatile, it runs again on resume: %s", key, self.id, reason)
+            await self.record(StepVolatile(key, now, now - started, reason))
         else:
             await self.record(StepCompleted(key, now, now - started, data, undo))
 
@@ -588,9 +656,24 @@ class Execution:
 
     async def record(self, entry: StepCompleted | StepFailed | StepVolatile) -> None:
         """Append an outcome, behind the cancellations that the task's code went on after."""
+        self._check_held()
+        self._cut.pop(entry.key, None)
+        self._learn(entry)
+        await self.writer.durable(*self.passed_over(), entry)
+
+    def _learn(self, entry: Entry) -> None:
+        """Keep an outcome at hand where what it lies within may run again: a step that tries again."""
+        if not isinstance(entry, StepCompleted | StepFailed):
+            return
+        self.recall.settle(entry.key)
+        if any(entry.key.startswith(f"{key}/") for key in self.steps):
+            self.recall.learn(entry)
+
+    def passed_over(self) -> tuple[Entry, ...]:
+        """The cancellations that the task's code went on after, and the time limits that were reached: to be recorded
+        with what comes next."""
         cut, self._cut = self._cut, {}
-        cut.pop(entry.key, None)
-        await self.writer.durable(*cut.values(), entry)
+        return (*self.waits.reached(), *cut.values())
 
     def _note(self, key: str, error: BaseException) -> None:
         self._raised.setdefault(id(error), (error, []))[1].append(key)
@@ -658,9 +741,10 @@ class Execution:
     async def ask(self, key: str, question: str) -> Resolved:
         """Ask an operator; the run pauses until there is an answer."""
         answer = await self.waits.arrival(
-            key, lambda: self.recall.answer(key), wait=lambda: PAUSE + key, paused=question
+            key, lambda: self.recall.answer(key), wait=lambda: PAUSE + key, paused=self.stored.redact(question)
         )
         assert answer is not None
+        self.recall.answered(key)
         await self.writer.claimed()
         return answer
 
@@ -688,7 +772,7 @@ class Execution:
             started = self._wait_started(key, kind, wait, due, **more)
             try:
                 outcome = await self.waits.arrival(
-                    key, lambda: self.recall.take(key), wait=lambda: wait, due=started.due
+                    key, lambda: self.recall.take(key), wait=lambda: started.wait, due=started.due
                 )
             except asyncio.CancelledError as cut:
                 self.cut(key, started.at, cut)
@@ -707,7 +791,7 @@ class Execution:
             self.recall.add(started)
         elif kind != "event" or any(expected.wait == started.wait for expected in self.writer.run.expected):
             return started
-        self.writer.write(started)
+        self.writer.write(*self.passed_over(), started)
         return started
 
     async def _signal(self, key: str, name: str) -> Any:
@@ -715,6 +799,8 @@ class Execution:
         if outcome is not None:
             return await self.recalled(key, outcome)
         await self.ready(key)
+        if self.unread:
+            await self._read_inbox()
         started = self._wait_started(key, "signal", "", None, subject=name)
         try:
             signal = await self.waits.arrival(
@@ -728,66 +814,88 @@ class Execution:
         await self.record(StepCompleted(key, now, now - started.at, signal.value))
         return await self.stored.decode(signal.value)
 
+    async def _read_inbox(self) -> None:
+        """Take in the signals that were sent before this worker had the run: it began with it unread."""
+        if self._reading is None:
+            inbox = self._journal.bus.subjects.inbox(self.id)
+            read = lambda: self._journal.bus.read(Stream.JOURNAL, inbox, first=self.writer.run.first)  # noqa: E731
+            self._reading = asyncio.ensure_future(self._journal.insist(read))
+        told = [codec.decode_entry(message.data) for message in await asyncio.shield(self._reading)]
+        if self.unread:
+            self.unread = False
+            self.recall.came_before(entry for entry in told if isinstance(entry, Signalled))
+
     async def _child(self, key: str, task: str, payload: bytes, settings: Settings) -> Any:
         outcome = await self.known(key)
         if outcome is None:
             await self.ready(key)
             if self.recall.child(key) is None:
-                await self._trigger({key: await self.stored.keep(payload)}, task, settings)
-            outcome = await self._child_ended(key)
+                for failure in (await self._trigger({key: await self.stored.keep(payload)}, task, settings)).values():
+                    raise failure
+            started = self.now()
+            try:
+                outcome = await self._child_ended(key)
+            except asyncio.CancelledError as cut:
+                self.cut(key, started, cut)
+                raise
         return await self.recalled(key, outcome)
 
     async def _children(self, key: str, task: str, payloads: list[bytes | Exception], settings: Settings) -> list[Any]:
         """Several children, created together; each a checkpoint below this one."""
-        if self.stopped or self.waits.parked:
-            raise asyncio.CancelledError
-        token = _scope.set(key)
+        started = self.now()
+        keys = [f"{key}/{task}#{number}" for number in range(1, len(payloads) + 1)]
+        begun = await self._created_children(key, dict(zip(keys, payloads, strict=True)), task, settings)
         try:
-            keys = [self._new_key(task) for _ in payloads]
-        finally:
-            _scope.reset(token)
-        new = {
-            each: await self.stored.keep(payload)
-            for each, payload in zip(keys, payloads, strict=True)
-            if isinstance(payload, bytes) and self.recall.child(each) is None
-        }
-        if new:
-            await self.ready(key)
-            await self._trigger(new, task, settings)
-        failures = (ChildFailed, HoldfastError)
-        outcomes: list[Any] = []
-        pending = [
-            asyncio.ensure_future(self._child_outcome(each)) if isinstance(payload, bytes) else payload
-            for each, payload in zip(keys, payloads, strict=True)
-        ]
-        try:
-            for waiting in pending:
-                try:
-                    outcomes.append(await waiting if isinstance(waiting, asyncio.Future) else waiting)
-                except failures as error:
-                    outcomes.append(error)
-        finally:
-            for waiting in pending:
-                if isinstance(waiting, asyncio.Future):
-                    waiting.cancel()
-        return outcomes
+            for each in reversed(keys):  # the last one ends last, as a rule: one suspension for all
+                if each not in begun:
+                    begun[each] = await self._child_result(each)
+        except asyncio.CancelledError as cut:
+            self.cut(key, started, cut)
+            raise
+        return [begun[each] for each in keys]
 
-    async def _child_outcome(self, key: str) -> Any:
-        return await self.recalled(key, self._take(key) or await self._child_ended(key))
+    async def _created_children(
+        self, key: str, payloads: Mapping[str, bytes | Exception], task: str, settings: Settings
+    ) -> dict[str, Any]:
+        """Create those of the children that there are not; what can't be created is its error, by key."""
+        if (cut := self._take(key)) is not None:
+            await self._cut_again(key, cut)
+        new, failures = dict[str, bytes](), dict[str, Any]()
+        for each, payload in payloads.items():
+            self._take(each)  # the code has come to them all
+            if isinstance(payload, Exception):
+                failures[each] = payload
+            elif self.recall.child(each) is None:
+                try:
+                    new[each] = await self.stored.keep(payload)
+                except EncodeError as error:
+                    failures[each] = error
+        if new:
+            await self.known(key)
+            await self.ready(key)
+            failures |= await self._trigger(new, task, settings)
+        return failures
+
+    async def _child_result(self, key: str) -> Any:
+        """What came of a child: its result, or its failure as a value."""
+        try:
+            return await self.recalled(key, await self._child_ended(key))
+        except (ChildFailed, HoldfastError) as error:
+            return error
 
     async def _child_ended(self, key: str) -> Outcome:
-        try:
-            ended: Outcome | None = await self.waits.arrival(
-                key, lambda: self.recall.take(key), wait=lambda: self.recall.child(key) or ""
-            )
-        except asyncio.CancelledError as cut:
-            self._note(key, cut)
-            raise
+        ended: Outcome | None = await self.waits.arrival(
+            key, lambda: self.recall.take(key), wait=lambda: self.recall.child(key) or ""
+        )
         assert ended is not None
         return ended
 
-    async def _trigger(self, payloads: Mapping[str, bytes], task: str, settings: Settings) -> None:
-        """Create child runs, by the key of each; those that exist already are taken as they are."""
+    async def _trigger(self, payloads: Mapping[str, bytes], task: str, settings: Settings) -> dict[str, Exception]:
+        """Create child runs, by the key of each; those that exist already are taken as they are.
+
+        Returns:
+            By key: why one could not be created.
+        """
         run, now = self.writer.run, self.now()
         if run.priority != settings.priority and settings.priority == Settings().priority:
             settings = msgspec.structs.replace(settings, priority=run.priority)  # a child goes where its parent goes
@@ -804,16 +912,25 @@ class Execution:
             )
             for key, payload in payloads.items()
         }
-        await self._journal.insist(lambda: self._created(list(children.values())))
-        entries = [ChildTriggered(key, now, child.run, task, settings.detached) for key, child in children.items()]
+        outcomes = await self._journal.insist(lambda: self._created(list(children.values())))
+        failures = {key: one for key, one in zip(children, outcomes, strict=True) if isinstance(one, Exception)}
+        entries = [
+            ChildTriggered(key, now, child.run, task, settings.detached)
+            for key, child in children.items()
+            if key not in failures
+        ]
         for entry in entries:
             self.recall.add(entry)
-        await self.writer.durable(*entries)
+        if entries:
+            await self.writer.durable(*self.passed_over(), *entries)
+        return failures
 
-    async def _created(self, runs: list[RunCreated]) -> None:
-        for outcome in await self._journal.create_many(runs):
-            if isinstance(outcome, Exception):
-                raise outcome
+    async def _created(self, runs: list[RunCreated]) -> list[int | Exception]:
+        outcomes = await self._journal.create_many(runs)
+        for outcome in outcomes:
+            if isinstance(outcome, Unanswered | ConnectError):
+                raise outcome  # to be repeated, all of them: create-only
+        return outcomes
 
 
 class _Done(Awaitable[None]):

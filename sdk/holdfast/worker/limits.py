@@ -8,24 +8,23 @@ from types import TracebackType
 from typing import Self
 
 from holdfast.core.model import Instant
-from holdfast.worker.waits import Alarm, Waits
-
-BREATH = 0.05
-"""Seconds that code which was resumed past its limit has to show that what it waited for had come in time."""
+from holdfast.worker.waits import BREATH, Alarm, Waits
 
 
 class Limit:
     """Cancels the code in its block at an instant, and raises TimeoutError there. As `asyncio.Timeout`, used once."""
 
-    def __init__(self, waits: Waits, due: Instant | None, *, key: str = "") -> None:
+    def __init__(self, waits: Waits, due: Instant | None, *, key: str = "", resumed: bool = False) -> None:
         """
         Args:
             due: by the run's clock; None: never.
             key: of a limit that is to outlive a suspension of the run.
+            resumed: its time runs since before the code was resumed.
         """
         self._waits = waits
         self._due = due
         self._key = key
+        self._resumed = resumed
         self._alarm: Alarm | None = None
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
@@ -80,7 +79,8 @@ class Limit:
         if self._key:
             self._waits.limit(self._key, self._due)
         now = self._waits.clock.now()
-        self._alarm = Alarm(self._waits, self._due if self._due > now else now + BREATH, self._expire)
+        past = self._resumed and self._due <= now
+        self._alarm = Alarm(self._waits, now + BREATH if past else self._due, self._expire)
 
     def _disarm(self) -> None:
         if self._alarm is not None:
@@ -92,6 +92,8 @@ class Limit:
     def _expire(self) -> None:
         assert self._task is not None
         self._expired = True
+        if self._key and self._due is not None:
+            self._waits.reach(self._key, self._due)
         self._task.cancel()
 
 

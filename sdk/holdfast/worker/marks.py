@@ -10,7 +10,7 @@ from typing import Any
 from holdfast.bus.clock import Clock
 from holdfast.core.entries import Entry, Heartbeat, MetadataChanged, Progressed
 from holdfast.core.model import Seconds
-from holdfast.wire.values import decode_value, encode_value
+from holdfast.worker.stored import Stored
 
 EVERY: Seconds = 0.25
 """Between two records of one kind: of what comes faster only the last is kept."""
@@ -72,18 +72,19 @@ class Marks:
 class Metadata(MutableMapping[str, Any]):
     """A run's metadata as its code sees it; a change is recorded at once."""
 
-    def __init__(self, encoded: dict[str, bytes], write: Callable[[Entry], None], clock: Clock) -> None:
+    def __init__(self, encoded: dict[str, bytes], write: Callable[[Entry], None], clock: Clock, stored: Stored) -> None:
         self._encoded = dict(encoded)
         self._write = write
         self._clock = clock
+        self._stored = stored
 
     def __getitem__(self, name: str) -> Any:
-        return decode_value(self._encoded[name])
+        return self._stored.decode_small(self._encoded[name])
 
     def __setitem__(self, name: str, value: Any) -> None:
         if not isinstance(name, str):
             raise TypeError(f"run.metadata: expected a name as text, found {name!r}")
-        data = encode_value(value)
+        data = self._stored.encode_small(value)
         if self._encoded.get(name) != data:  # the code comes here again after each resume
             self._encoded[name] = data
             self._write(MetadataChanged(self._clock.now(), {name: data}))

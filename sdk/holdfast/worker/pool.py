@@ -20,7 +20,6 @@ from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Bus, Item, Puller
 from holdfast.client import Client
 from holdfast.core.deadlines import GRACE
-from holdfast.core.lifecycle import Kind
 from holdfast.core.model import DEFAULT_PRIORITY, Instant, Seconds
 from holdfast.errors import BusError, ConnectError, PayloadError
 from holdfast.sealing import SecretKey
@@ -42,6 +41,9 @@ DRAIN: Seconds = 10.0
 
 LOOK_EVERY: Seconds = 1.0
 """Between two looks for queues and priorities that a task's runs are in for the first time."""
+
+IDLE: Seconds = 5.0
+"""Between two signs that nothing was told."""
 
 WARM = 100
 """Suspended runs whose code stays in memory: taken up again here, they need not go over their checkpoints."""
@@ -71,6 +73,7 @@ class Worker:
         url: str = "",
         grace: Seconds = GRACE,
         warm: int = WARM,
+        background: bool = True,
     ) -> None:
         """
         Args:
@@ -83,6 +86,8 @@ class Worker:
             url: under which the daemon takes HTTP requests, for tokens.
             grace: how long a task may take to end when it is told to.
             warm: of how many suspended runs the code stays in memory.
+            background: look now and then, in real time, after new queues and slow steps, and gather what runs print;
+                else whoever has the worker calls `look` (a test's harness).
         """
         self._bus = bus
         self._tasks = tasks
@@ -100,6 +105,8 @@ class Worker:
         self._url = url
         self._grace = grace
         self._warm = warm
+        self._background = background
+        self._group: asyncio.TaskGroup | None = None
         self._parked: dict[str, tuple[Attempt, Instant]] = {}
         """Suspended runs whose code is still here, since when; oldest first."""
         self._attempts: dict[str, Attempt] = {}
@@ -114,27 +121,26 @@ class Worker:
         """Serve until `stop` is set; then let runs end for the drain time, and give the rest back."""
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(self._concurrency + 4, thread_name_prefix="holdfast"))
-        client = Client(self._bus, name="worker")
+        client = Client(self._bus, name="worker", clock=self._clock)
         token = context.enter(client)
         try:
             await self._vault.load(self._bus, self._key)
             async with asyncio.TaskGroup() as tasks:
-                background = [
-                    tasks.create_task(self._capture.run()),
-                    tasks.create_task(self._show_slow()),
-                    tasks.create_task(self._follow_secrets()),
-                ]
-                with self._capture.installed(), self._heart():
-                    stop_hearing = await self._bus.listen(self._bus.subjects.live("*", Kind.IN), self._heard)
+                self._group = tasks
+                background = [tasks.create_task(self._follow_secrets())]
+                if self._background:
+                    background += [tasks.create_task(self._capture.run()), tasks.create_task(self._show_slow())]
+                with self._captured(), self._heart():
+                    background.append(tasks.create_task(self._hear(await self._bus.last_seq(Stream.JOURNAL) + 1)))
                     await self._declare()
                     for queue in sorted({DEFAULT_QUEUE, *(task.queue for task in self._tasks.values())}):
                         await self._open(queue, DEFAULT_PRIORITY, tasks)
                     await self._open_announced(tasks)
-                    background.append(tasks.create_task(self._watch_lanes(tasks)))
+                    if self._background:
+                        background.append(tasks.create_task(self._watch_lanes()))
                     ready()
                     await stop.wait()
                     await self._stop_politely()
-                    await stop_hearing()
                 for task in background:
                     task.cancel()
         finally:
@@ -169,15 +175,20 @@ class Worker:
                 log.warning("secrets are followed again: %s", error)
                 await asyncio.sleep(LOOK_EVERY)
 
-    async def _watch_lanes(self, tasks: asyncio.TaskGroup) -> None:
+    async def _watch_lanes(self) -> None:
         """Serve queues and priorities as the first run of a task comes to them."""
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            await self._evict(self._warm)
             try:
-                await self._open_announced(tasks)
+                await self.look()
             except (BusError, ConnectError) as error:
                 log.warning("new queues are looked for again: %s", error)
+
+    async def look(self) -> None:
+        """Let go of code that is parked for long; serve the queues and priorities that were announced since."""
+        assert self._group is not None, "run it first"
+        await self._evict(self._warm)
+        await self._open_announced(self._group)
 
     async def _open_announced(self, tasks: asyncio.TaskGroup) -> None:
         pattern = self._bus.subjects.control("lane", ">")
@@ -230,11 +241,12 @@ class Worker:
 
     async def _contest(self, holder: Attempt, item: Item, lane: _Lane, tasks: asyncio.TaskGroup) -> None:
         """A second item of a run that is here: a repetition, or the run was taken from us while we were not looking."""
-        if await holder.still_held():
+        if not holder.leaves and await holder.still_held():
             self._items.discard(item.token)  # whoever holds the run acknowledges its item
             lane.free(1)
             return
-        holder.stop(Why.LOST)
+        if not holder.leaves:  # else the item may be of what follows from the end that it is just recording
+            holder.stop(Why.LOST)
         while self._attempts.get(holder.run_id) is holder:
             self._ended.clear()
             await self._ended.wait()
@@ -253,22 +265,36 @@ class Worker:
             del self._attempts[attempt.run_id]
             if attempt.parked:
                 self._parked[attempt.run_id] = attempt, self._clock.now()
-                await self._evict(self._warm if not self._draining else 0)
             self._items.discard(attempt.item.token)
             self._ended.set()
             if self._waiting and not self._draining:
                 item, waiting_lane = self._waiting.pop(0)
                 self._begin(item, waiting_lane, tasks)
             lane.free(1)
+            await self._evict(self._warm if not self._draining else 0)
 
     async def _evict(self, keep: int) -> None:
         """Let go of the parked code that is oldest."""
-        now = self._clock.now()
-        for run_id, (attempt, since) in list(self._parked.items()):
-            if len(self._parked) <= keep and now - since < WARM_FOR:
+        while self._parked:
+            run_id, (attempt, since) = next(iter(self._parked.items()))
+            if len(self._parked) <= keep and self._clock.now() - since < WARM_FOR:
                 return
-            del self._parked[run_id]
+            del self._parked[run_id]  # before anything is awaited: it may be taken up again meanwhile
             await attempt.evict()
+
+    async def _hear(self, first: int) -> None:
+        """Pass on what runs are told: from the journal, in its order, for what comes first counts."""
+        told = self._bus.subjects.inbox("*")
+        while True:
+            try:
+                async with contextlib.aclosing(self._bus.follow(Stream.JOURNAL, told, first=first, idle=IDLE)) as news:
+                    async for messages in news:
+                        for message in messages:
+                            first = message.seq + 1
+                            self._heard(message.subject, message.data)
+            except (BusError, ConnectError) as error:
+                log.warning("what runs are told is heard again: %s", error)
+                await asyncio.sleep(LOOK_EVERY)
 
     def _heard(self, subject: str, data: bytes) -> None:
         attempt = self._attempts.get(subject.split(".")[3])
@@ -287,6 +313,9 @@ class Worker:
                     attempt.execution.show_slow(now)
 
     # --- presence and the end ---------------------------------------------------------------------------------------
+
+    def _captured(self) -> contextlib.AbstractContextManager[None]:
+        return self._capture.installed() if self._background else contextlib.nullcontext()
 
     def _heart(self) -> contextlib.AbstractContextManager[None]:
         if self._connect is None:

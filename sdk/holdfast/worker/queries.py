@@ -9,15 +9,17 @@ from typing import Any
 
 from holdfast.bus.ports import Bus
 from holdfast.wire import api, codec
-from holdfast.wire.values import decode_value, encode_value
+from holdfast.wire.values import decode_value
+from holdfast.worker.stored import Stored
 
 
 class Questions:
     """What one run answers; served from its first `expose` on."""
 
-    def __init__(self, bus: Bus, run: str) -> None:
+    def __init__(self, bus: Bus, run: str, stored: Stored) -> None:
         self._bus = bus
         self._run = run
+        self._stored = stored
         self._answers: dict[str, Callable[..., Any]] = {}
         self._serving: asyncio.Task[Callable[[], Awaitable[None]]] | None = None
 
@@ -45,6 +47,7 @@ class Questions:
             value = answer(*decode_value(question.args))
             if inspect.isawaitable(value):
                 value = await value
-            return codec.encode(api.Answer(encode_value(value)))
+            return codec.encode(api.Answer(self._stored.encode_small(value)))
         except Exception as error:  # the user's function
-            return codec.encode(api.Answer(error=f"{question.name} raised {error!r:.500}"))
+            told = self._stored.redact(f"{question.name} raised {error!r}")
+            return codec.encode(api.Answer(error=told[:500]))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,8 @@ from holdfast.core.model import Retry, Timeouts
 from holdfast.core.recall import Tried
 from holdfast.core.retry import Stop, decide
 from holdfast.errors import EncodeError, TimedOut
-from holdfast.step import RESULT, Done, NotDone, Policy, Step, Unknown, call_named
+from holdfast.step import RESULT, Done, NotDone, Policy, Step, Unknown, accepted, call_named
 from holdfast.wire.undo import UndoCall, encode_undo
-from holdfast.wire.values import decode_value
 from holdfast.worker.limits import Limit
 
 if TYPE_CHECKING:
@@ -33,7 +33,11 @@ async def stepped(execution: Execution, key: str, step: Step[..., Any], args: An
     outcome = await execution.known(key)
     if outcome is not None:
         return await execution.recalled(key, outcome)
-    return await _Call(execution, key, step, args, kwargs).run()
+    execution.steps.add(key)
+    try:
+        return await _Call(execution, key, step, args, kwargs).run()
+    finally:
+        execution.steps.discard(key)
 
 
 async def undo(execution: Execution, key: str, call: UndoCall, step: Step[..., Any], value: bytes) -> None:
@@ -47,12 +51,15 @@ async def undo(execution: Execution, key: str, call: UndoCall, step: Step[..., A
     assert target is not None
     policy = target.policy if isinstance(target, Step) else Policy(retry=Retry())
     function = target.fn if isinstance(target, Step) else target
-    named = {**call.named, RESULT: await execution.stored.decode(value)}
+    arguments: dict[str, Any] = await execution.stored.decode(call.arguments)
+    named = {**arguments, RESULT: await execution.stored.decode(value)}
 
-    async def undone() -> None:
-        await call_named(function, named)
+    @functools.wraps(function)
+    async def undone(*args: Any, **kwargs: Any) -> None:
+        await function(*args, **kwargs)  # what it returns is of no use to anybody
 
-    await _Call(execution, key + UNDO, Step(undone, name="undo", policy=policy), (), {}).run()
+    own = policy._replace(undo=None, key=None)
+    await _Call(execution, key + UNDO, Step(undone, name="undo", policy=own), (), accepted(function, named)).run()
 
 
 class _Call:
@@ -78,12 +85,13 @@ class _Call:
             started = execution.now()
             try:
                 await execution.ready(key)
+                await self._due()
                 self._in_time(called)
                 settled = await self._settled()
                 if settled is not None:
                     return settled.value
                 started = execution.now()
-                undo = self._undo()
+                undo = await self._undo()
                 if self._step.policy.at_most_once:
                     await execution.writer.durable(StepStarted(key, started, once=True))
                     execution.recall.add(StepStarted(key, started, once=True))
@@ -92,10 +100,13 @@ class _Call:
                 execution.cut(key, started, cut)
                 raise
             except Exception as error:
-                if await self._again(started, error):
+                failure = await self._given_up(started, error)
+                if failure is None:
                     continue
-                await execution.failed(key, started, error)
-                raise
+                await execution.failed(key, started, failure)
+                if failure is error:
+                    raise
+                raise failure from error
             try:
                 await execution.completed(key, started, value, undo)
             except EncodeError as error:
@@ -104,12 +115,13 @@ class _Call:
                 raise refused from error
             return value
 
-    def _undo(self) -> bytes | None:
+    async def _undo(self) -> bytes | None:
         """How to undo the call. Raises: EncodeError."""
         if self._step.policy.undo is None:
             return None
         try:
-            return encode_undo(self._step.ref, self._step.named(self._args, self._kwargs))
+            named = await self._execution.stored.encode(self._step.named(self._args, self._kwargs))
+            return encode_undo(UndoCall(self._step.ref, named))
         except EncodeError as error:
             raise EncodeError(f"step {self._step.name} has an undo, which needs its arguments: {error}") from error
 
@@ -127,7 +139,7 @@ class _Call:
         """Raises: TimedOut: this try can't begin in time any more."""
         timeouts, now = self._step.policy.timeouts or Timeouts(), self._execution.now()
         tried = self._tried
-        scheduled = max(tried.due, called) if tried.failed == 0 else tried.due
+        scheduled = tried.due or called
         if timeouts.schedule_to_start is not None and now - scheduled > timeouts.schedule_to_start:
             raise self._late(f"did not start within {timeouts.schedule_to_start:g} s")
         limit = timeouts.schedule_to_close
@@ -169,27 +181,28 @@ class _Call:
         finally:
             self._execution.limits.pop(self._key, None)
 
-    async def _again(self, started: float, error: Exception) -> bool:
-        """Record a failed try where the step's own policy tries again, and wait until that is due."""
-        if self._over:
-            return False
+    async def _given_up(self, started: float, error: Exception) -> Exception | None:
+        """With what the step fails; None: the failed try is recorded, and its own policy tries again."""
+        if self._over or isinstance(error, EncodeError):
+            return error
         execution, key, tried = self._execution, self._key, self._tried
-        number = tried.failed + 1
-        decision = decide(error, policy=self._step.policy.retry, failed=number, seed=f"{execution.id}{key}")
+        failed = tried.failed + 1
+        try:
+            decision = decide(error, policy=self._step.policy.retry, failed=failed, seed=f"{execution.id}{key}")
+        except Exception as broken:  # the user's retry_if
+            return broken
         if isinstance(decision, Stop):
-            return False
+            return error
         now = execution.now()
-        if self._too_late(now + decision.after, started if tried.since is None else tried.since):
-            return False
-        entry = StepRetried(key, now, now - started, execution.stored.error(error), number, now + decision.after)
+        due, first = now + decision.after, started if tried.since is None else tried.since
+        limit = (self._step.policy.timeouts or Timeouts()).schedule_to_close
+        if limit is not None and due >= first + limit:
+            return self._late(f"has not ended, and its next try would come after its {limit:g} s (schedule_to_close)")
+        number = failed if decision.spent else tried.failed
+        entry = StepRetried(key, now, now - started, execution.stored.error(error), number, due)
         execution.recall.add(entry)
         await execution.writer.durable(entry)
-        await self._due()
-        return True
-
-    def _too_late(self, due: float, first: float) -> bool:
-        limit = (self._step.policy.timeouts or Timeouts()).schedule_to_close
-        return limit is not None and due >= first + limit
+        return None
 
     async def _due(self) -> None:
         """Wait until the step's next try is due, also where the tries before were another worker's."""
@@ -201,23 +214,22 @@ class _Call:
 
     async def _settled(self) -> Done | None:
         """How a step came out that began before and whose outcome is not known; None: (re)run it."""
-        if self._tried.failed:
-            await self._due()
         execution, key = self._execution, self._key
         if not execution.recall.began(key):
             return None
-        verdict = await self._verified()
+        answered = execution.recall.answer(key) is not None
+        verdict = Unknown() if answered else await self._verified()
         while isinstance(verdict, Unknown):
             why = f": {verdict.why}" if verdict.why else ""
             answer = await execution.ask(key, f"step {self._step.name} began and its outcome is not known{why}")
             match answer.action:
                 case "done":
-                    verdict = Done(decode_value(answer.value) if answer.value is not None else None)
+                    verdict = Done(None if answer.value is None else await execution.stored.decode(answer.value))
                 case "run":
                     verdict = NotDone()
         if isinstance(verdict, NotDone):
             return None
-        await execution.completed(key, execution.now(), verdict.value, self._undo())
+        await execution.completed(key, execution.now(), verdict.value, await self._undo())
         return verdict
 
     async def _verified(self) -> Done | NotDone | Unknown:

@@ -32,6 +32,14 @@ class Stored:
         """A run's result; a secret that is part of a longer text is censored in it. Raises: EncodeError."""
         return await self._blobs.keep(self._redactor.censor(encode_value(value, name="result")))
 
+    def seal(self, data: bytes) -> bytes:
+        """An encoded value without secrets. Raises: EncodeError: a text in it contains a secret and more."""
+        return self._redactor.seal(data)
+
+    def unseal(self, data: bytes) -> bytes:
+        """A sealed value with its secrets: not to be stored."""
+        return self._redactor.open(data)
+
     async def keep(self, data: bytes) -> bytes:
         """An encoded value. Raises: EncodeError: it is too large, or a text in it contains a secret and more."""
         return await self._blobs.keep(self._redactor.seal(data))

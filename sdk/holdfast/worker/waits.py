@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
-from holdfast.bus.clock import Clock
+from holdfast.bus.clock import Clock, sleep
 from holdfast.core.entries import ChildEnded, Entry, EventArrived, Resolved, Signalled, TokenCompleted, WaitStarted
 from holdfast.core.lifecycle import PAUSE
 from holdfast.core.model import Instant, Seconds
@@ -25,6 +25,10 @@ LINGER: Seconds = 0.1
 
 SOON: Seconds = 0.6
 """What is due so soon is waited for here: a timer may be a quarter of a second late, and a resume costs too."""
+
+
+BREATH: Seconds = 0.05
+"""That code which was resumed past a time limit has to show that what it waited for had come in time."""
 
 
 class _Pending(NamedTuple):
@@ -65,7 +69,7 @@ class Alarm:
     def again(self) -> None:
         """The run goes on."""
         if self._rung:
-            self._ring()
+            self._cancel = self._waits.clock.call_at(self._waits.clock.now() + BREATH, self._ring)
 
     def cancel(self) -> None:
         """Idempotent."""
@@ -94,6 +98,8 @@ class Waits:
         self._keys: defaultdict[str, set[str]] = defaultdict(set)
         """By id of a wait: the awaits that wait for it."""
         self._timeouts: dict[str, Instant] = {}
+        self._reached: dict[str, Instant] = {}
+        """Those that are over, and not in the journal."""
         self._moves = 0
 
     async def arrival(
@@ -115,6 +121,8 @@ class Waits:
         """
         while (found := ready()) is None:
             if due is not None and self.clock.now() >= due:
+                if any(limit < due for limit in self._timeouts.values()):
+                    await sleep(self.clock, 2 * BREATH)  # long past both, but the limit was reached first
                 return None
             woken = asyncio.get_running_loop().create_future()
             pending = self._pending[key] = _Pending(wait(), due, paused, woken)
@@ -139,6 +147,19 @@ class Waits:
     def unlimit(self, key: str) -> None:
         """It is over."""
         self._timeouts.pop(key, None)
+
+    def reach(self, key: str, due: Instant) -> None:
+        """It was reached: a resume comes there without waiting as long again."""
+        if self._recall.wait(key) is None:
+            self._reached[key] = due
+
+    def reached(self) -> tuple[WaitStarted, ...]:
+        """The time-outs that were reached and are not in the journal; from now on they are."""
+        reached, self._reached = self._reached, {}
+        entries = tuple(WaitStarted(key, due, "", "timeout", due) for key, due in reached.items())
+        for entry in entries:
+            self._recall.add(entry)
+        return entries
 
     def hear(self, entry: Entry) -> None:
         """Take in what somebody told the run."""

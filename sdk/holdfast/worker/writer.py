@@ -35,6 +35,10 @@ class Writer:
         self._next: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._lost: Exception | None = None
+        self.closed = False
+        """Whether the claim was given up."""
+        self.refused = False
+        """Whether somebody wanted to write after the claim was given up."""
 
     @property
     def holds(self) -> bool:
@@ -46,7 +50,13 @@ class Writer:
 
         Those of one call, and of all calls until the append leaves, commit as one. The future fails where the run is
         not ours any more; `durable` makes that `LostRun`.
+
+        Raises:
+            CancelledError: the claim was given up.
         """
+        if self.closed:
+            self.refused = True
+            raise asyncio.CancelledError
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
             self._next.add_done_callback(_looked_at)
@@ -57,6 +67,10 @@ class Writer:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._flush())
         return self._next
+
+    def close(self) -> None:
+        """The claim is given up with what was written last."""
+        self.closed = True
 
     async def _flush(self) -> None:
         try:

@@ -6,6 +6,7 @@ what comes behind it not counting, or by the daemon having counted more outcomes
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -13,12 +14,19 @@ import msgspec
 from holdfast.core.entries import Batch, Entry
 from holdfast.core.lifecycle import Kind, Record, apply, taken
 from holdfast.core.model import FINAL, ErrorInfo, Instant, Run, Seconds, State
+from holdfast.core.pending import Wait, pending
 from holdfast.core.tree import Node, NodeState, Tree
 from holdfast.wire import api, codec
-from holdfast_tui.format import NODES, STATES, Cell, error_name
+from holdfast_tui.format import NODES, PAUSED, STATES, Cell, clean, error_name, progress, short, until
 
 ROOT = "/"
 """Id of the row that stands for the task itself; keys of awaits are longer."""
+
+
+CODE = 7
+"""Characters of a code's fingerprint that are shown."""
+
+_LIVE = (NodeState.RUNNING, NodeState.RETRYING, NodeState.WAITING, NodeState.PAUSED)
 
 
 class NodeRow(NamedTuple):
@@ -38,6 +46,8 @@ class NodeRow(NamedTuple):
     error: ErrorInfo | None = None
     folded: int = 0
     """How many lines are folded away below it."""
+    about: str = ""
+    """What is to be known besides the name: what it waits for, marks."""
 
 
 class Story:
@@ -113,13 +123,22 @@ class Story:
         took = None if run.finished_at is None else run.finished_at - start
         tries = run.attempt if run.attempt > 1 else 0
         mark = "▸ " if ROOT in self.folded else ""
-        rows = [NodeRow(ROOT, mark, run.task, STATES[run.state], tries, start, took, error=run.error)]
+        state = PAUSED if run.paused else STATES[run.state]
+        about = "" if run.final else progress(run.progress)
+        rows = [NodeRow(ROOT, mark, run.task, state, tries, start, took, error=run.error, about=about)]
         if ROOT not in self.folded:
+            recoded = self.tree.recoded()
             for index, node in enumerate(self.tree.roots):
-                self._flatten(node, "", index == len(self.tree.roots) - 1, now, rows)
+                self._flatten(node, "", index == len(self.tree.roots) - 1, now, rows, recoded)
         return rows
 
-    def _flatten(self, node: Node, lead: str, last: bool, now: Instant, rows: list[NodeRow]) -> None:
+    def waits(self) -> tuple[Wait, ...]:
+        """What the run waits for just now, and what it asks."""
+        return pending(self.run, self.tree) if self.run is not None else ()
+
+    def _flatten(
+        self, node: Node, lead: str, last: bool, now: Instant, rows: list[NodeRow], recoded: frozenset[str]
+    ) -> None:
         below = len(node.children) + (len(node.tries) if node.tries else 0)
         folded = node.key in self.folded and below > 0
         branch = "└" if last else "├"
@@ -129,13 +148,14 @@ class Story:
                 node.key,
                 lead + branch + mark,
                 node.name,
-                NODES[node.state],
+                NODES[node.stands],
                 len(node.tries) + 1 if node.tries else 0,
                 _start(node),
                 _took(node),
                 node,
                 node.error,
                 below if folded else 0,
+                "  ".join([*_about(node, now), *_marks(node, recoded)]),
             )
         )
         if folded:
@@ -157,7 +177,7 @@ class Story:
                 )
             )
         for index, child in enumerate(node.children):
-            self._flatten(child, lead, index == len(node.children) - 1, now, rows)
+            self._flatten(child, lead, index == len(node.children) - 1, now, rows, recoded)
 
     def fold(self, row: NodeRow) -> None:
         self.folded.add(row.id)
@@ -179,12 +199,38 @@ class Story:
         return start, max(0.0, (self.run.finished_at or now) - start)
 
 
-RETRIABLE = frozenset({State.DEAD, State.FAILED, State.CANCELLED})
+RETRIABLE = frozenset({State.DEAD, State.FAILED, State.CANCELLED, State.TIMED_OUT})
 """The states that a retry leaves (`lifecycle.ACCEPTED_IN`)."""
+
+
+def _about(node: Node, now: Instant) -> Iterator[str]:
+    """What a node waits for, or where its outcome is from."""
+    if node.child:
+        yield f"→ {short(node.child)}"
+    elif node.kind in ("token", "issued"):
+        yield f"→ token {short(node.wait)}"
+    elif node.kind == "event":
+        yield f"→ {clean(node.subject)}"
+    elif node.due is not None and node.stands in _LIVE and node.state is not NodeState.RETRYING:
+        yield until(node.due, now)
+    if node.once and node.state in (NodeState.RUNNING, NodeState.LOST, NodeState.PAUSED):
+        yield "at most once"
+    if node.origin:
+        yield f"from {short(node.origin)}{', edited' if node.edited else ''}"
+
+
+def _marks(node: Node, recoded: frozenset[str]) -> Iterator[str]:
+    """Where the code changed or took another way."""
+    if node.diverged:
+        yield "◆ another way"
+    if node.key in recoded:
+        yield f"Δ code {clean(node.code[:CODE])}"
 
 
 def _start(node: Node) -> Instant | None:
     """When a node was first under way: its first failed try counts, and so do its children where it has no entry."""
+    if node.origin:  # its origin's times mean nothing here
+        return None
     starts = [node.started_at, *(attempt.at - attempt.took for attempt in node.tries[:1])]
     if node.started_at is None:
         starts += [_start(child) for child in node.children]
@@ -198,7 +244,7 @@ def _took(node: Node) -> Seconds | None:
         return 0.0
     if start is None or node.ended_at is not None or not node.children or node.started_at is not None:
         return None if start is None or node.ended_at is None else node.ended_at - start
-    if any(child.state in (NodeState.RUNNING, NodeState.RETRYING, NodeState.WAITING) for child in node.children):
+    if any(child.stands in _LIVE for child in node.children):
         return None
     return max((child.ended_at or start for child in node.children), default=start) - start
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from holdfast.core.lifecycle import Kind
-from holdfast.core.model import ErrorInfo, Instant
+from holdfast.core.model import ErrorInfo, Instant, Run
+from holdfast.core.pending import Wait, answers
+from holdfast.core.tree import WAITS, Node, NodeState, Tree
 from holdfast.errors import HoldfastError, Refused
 from holdfast.wire import api
 from holdfast_tui import keys
 from holdfast_tui.format import (
     NODES,
+    PAUSED,
     STATES,
     Cell,
     bar,
@@ -20,16 +23,17 @@ from holdfast_tui.format import (
     error_name,
     lines,
     offset,
+    progress,
     short,
     took,
     value,
 )
-from holdfast_tui.model.run import RETRIABLE, ROOT, NodeRow, Story
+from holdfast_tui.model.run import CODE, RETRIABLE, ROOT, NodeRow, Story
 from holdfast_tui.plan import Plan, Verb
 from holdfast_tui.screens.page import Page
 from holdfast_tui.widgets.table import Column
 
-PAGES = ("error", "value", "attempts", "input", "about")
+PAGES = ("error", "value", "waits", "attempts", "input", "about")
 """What tab turns to in the pane."""
 REPAINT = 0.1
 """Seconds between repaints while live entries come in."""
@@ -121,11 +125,12 @@ class RunTree(Page):
         row, now = self._rows[key], self.as_of
         start, total = self.story.span(now)
         ran = row.took if row.took is not None or row.start is None else now - row.start
-        stretch = "" if row.start is None else bar(row.start - start, row.start - start + (ran or 0), total, widths[5])
-        child = f"  → {short(row.node.child)}" if row.node is not None and row.node.child and "!" not in row.id else ""
+        begun, block = (row.start or start) - start, "·" if _waits(row) else "█"
+        stretch = "" if row.start is None else bar(begun, begun + (ran or 0), total, widths[5], block)
+        about = f"  {row.about}" if row.about else ""
         more = f"  ({row.folded} folded)" if row.folded else ""
         return (
-            (row.guide + row.name + child + more, "title" if row.id == ROOT else ""),
+            (row.guide + row.name + about + more, "title" if row.id == ROOT else ""),
             row.state,
             (str(row.tries or ""), ""),
             ("0" if row.id == ROOT else offset(None if row.start is None else row.start - start), ""),
@@ -142,7 +147,7 @@ class RunTree(Page):
         run = self.story.run
         if run is None:
             return [], []
-        word, role = STATES[run.state]
+        word, role = PAUSED if run.paused else STATES[run.state]
         _, total = self.story.span(self.as_of)
         most = f"/{run.retry.max_attempts}" if run.retry is not None else ""
         asked = "  cancel asked" if run.cancel_requested and not run.final else ""
@@ -152,6 +157,7 @@ class RunTree(Page):
             (f"  {clean(run.queue)}  try {run.attempt}{most}  started {clock(run.started_at, millis=True)}", ""),
             (f"  took {took(total)}" if run.final else f"  for {took(total)}", ""),
             (asked, "warn"),
+            (f"  will be {STATES[run.ending][0]}" if run.ending is not None else "", "warn"),
         ]
         return left, []
 
@@ -161,13 +167,38 @@ class RunTree(Page):
         row = self._rows.get(self.window.cursor or "")
         if row is None:
             return "", []
-        page = PAGES[self.page] if self.turned else "error" if row.error is not None else "value"
-        names = " ".join(f"[{name}]" if name == page else name for name in PAGES)
+        page = PAGES[self.page] if self.turned else self._first(row)
+        names = " ".join(f"[{name}]" if name == page else name for name in self._pages)
         title = f"{names} ─ {clean(row.name)}"
         return title, getattr(self, f"_{page}")(row) or [(f"no {page}", "dim")]
 
+    @property
+    def _pages(self) -> Sequence[str]:
+        """The pages that there are: `waits` only where the run waits for something."""
+        waits = bool(self.story.waits())
+        return [page for page in PAGES if waits or page != "waits"]
+
+    def _first(self, row: NodeRow) -> str:
+        """The page of a row that the operator has not turned: what it asks, its error, what it waits for, its value."""
+        run = self.story.run
+        asks = row.state == PAUSED
+        if asks or (row.error is None and (_waits(row) or (row.id == ROOT and run is not None and run.waits))):
+            return "waits"
+        return "error" if row.error is not None else "value"
+
     def _error(self, row: NodeRow) -> list[Cell]:
         return told_error(row.error)
+
+    def _waits(self, row: NodeRow) -> list[Cell]:
+        """What the run, or the await under the cursor, waits for; a question with the commands that answer it."""
+        run = self.story.run
+        key = "" if row.id == ROOT else row.id.partition("!")[0]
+        found = [wait for wait in self.story.waits() if not key or f"{wait.key}/".startswith(f"{key}/")]
+        asked = run is not None and run.paused and any(wait.asks for wait in found)
+        cells: list[Cell] = [(clean(run.paused), "warn")] if asked and run is not None else []
+        for wait in sorted(found, key=lambda wait: not wait.asks):
+            cells += told_answers(self.story.id, wait) if wait.asks else [(told_wait(wait), "")]
+        return cells
 
     def _value(self, row: NodeRow) -> list[Cell]:
         if row.id == ROOT:
@@ -189,8 +220,9 @@ class RunTree(Page):
         return [
             (
                 f"{span.attempt}{' again' if span.resumed else ''}  {clock(span.started_at, millis=True)}  "
-                f"{span.worker}  {span.outcome or 'under way'} "
-                f"{clean(error_name(span.error.type) if span.error is not None else span.reason)}",
+                f"{clean(span.worker)}  {span.outcome or 'under way'} "
+                f"{clean(error_name(span.error.type) if span.error is not None else span.reason)}"
+                f"{f'  code {clean(span.code[:CODE])}' if span.code else ''}",
                 "fail" if span.error is not None else "",
             )
             for span in self.story.tree.attempts
@@ -207,9 +239,9 @@ class RunTree(Page):
             return []
         cells: list[Cell] = []
         if row.node is not None:
-            cells.append(
-                (f"{row.node.key}  {NODES[row.node.state][0]}  {row.node.note}  recorded in try {row.node.attempt}", "")
-            )
+            word, note = NODES[row.node.stands][0], row.node.note
+            cells.append((clean(f"{row.node.key}  {word}  {note}  recorded in try {row.node.attempt}"), ""))
+            cells += [(clean(f"{name} {said}"), "") for name, said in _facts_of_node(row.node) if said]
         cells.append((f"run {run.id}   created {date(run.created_at)}   from {run.source}", ""))
         held = "nobody" if run.holder is None else run.holder.worker
         cells.append((f"held by {held}   priority {run.priority}   last checkpoint {run.last_key or '-'}", ""))
@@ -218,7 +250,11 @@ class RunTree(Page):
         if run.parent is not None:
             cells.append((f"child of {run.parent.run}", ""))
         if run.reason:
-            cells.append((f"because: {run.reason}", ""))
+            cells.append((f"because: {clean(run.reason)}", ""))
+        cells += [(clean(f"{name} {said}"), "") for name, said in _facts_of_run(run, self.story.tree) if said]
+        if self.view is not None and self.view.hook:
+            cells.append((f"followed by {clean(self.view.hook)}", ""))
+        cells += [(clean(f"metadata {name} {value(data)}"), "") for name, data in sorted(run.metadata.items())]
         children = self.view.children if self.view is not None else ()
         return cells + [(f"child {short(child.id)}  {child.task}  {STATES[child.state][0]}", "") for child in children]
 
@@ -227,9 +263,11 @@ class RunTree(Page):
     def turn(self) -> None:
         if not self.turned:
             row = self._rows.get(self.window.cursor or "")
-            self.page = 0 if row is not None and row.error is not None else 1
+            self.page = PAGES.index(self._first(row)) if row is not None else 1
         self.turned = True
-        self.page = (self.page + 1) % len(PAGES)
+        shown, page = self._pages, PAGES[self.page]
+        following = shown[(shown.index(page) + 1) % len(shown)] if page in shown else shown[0]
+        self.page = PAGES.index(following)
 
     def do_zoom(self) -> None:
         row = self._rows.get(self.window.cursor or "")
@@ -268,7 +306,7 @@ class RunTree(Page):
 
     def do_retry(self) -> None:
         fit = self.story.run is not None and self.story.run.state in RETRIABLE
-        self._propose(Verb.RETRY, fit, "only a dead, failed or cancelled run can be retried")
+        self._propose(Verb.RETRY, fit, "only a dead, failed, timed out or cancelled run can be retried")
 
     def do_cancel(self) -> None:
         self._propose(Verb.CANCEL, not self.story.final, "only a run that has not ended can be cancelled")
@@ -279,6 +317,57 @@ class RunTree(Page):
             self.say(f"the run is {STATES[run.state][0] if run is not None else 'not read yet'}: {why}", "warn")
             return
         self.propose(Plan(verb=verb, targets=(self.story.id,)))
+
+
+def _waits(row: NodeRow) -> bool:
+    """Whether the row is of a wait: of time in which nothing ran."""
+    node = row.node
+    if node is None or "!" in row.id:
+        return False
+    return bool(node.child) or node.kind in WAITS or node.stands in (NodeState.WAITING, NodeState.PAUSED)
+
+
+def _facts_of_node(node: Node) -> Sequence[tuple[str, str]]:
+    return (
+        ("waits for", f"{node.kind} {node.subject} {node.wait}".strip() if node.wait else ""),
+        ("until", date(node.due) if node.due is not None else ""),
+        ("from run", node.origin),
+        ("code", node.code),
+    )
+
+
+def _facts_of_run(run: Run, tree: Tree) -> Sequence[tuple[str, str]]:
+    origin = run.origin
+    parts = f" before {origin.key}" if origin is not None and origin.key else ""
+    return (
+        ("progress", progress(run.progress)),
+        ("last heartbeat", date(tree.heartbeat_at) if tree.heartbeat_at is not None else ""),
+        ("deadline", date(run.deadline) if run.deadline is not None else ""),
+        ("expires", date(run.expires) if run.expires is not None and run.started_at is None else ""),
+        ("made from", f"{origin.run} by {origin.how}{parts}" if origin is not None else ""),
+        ("code", run.code),
+    )
+
+
+def told_wait(wait: Wait) -> str:
+    """A wait on one line, its id whole: a token is completed by it."""
+    parts = (
+        wait.key,
+        wait.kind,
+        wait.subject,
+        wait.id if wait.kind in ("token", "child") else "",
+        " ".join(value(wait.match).split()) if wait.match else "",
+        f"until {date(wait.due)}" if wait.due is not None else "",
+    )
+    return clean("  ".join(part for part in parts if part))
+
+
+def told_answers(run: str, wait: Wait) -> list[Cell]:
+    """The commands that answer a question, each below what it means."""
+    cells: list[Cell] = []
+    for answer in answers(run, wait):
+        cells += [(clean(f"{wait.key}: {answer.means}"), ""), (clean(f"  {answer.command}"), "title")]
+    return cells
 
 
 def told_error(error: ErrorInfo | None) -> list[Cell]:

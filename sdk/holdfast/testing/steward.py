@@ -1,0 +1,185 @@
+"""What only a daemon does, for one project in memory: events, deadlines, parents, hooks, and the runs of the dead.
+
+It folds every message as it is stored, and when all is quiet looks at the runs that moved: what follows from where they
+stand and shows no trace yet is carried out, by the same pure functions and the same journal as everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from holdfast.bus.journal import Journal
+from holdfast.bus.memory import MemoryServer
+from holdfast.bus.ports import Message
+from holdfast.core import ids
+from holdfast.core.deadlines import next_look, overdue
+from holdfast.core.effects import CancelChild, DropLetter, Effect, PutLetter, Tell, Withdraw, effects
+from holdfast.core.entries import CancelRequested, EventArrived, RunCancelled, RunCreated, RunExpired, RunTimedOut
+from holdfast.core.lifecycle import Record, apply, interruption
+from holdfast.core.model import Run, State
+from holdfast.core.routing import agrees, matches
+from holdfast.errors import Fenced
+from holdfast.task import Task
+from holdfast.wire import codec
+from holdfast.wire.events import encoded, payload_of, value_of
+from holdfast.wire.subjects import Stream
+
+
+class Steward:
+    """Keeps the runs moving that no worker moves."""
+
+    def __init__(self, journal: Journal, server: MemoryServer, tasks: Mapping[str, Task[..., Any]]) -> None:
+        self.runs: dict[str, Run] = {}
+        """Every run, as it stands."""
+        self.records: dict[str, list[Record]] = {}
+        """The messages of each run."""
+        self.dead: set[str] = set()
+        """Names of workers that are no more."""
+        self._journal = journal
+        self._bus = journal.bus
+        self._tasks = tasks
+        self._stirred: set[str] = set()
+        self._alarms: set[tuple[str, float]] = set()
+        self._events: list[Message] = []
+        project = server.project(journal.bus.subjects.project)
+        project.streams[Stream.JOURNAL].stored.append(self._stored)
+        project.streams[Stream.EVENTS].stored.append(lambda message, fired: self._events_new.append(message))
+        self._events_new: list[Message] = []
+
+    def _stored(self, message: Message, fired: bool) -> None:
+        if not message.subject.startswith(self._bus.subjects.journal[:-1]):
+            return  # a dead letter
+        run, record = codec.record(self._bus.subjects, message.subject, message.seq, message.data)
+        moved = apply(self.runs.get(run), record)
+        self.records.setdefault(run, []).append(record)
+        if moved is not None:
+            self.runs[run] = moved
+            self._stirred.add(run)
+
+    @property
+    def live(self) -> Iterator[Run]:
+        """The runs that have not ended."""
+        return (run for run in self.runs.values() if not run.final)
+
+    def lose(self, worker: str) -> None:
+        """A worker is no more."""
+        self.dead.add(worker)
+        self._stirred |= {run.id for run in self.live if run.holder is not None and run.holder.worker == worker}
+
+    async def attend(self) -> bool:
+        """Do what there is to do; whether there was anything to look at."""
+        await self._route()
+        stirred, self._stirred = sorted(self._stirred), set()
+        for id in stirred:
+            with suppress(Fenced):  # it has moved on, and is looked at again
+                await self._look(self.runs[id])
+            self._set_alarm(self.runs[id])
+        return bool(stirred)
+
+    def _set_alarm(self, run: Run) -> None:
+        """Look at the run again when its time may be over."""
+        at = next_look(run)
+        if at < math.inf and (run.id, at) not in self._alarms:
+            self._alarms.add((run.id, at))
+            self._journal.time.call_at(at, lambda: self._stirred.add(run.id))
+
+    async def _look(self, run: Run) -> None:
+        ending = overdue(run, self._journal.clock())
+        if ending is not None:
+            await self._end(run, ending)
+        elif run.holder is not None and run.holder.worker in self.dead:
+            await self._interrupt(run)
+        elif await self._is_missing_something(run):
+            await self._journal.act(run)
+        else:
+            await self._match(run)
+
+    async def _end(self, run: Run, ending: RunExpired | RunTimedOut | RunCancelled) -> None:
+        moved = await self._journal.end(run, ending)
+        if run.holder is not None and moved.final:
+            await self._journal.tell(run.id, CancelRequested(self._journal.clock(), by="harness", kill=True))
+
+    async def _interrupt(self, run: Run) -> None:
+        """Take a run from a worker that is no more."""
+        assert run.holder is not None
+        lost = interruption(run, self._journal.clock(), f"worker {run.holder.worker} was killed")
+        moved = await self._journal.move(run, lost)
+        if not run.holder.item:
+            return
+        if moved.offered:
+            self._bus.release(run.holder.item)
+        else:
+            self._bus.settle(run.holder.item)
+
+    async def _is_missing_something(self, run: Run) -> bool:
+        for effect in effects(run):
+            if isinstance(effect, PutLetter):
+                subject = self._bus.subjects.letter(effect.queue, effect.run)
+                if await self._bus.last(Stream.JOURNAL, subject) is None:
+                    return True
+            elif self._leaves_a_gap(effect, run):
+                return True
+        return False
+
+    def _leaves_a_gap(self, effect: Effect, run: Run) -> bool:
+        """Whether what should have been done shows no trace."""
+        match effect:
+            case CancelChild():
+                child = self.runs.get(effect.child)
+                live = child is not None and not child.final and child.state is not State.COMPENSATING
+                return live and child is not None and not child.cancel_requested
+            case Tell():
+                parent = self.runs.get(effect.parent)
+                return parent is not None and run.id not in parent.arrived
+            case Withdraw() | DropLetter():
+                return False
+        return True
+
+    # --- events -----------------------------------------------------------------------------------------------------
+
+    async def _route(self) -> None:
+        """Start the runs that new events start, and have those looked at that wait for one."""
+        events, self._events_new = self._events_new, []
+        self._events += events
+        created = [self._run_of(event, task) for event in events for task in self._wanting(event)]
+        if created:
+            await self._journal.create_many(created)
+        if events:
+            self._stirred |= {run.id for run in self.live if run.expected}
+
+    def _name(self, event: Message) -> str:
+        return event.subject.removeprefix(self._bus.subjects.event(""))
+
+    def _wanting(self, event: Message) -> list[Task[..., Any]]:
+        name = self._name(event)
+        return [task for task in self._tasks.values() if any(matches(pattern, name) for pattern in task.on)]
+
+    def _run_of(self, event: Message, task: Task[..., Any]) -> RunCreated:
+        settings = task.settings
+        return RunCreated(
+            run=ids.derive(event.time, "event", event.subject, str(event.seq), task.id),
+            at=event.time,
+            task=task.id,
+            payload=payload_of(event.data),
+            queue=settings.queue,
+            priority=settings.priority,
+            source=f"event {self._name(event)}",
+            expires=event.time + settings.ttl if settings.ttl else None,
+            timeouts=settings.timeouts,
+            hooks=settings.hooks,
+        )
+
+    async def _match(self, run: Run) -> None:
+        """Tell the run of the events that it waits for: of each wait the earliest."""
+        for expected in run.expected:
+            for event in self._events:
+                if event.time >= expected.since and agrees(expected, self._name(event), value_of(event.data)):
+                    arrived = EventArrived(
+                        expected.wait, event.time, event.seq, self._name(event), encoded(event.data)
+                    )
+                    dedupe = f"{run.id}-{expected.wait}-{run.attempt}-{event.seq}"
+                    await self._journal.tell(run.id, arrived, dedupe=dedupe)
+                    break

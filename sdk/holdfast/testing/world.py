@@ -1,0 +1,263 @@
+"""A project in one process: server, journal, client, steward and a worker, on a clock that stands still until moved."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from holdfast import context
+from holdfast.bus.clock import VirtualClock
+from holdfast.bus.journal import Journal
+from holdfast.bus.memory import MemoryBus, MemoryServer
+from holdfast.client import Client
+from holdfast.context import Observer
+from holdfast.core import ids
+from holdfast.core.entries import RunCreated
+from holdfast.core.lifecycle import fold, story
+from holdfast.core.model import Instant, Run, Seconds
+from holdfast.core.pending import pending
+from holdfast.core.tree import Tree
+from holdfast.errors import RunStuck
+from holdfast.handle import RunHandle
+from holdfast.task import Task
+from holdfast.testing.life import Life, lived_in, quiet
+from holdfast.testing.line import Fate, Immortal, Line
+from holdfast.testing.stuck import why_stuck
+from holdfast.testing.steward import Steward
+from holdfast.worker.pool import WARM, Worker
+
+PROJECT = "test"
+
+START: Instant = 1_800_000_000.0
+"""2027-01-15 08:00 UTC."""
+
+LONGEST: Seconds = 10 * 365 * 86400.0
+"""Virtual seconds that are waited for the end of a run."""
+
+MOST_MOVES = 200_000
+"""Moves of the clock after which a run that goes on and on is given up."""
+
+
+class Settings:
+    """What a harness was told, for as many worlds as it makes."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Task[..., Any]],
+        *,
+        start: Instant = START,
+        concurrency: int = 100,
+        limits: Mapping[str, int] | None = None,
+        grace: Seconds = 30.0,
+        warm: int = WARM,
+        patience: Seconds = 1.0,
+    ) -> None:
+        self.tasks = tasks
+        self.start = start
+        self.concurrency = concurrency
+        self.limits = limits
+        self.grace = grace
+        self.warm = warm
+        self.patience = patience
+
+
+class World:
+    """The project. Everything that is awaited here takes no time but what the clock is moved by."""
+
+    def __init__(
+        self, settings: Settings, *, fate: Fate | None = None, observer: Observer | None = None, start: Instant = 0.0
+    ) -> None:
+        self.settings = settings
+        self.clock = VirtualClock(start or settings.start)
+        self.server = MemoryServer(self.clock)
+        self.bus = MemoryBus(PROJECT, self.server, ack_wait=math.inf)
+        self.journal = Journal(self.bus, self.clock)
+        self.steward = Steward(self.journal, self.server, settings.tasks)
+        self.client = WorldClient(self)
+        self.deaths = 0
+        """How many workers were killed."""
+        self._fate = fate or Immortal()
+        self._observer = observer
+        self._workers: list[_Employed] = []
+        self._stack = ExitStack()
+        self._started = False
+
+    async def open(self) -> None:
+        """Start the worker."""
+        self._stack.enter_context(lived_in())
+        self._started = True
+        await self._employ()
+
+    async def close(self) -> None:
+        """End everything; what the code of runs does on its way out is of no consequence."""
+        for employed in self._workers:
+            employed.life.end()
+            await employed.line.close()
+        for employed in self._workers:
+            await employed.life.bury()
+        await self.bus.close()
+        self._stack.close()
+
+    @property
+    def worker(self) -> _Employed:
+        """The one that lives, or the last one."""
+        return self._workers[-1]
+
+    async def _employ(self) -> None:
+        life = Life(self.clock)
+        if self._observer is not None:
+            life.context.run(context.observer.set, self._observer)
+        life.context.run(context.execution.set, None)
+        employed = _Employed(f"w{len(self._workers) + 1}", life, self.settings, self.server, self._fate)
+        self._workers.append(employed)
+        await self._quiet()
+        employed.check()
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """Wait until nothing is left to do at this instant."""
+        while True:
+            await self._quiet()
+            self.worker.check()
+            if self.worker.life.ended:
+                await self._replace()
+            elif not await self.steward.attend():
+                return
+            else:
+                await self.worker.look()
+
+    async def _quiet(self) -> None:
+        await quiet(lambda: {call for one in self._workers if not one.life.ended for call in one.life.threads},
+                    self.settings.patience)  # fmt: skip
+
+    async def _replace(self) -> None:
+        """A worker was killed: take its runs, and start another."""
+        self.deaths += 1
+        dead = self.worker
+        await dead.line.close()
+        self.steward.lose(dead.name)
+        while await self.steward.attend():
+            pass
+        for token in sorted(dead.line.items):
+            self.bus.release(token)
+        await self._employ()
+
+    async def advance(self, seconds: Seconds) -> None:
+        """Let time go by, from one thing that is due to the next."""
+        until = self.clock.now() + seconds
+        await self.settle()
+        while (due := self._due) <= until:
+            self.clock.advance(max(0.0, due - self.clock.now()))
+            await self.settle()
+        self.clock.advance(until - self.clock.now())
+        await self.settle()
+
+    @property
+    def _due(self) -> Instant:
+        due = self.clock.next_due
+        return math.inf if due is None else due
+
+    async def until(self, holds: Callable[[], bool], run: str) -> None:
+        """Go on until something holds.
+
+        Raises:
+            RunStuck: nothing is due any more, and it does not hold.
+        """
+        last, moves = self.clock.now() + LONGEST, 0
+        await self.settle()
+        while not holds():
+            if self._due > last or moves > MOST_MOVES:
+                raise await self._stuck(run)
+            moves += 1
+            self.clock.advance(max(0.0, self._due - self.clock.now()))
+            await self.settle()
+
+    async def until_ended(self, run: str) -> Run:
+        """Go on until a run has ended. Raises: RunStuck."""
+        await self.until(lambda: run in self.steward.runs and self.steward.runs[run].final, run)
+        return self.steward.runs[run]
+
+    async def _stuck(self, id: str) -> RunStuck:
+        run = self.steward.runs.get(id)
+        if run is None:
+            return RunStuck(f"run {id} is not there: it was never created in this harness")
+        tree = Tree()
+        for entry in story(self.steward.records[id]):
+            tree.add(entry)
+        return RunStuck(why_stuck(run, pending(run, tree), self.settings.tasks, self.clock.now()))
+
+    def run(self, id: str) -> Run:
+        """A run as it stands."""
+        return fold(self.steward.records.get(id, ())) or self.steward.runs[id]
+
+
+class _Employed:
+    """A worker with its life and its line."""
+
+    def __init__(self, name: str, life: Life, settings: Settings, server: MemoryServer, fate: Fate) -> None:
+        self.name = name
+        self.life = life
+        self.line = Line(PROJECT, server, life, fate)
+        self._worker = Worker(
+            self.line,
+            settings.tasks,
+            name=name,
+            concurrency=settings.concurrency,
+            limits=settings.limits,
+            clock=life.clock,
+            grace=settings.grace,
+            warm=settings.warm,
+            background=False,
+        )
+        self._task = asyncio.get_running_loop().create_task(self._worker.run(asyncio.Event()), context=life.context)
+
+    def check(self) -> None:
+        """Raises: what the worker fell over."""
+        if self._task.done() and not self.life.ended:
+            self._task.result()
+
+    async def look(self) -> None:
+        """Have it serve the queues that were announced since."""
+        if not self.life.ended and not self._task.done():
+            await self._worker.look()
+
+
+class WorldClient(Client):
+    """The client of the world: ids follow from the order of triggers, and awaiting a result moves the clock."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.bus, name="test", clock=world.clock)
+        self._world = world
+        self._made = 0
+
+    def _new_id(self, now: float) -> str:  # type: ignore[override]
+        self._made += 1
+        return ids.derive(now, "test", str(self._made))
+
+    async def start(self, created: RunCreated) -> RunHandle:
+        return self._driven(await super().start(created))
+
+    async def start_many(self, created: Any) -> list[RunHandle | Exception]:
+        started = await super().start_many(created)
+        return [self._driven(one) if isinstance(one, RunHandle) else one for one in started]
+
+    def run(self, id: str) -> RunHandle:
+        return self._driven(super().run(id))
+
+    def _driven(self, handle: RunHandle) -> RunHandle:
+        driven = Driven.of(self, handle.id, handle.first)
+        driven.__dict__["_world"] = self._world
+        return driven
+
+
+class Driven(RunHandle, dict=True):
+    """A handle whose result comes as soon as time can bring it."""
+
+    async def result(self, timeout: float | None = None) -> Any:
+        world: World = self.__dict__["_world"]
+        await world.until_ended(self.id)
+        return await super().result(timeout)
