@@ -11,11 +11,13 @@ from holdfast import context
 from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Bus
 from holdfast.client import Client, RunHandle
-from holdfast.core.entries import Entry
-from holdfast.core.lifecycle import story
+from holdfast.core.entries import Entry, Suspended
+from holdfast.core.lifecycle import Kind, story
 from holdfast.core.model import Run
 from holdfast.core.tree import Node, Tree
 from holdfast.task import Task
+from holdfast.wire import codec
+from holdfast.wire.subjects import Stream
 from holdfast.worker.pool import Worker
 
 
@@ -46,6 +48,17 @@ class Stage:
             stop.set()
             await serving
 
+    @asynccontextmanager
+    async def conductor(self) -> AsyncIterator[None]:
+        """For the time of the block, runs go on that something arrived for: what the daemon's conductor does."""
+        bus: Bus = await self._make()
+        conducting = asyncio.get_running_loop().create_task(_conduct(Journal(bus)))
+        try:
+            yield
+        finally:
+            conducting.cancel()
+            await asyncio.wait([conducting])
+
     async def entries(self, handle: RunHandle) -> list[Entry]:
         """A run's entries, in order."""
         return [entry for _, record in await self.journal.messages(handle.id) for entry in record.entries]
@@ -72,6 +85,18 @@ class Stage:
                 if run.state in states:
                     return run
         raise AssertionError("unreachable")
+
+
+async def _conduct(journal: Journal) -> None:
+    subjects = journal.bus.subjects
+    async for messages in journal.bus.follow(Stream.JOURNAL, subjects.of_run("*"), first=1):
+        told = {
+            run
+            for run, record in (codec.record(subjects, each.subject, each.seq, each.data) for each in messages)
+            if record.kind is Kind.IN or any(isinstance(entry, Suspended) for entry in record.entries)
+        }
+        for run in told:
+            await journal.resume(run)
 
 
 async def _moves(handle: RunHandle) -> AsyncIterator[None]:

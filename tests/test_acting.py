@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from holdfast import remaking
 from holdfast.bus.clock import VirtualClock
 from holdfast.bus.memory import MemoryBus, MemoryServer
 from holdfast.client import Client, RunHandle
@@ -154,8 +155,17 @@ async def test_a_token_that_no_run_has_asked_for_is_refused_and_nothing_written(
     await shop.run(*AWAITED)
     before = await shop.client.bus.last_seq(Stream.JOURNAL)
     with pytest.raises(UnknownToken, match="expected the id of a token that a run has asked for"):
-        await shop.client.complete(token, 1)
+        await shop.client.complete(token, "x" * 300_000)
     assert await shop.client.bus.last_seq(Stream.JOURNAL) == before
+    assert await shop.client.bus.last_seq(Stream.BLOBS) == 0
+
+
+async def test_a_big_value_of_a_token_is_kept_apart(shop: Shop) -> None:
+    await shop.run(*AWAITED)
+    await shop.client.complete(TOKEN, "x" * 300_000)
+    (told,) = await shop.told("R1", TokenCompleted)
+    assert len(told.value) < 100
+    assert decode_value(await shop.client.blobs.full(told.value)) == "x" * 300_000
 
 
 async def test_a_token_of_a_run_that_has_ended_is_refused(shop: Shop) -> None:
@@ -398,6 +408,14 @@ async def test_a_dead_run_is_forked_from_the_step_that_failed(shop: Shop) -> Non
     failed = StepFailed("/charge#1", AT, 0.1, ERROR)
     origin = await shop.run(STEPS[0], failed, RunDead(AT, ERROR, "attempts used up", ("/charge#1",)))
     assert list(await inherited(shop, await origin.fork("/charge#1"))) == ["/reserve#1"]
+
+
+async def test_a_fork_that_a_step_makes_again_after_a_crash_is_the_same_one(shop: Shop) -> None:
+    await shop.run(*STEPS)
+    made = [await remaking.fork(shop.client.journal, shop.client.blobs, "R1", "/ship#1", "F1", {}) for _ in range(2)]
+    assert made[1] == 0
+    assert (await shop.client.run("F1").status()).first == made[0]
+    assert len(await shop.told("F1", RunCreated)) == 1
 
 
 # --- queries --------------------------------------------------------------------------------------------------------

@@ -324,6 +324,12 @@ def test_a_wrong_variable_is_named_instead_of_the_file(tmp_path: Path) -> None:
     assert "hunter2" not in complaint(tmp_path, "", HOLDFAST_URL="x://u:hunter2@h")
 
 
+def test_a_project_says_how_long_its_runs_live_unless_they_say_it_themselves(tmp_path: Path) -> None:
+    config = from_text(tmp_path, '[projects.a]\nttl = "15m"\n[projects.b]\nttl = 0')
+    assert [config.project(name).ttl for name in ("a", "b", "c")] == [900.0, 0.0, 0.0]
+    assert "projects.a.ttl: expected seconds or a duration" in complaint(tmp_path, "[projects.a]\nttl = -1")
+
+
 def test_importing_the_configuration_is_light() -> None:
     code = "import sys, holdfast.config, holdfast.credentials; print(*sys.modules)"
     done = subprocess.run(

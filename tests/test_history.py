@@ -63,7 +63,7 @@ class Two:
         return "R1"
 
     async def exported(self) -> History:
-        return await History.of(self.shop.journal, self.shop.blobs, "R1")
+        return await History.of(self.shop.journal, "R1")
 
     async def carried(self) -> History:
         """The history as it comes out of its file."""
@@ -71,7 +71,7 @@ class Two:
         return History.parse("\n".join(lines).encode(), "run.jsonl")
 
     async def imported(self) -> list[Record]:
-        await import_run(self.lab.journal, self.lab.blobs, await self.carried())
+        await import_run(self.lab.journal, await self.carried())
         return [record for _, record in await self.lab.journal.messages("R1")]
 
 
@@ -122,7 +122,7 @@ async def test_a_file_read_again_is_the_same_history(two: Two, tmp_path: Path) -
 
 async def test_a_run_that_is_not_there_is_not_exported(two: Two) -> None:
     with pytest.raises(UnknownRun):
-        await History.of(two.shop.journal, two.shop.blobs, "R9")
+        await History.of(two.shop.journal, "R9")
 
 
 Break = Callable[[list[str]], list[str]]
@@ -170,7 +170,7 @@ async def test_a_history_whose_end_does_not_count_is_imported_as_unfinished(two:
     first, claim, end = history.messages
     late = end._replace(record=end.record._replace(writer="x"))  # by nobody who held it
     for messages in ((first, claim, late), (first, end)):
-        run = await import_run(two.lab.journal, two.lab.blobs, history._replace(messages=messages))
+        run = await import_run(two.lab.journal, history._replace(messages=messages))
         assert (run.state, run.reason) == (State.CANCELLED, "imported unfinished")
         await two.lab.bus.purge(Stream.JOURNAL, "hf.lab.j.R1.>")
 
@@ -252,8 +252,8 @@ async def test_a_run_that_was_cancelled_before_it_began_is_imported(two: Two) ->
 async def test_a_fork_is_imported_with_what_it_inherited_and_keeps_its_origin(two: Two) -> None:
     await two.run((started(), done("/a#1"), done("/k#1")), (END,))
     made = await two.shop.fork("R1", "/k#1")
-    history = await History.of(two.shop.journal, two.shop.blobs, made.id)
-    run = await import_run(two.lab.journal, two.lab.blobs, history)
+    history = await History.of(two.shop.journal, made.id)
+    run = await import_run(two.lab.journal, history)
     assert (run.state, run.steps, run.origin) == (State.CANCELLED, 1, Origin("R1", "fork", "/k#1"))
 
 
@@ -261,11 +261,11 @@ async def test_a_run_is_not_imported_where_there_is_one_of_its_id(two: Two) -> N
     await two.run((started(),), (END,))
     history = await two.carried()
     with pytest.raises(RunStateError, match=r"project shop has a run R1: import into another one with --project"):
-        await import_run(two.shop.journal, two.shop.blobs, history)
-    await import_run(two.lab.journal, two.lab.blobs, history)
+        await import_run(two.shop.journal, history)
+    await import_run(two.lab.journal, history)
     before = await two.lab.bus.last_seq(Stream.JOURNAL)
     with pytest.raises(RunStateError):
-        await import_run(two.lab.journal, two.lab.blobs, history)
+        await import_run(two.lab.journal, history)
     assert await two.lab.bus.last_seq(Stream.JOURNAL) == before
 
 
@@ -280,7 +280,7 @@ async def test_what_the_server_takes_only_in_part_is_removed_again(two: Two, mon
     publish_many = two.lab.bus.publish_many
     monkeypatch.setattr(two.lab.bus, "publish_many", refused)
     with pytest.raises(Exception, match="run R1 was not imported, the server refused a message of it: disk full"):
-        await import_run(two.lab.journal, two.lab.blobs, history)
+        await import_run(two.lab.journal, history)
     assert await two.lab.journal.messages("R1") == []
 
 
@@ -289,7 +289,7 @@ async def test_values_that_are_kept_apart_come_along(two: Two) -> None:
     await two.run((started(), StepCompleted("/a#1", AT, 0.1, big)), (RunCompleted(AT, big),))
     history = await two.carried()
     assert len(history.values) == 1
-    await import_run(two.lab.journal, two.lab.blobs, history)
+    await import_run(two.lab.journal, history)
     result = (await two.lab.run("R1").status()).result
     assert result is not None
     assert decode_value(await two.lab.blobs.full(result)) == "x" * 300_000

@@ -107,7 +107,7 @@ async def daemon(
             for name in names
         ]
         home = projects[0]
-        tokens = _Tokens([project.client for project in projects])
+        tokens = _Tokens([project.client for project in (*projects[1:], home)])
         app = build(_Triggers(home.client), home.queries, home.readiness, tokens)
         http = HttpServer(app, address.host, address.port)
         await stack.enter_async_context(running(http))
@@ -264,7 +264,7 @@ class _Triggers:
 
 
 class _Tokens:
-    """Completes tokens of whatever project: a run's id is in no other."""
+    """Completes tokens of whatever project, for a run is in one only; what no project knows, the last one refuses."""
 
     def __init__(self, clients: Sequence[Client]) -> None:
         self._clients = clients

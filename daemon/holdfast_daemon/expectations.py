@@ -61,10 +61,7 @@ class Expectations:
             return []
         value = value_of(data)
         return [
-            place
-            for node in nodes
-            for place, expected in node.candidates(value)
-            if agrees(expected, subject, value)
+            place for node in nodes for place, expected in node.candidates(value) if agrees(expected, subject, value)
         ]
 
 

@@ -26,7 +26,7 @@ from holdfast.bus.clock import sleep
 from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Message
 from holdfast.core.entries import EventArrived
-from holdfast.core.model import Expected, Run, Seconds
+from holdfast.core.model import Expected, Instant, Run, Seconds
 from holdfast.errors import BusError, EncodeError
 from holdfast.wire.subjects import Stream
 from holdfast.wire.values import encode_value
@@ -46,6 +46,9 @@ RECENT = 2000
 """Newest events that are kept in memory: a replica that answers a search may lag behind by some of them, and most
 waits need look no further back."""
 
+RECENT_BYTES = 16 << 20
+"""Of them, at most."""
+
 LINGER: Seconds = 10.0
 """How long the event stream is followed after the last wait: the next one may come soon."""
 
@@ -56,9 +59,7 @@ AT_ONCE = 16
 class Matchmaker:
     """Brings events and waiting runs together. A `projector.Listener`."""
 
-    def __init__(
-        self, journal: Journal, live: Callable[[], Mapping[str, Run]], caught_up: Callable[[], bool]
-    ) -> None:
+    def __init__(self, journal: Journal, live: Callable[[], Mapping[str, Run]], caught_up: Callable[[], bool]) -> None:
         """
         Args:
             live: the runs that have not ended, as folded so far.
@@ -80,7 +81,9 @@ class Matchmaker:
         self._unsearched: list[_Wait] = []
         self._matched: list[_Wait] = []
         """To be told."""
-        self._recent: deque[Message] = deque(maxlen=RECENT)
+        self._recent: deque[Message] = deque()
+        """The newest events that were heard."""
+        self._recent_bytes = 0
         self._position: int | None = None
         """Up to where the event stream was heard; None: it is not followed."""
         self._stirred = anyio.Event()
@@ -184,6 +187,7 @@ class Matchmaker:
         finally:
             self._position = None
             self._recent.clear()
+            self._recent_bytes = 0
             self._search_again()
 
     def _search_again(self) -> None:
@@ -199,8 +203,14 @@ class Matchmaker:
                     self._match(wait, event)
                 elif wait.candidate is None:
                     wait.candidate = event
-        self._recent.extend(events)
+            self._remember(event)
         self._position = events[-1].seq
+
+    def _remember(self, event: Message) -> None:
+        self._recent.append(event)
+        self._recent_bytes += len(event.data)
+        while len(self._recent) > RECENT or self._recent_bytes > RECENT_BYTES:
+            self._recent_bytes -= len(self._recent.popleft().data)
 
     def _satisfied(self, among: Expectations, event: Message) -> list[_Wait]:
         places = among.satisfied(self._name(event), event.data)
@@ -219,64 +229,82 @@ class Matchmaker:
     # --- the past ---------------------------------------------------------------------------------------------------
 
     async def _search_all(self) -> None:
-        """Search the past for the waits that became known, those of one pattern together."""
+        """Search the past for the waits that became known: what is in memory at once, for the others the stream."""
         limit = anyio.CapacityLimiter(AT_ONCE)
         while True:
             while not self._unsearched:
                 await self._stirred.wait()
             waits, self._unsearched = self._unsearched, []
-            by_pattern: defaultdict[str, list[_Wait]] = defaultdict(list)
-            for wait in waits:
-                by_pattern[wait.expected.subject].append(wait)
-            async with anyio.create_task_group() as tasks:
-                for pattern, group in by_pattern.items():
-                    tasks.start_soon(self._search, pattern, group, limit)
+            found: dict[Place, Message] = {}
+            self._sift(self._recent, waits, found)
+            older = [wait for wait in waits if not self._is_recent(wait.expected.since)]
+            self._searched([wait for wait in waits if self._is_recent(wait.expected.since)], found)
+            await self._search_stream(older, found, limit)
 
-    async def _search(self, pattern: str, waits: Sequence[_Wait], limit: anyio.CapacityLimiter) -> None:
-        async with limit:
-            found = await self._earliest(pattern, waits)
+    def _is_recent(self, since: Instant) -> bool:
+        """Whether all events from then on are in memory."""
+        return bool(self._recent) and self._recent[0].time < since
+
+    async def _search_stream(
+        self, waits: Sequence[_Wait], found: dict[Place, Message], limit: anyio.CapacityLimiter
+    ) -> None:
+        """Search the stream for waits, for those of one pattern together."""
+        if not waits:
+            return
+        since = min(wait.expected.since for wait in waits)
+        first = await self._journal.insist(lambda: self._bus.first_since(Stream.EVENTS, since))
+        by_pattern: defaultdict[str, list[_Wait]] = defaultdict(list)
+        for wait in waits:
+            by_pattern[wait.expected.subject].append(wait)
+        async with anyio.create_task_group() as tasks:
+            for pattern, group in by_pattern.items():
+                await limit.acquire_on_behalf_of(group[0])
+                tasks.start_soon(self._search_pattern, pattern, group, found, first, limit)
+
+    async def _search_pattern(
+        self,
+        pattern: str,
+        waits: Sequence[_Wait],
+        found: dict[Place, Message],
+        first: int,
+        limit: anyio.CapacityLimiter,
+    ) -> None:
+        upto = max(wait.upto or 0 for wait in waits)
+        try:
+            for filter in {self._bus.subjects.event(pattern), pattern}:  # ours, and those that keep their own name
+                async for events in self._pages(filter, first, upto):
+                    self._sift(events, waits, found)
+        finally:
+            limit.release_on_behalf_of(waits[0])
+        self._searched(waits, found)
+
+    async def _pages(self, filter: str, first: int, upto: int) -> AsyncIterator[Sequence[Message]]:
+        while first <= upto:
+            page = await self._journal.insist(partial(self._bus.read, Stream.EVENTS, filter, first=first, limit=PAGE))
+            yield page
+            if len(page) < PAGE:
+                return
+            first = page[-1].seq + 1
+
+    def _sift(self, events: Iterable[Message], waits: Sequence[_Wait], found: dict[Place, Message]) -> None:
+        """Note for each wait the first event that it is for, among those that were there when it became known."""
+        asked = Expectations()
+        for wait in waits:
+            if not wait.over:  # else another one may be in its place
+                asked.add(wait.place, wait.expected)
+        for event in events:
+            for wait in self._satisfied(asked, event):
+                known = found.get(wait.place)
+                if event.seq <= (wait.upto or 0) and (known is None or event.seq < known.seq):
+                    found[wait.place] = event
+
+    def _searched(self, waits: Iterable[_Wait], found: Mapping[Place, Message]) -> None:
+        """The past of these waits is known; what was heard since counts from now on."""
         for wait in waits:
             wait.searched = True
             event = found.get(wait.place, wait.candidate)
             if event is not None and not wait.over:
                 self._match(wait, event)
-
-    async def _earliest(self, pattern: str, waits: Sequence[_Wait]) -> dict[Place, Message]:
-        """Of each wait the first event that it is for, among those that were there when it became known."""
-        asked = Expectations()
-        for wait in waits:
-            asked.add(wait.place, wait.expected)
-        found: dict[Place, Message] = {}
-        async for event in self._past(pattern, waits):
-            for wait in self._satisfied(asked, event):
-                known = found.get(wait.place)
-                if event.seq <= (wait.upto or 0) and (known is None or event.seq < known.seq):
-                    found[wait.place] = event
-        return found
-
-    async def _past(self, pattern: str, waits: Sequence[_Wait]) -> AsyncIterator[Message]:
-        """The events of a pattern that may be for one of the waits; some twice, not all in order."""
-        since, upto = min(wait.expected.since for wait in waits), max(wait.upto or 0 for wait in waits)
-        recent = list(self._recent)
-        if not recent or recent[0].time >= since:
-            first = await self._journal.insist(lambda: self._bus.first_since(Stream.EVENTS, since))
-            for filter in {self._bus.subjects.event(pattern), pattern}:  # ours, and those that keep their own name
-                async for event in self._read(filter, first, upto):
-                    yield event
-        for event in recent:
-            yield event
-
-    async def _read(self, filter: str, first: int, upto: int) -> AsyncIterator[Message]:
-        while first <= upto:
-            page = await self._journal.insist(
-                partial(self._bus.read, Stream.EVENTS, filter, first=first, limit=PAGE)
-            )
-            for event in page:
-                if event.seq <= upto:
-                    yield event
-            if len(page) < PAGE:
-                return
-            first = page[-1].seq + 1
 
     # --- telling ----------------------------------------------------------------------------------------------------
 

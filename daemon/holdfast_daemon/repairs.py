@@ -118,7 +118,7 @@ async def mend(journal: Journal, run: Run, live: Mapping[str, Run], repairs: Rep
 
 
 async def _fire(journal: Journal, run: Run) -> None:
-    """Do what the run's timer should have done. Should it fire yet, that is one work item too many, which is nothing."""
+    """Do what the run's timer should have done. Should it fire yet, that is one work item too many: no harm."""
     ready = journal.bus.subjects.ready(run.id, run.queue, run.priority)
     if run.state is State.DELAYED:
         with suppress(Fenced):  # it has fired just now

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import anyio
+import anyio.lowlevel
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
@@ -103,7 +104,7 @@ class Sweeper:
         found = {}
         for number, run in enumerate(list(live.values())):
             if number % BREATH == 0:
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
             if _waits_for_item(run, idle) or missing(run, live) or _is_late(run, now):
                 found[run.id] = _Trace(run.moved, run.state, run.attempt, run.due)
         return found

@@ -196,9 +196,9 @@ class Client:
             EncodeError: the value can't be stored.
         """
         info = None if error is None else _error_info(error)
-        data = None if error is not None else await self.blobs.keep(encode_value(value))
+        data = None if error is not None else encode_value(value)
         entry = TokenCompleted(token_id, self.journal.clock(), self.name, data, info)
-        return await telling.complete(self.journal, entry)
+        return await telling.complete(self.journal, self.blobs, entry)
 
     async def signal(self, run: str, name: str, value: Any = None) -> Run:
         """Send a run a signal; its code takes those of a name in order. Returns the run as it then stood.
@@ -211,9 +211,8 @@ class Client:
         """
         if not name or "/" in name or "#" in name:
             raise ConfigError(f"signal: expected a name without '/' and '#', found {name!r}")
-        data = await self.blobs.keep(encode_value(value))
-        entry = Signalled(secrets.token_hex(8), self.journal.clock(), name, data, self.name)
-        return await telling.signal(self.journal, run, entry)
+        entry = Signalled(secrets.token_hex(8), self.journal.clock(), name, encode_value(value), self.name)
+        return await telling.signal(self.journal, self.blobs, run, entry)
 
     async def resolve(self, run: str, key: str, action: str, value: Any = None) -> Run:
         """Answer what a paused run asks at a checkpoint. Returns the run as it then stood.
@@ -227,9 +226,9 @@ class Client:
             RunStateError: it asks nothing there, or the action answers another question.
             EncodeError: the value can't be stored.
         """
-        data = await self.blobs.keep(encode_value(value)) if action == "done" else None
+        data = encode_value(value) if action == "done" else None
         entry = Resolved(key, self.journal.clock(), action, self.name, data)
-        return await telling.resolve(self.journal, run, entry)
+        return await telling.resolve(self.journal, self.blobs, run, entry)
 
     async def query(self, run: str, name: str, *args: Any) -> Any:
         """What the code of a run answers to a query that it exposes (`run.expose`); changes nothing.
@@ -254,7 +253,7 @@ class Client:
 
     async def retry(self, run: str, *, from_start: bool = False, payload: Mapping[str, Any] | None = None) -> Run:
         """Take an ended run up again behind its last checkpoint. Raises: UnknownRun; RunStateError."""
-        data = None if payload is None else encode_payload(payload)
+        data = None if payload is None else await self.blobs.keep(encode_payload(payload))
         return await self.journal.retry(run, by=self.name, from_start=from_start, payload=data)
 
     async def replay(self, run: str) -> RunHandle:

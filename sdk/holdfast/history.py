@@ -89,8 +89,9 @@ class History(NamedTuple):
         return found
 
     @classmethod
-    async def of(cls, journal: Journal, blobs: Blobs, run: str) -> History:
-        """The history of a run in the journal. Raises: UnknownRun."""
+    async def of(cls, journal: Journal, run: str) -> History:
+        """The history of a run in the journal; secrets stay references in it. Raises: UnknownRun."""
+        blobs = Blobs(journal.bus)  # not a client's, which gives code inside a run its secrets
         found = await journal.messages(run)
         project = journal.bus.subjects.project
         if not found:

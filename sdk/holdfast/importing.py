@@ -44,7 +44,7 @@ class _Message(NamedTuple):
     entries: tuple[Entry, ...]
 
 
-async def import_run(journal: Journal, blobs: Blobs, history: History) -> Run:
+async def import_run(journal: Journal, history: History) -> Run:
     """Store a run's history under its own id; the run as it then stands.
 
     Raises:
@@ -56,6 +56,7 @@ async def import_run(journal: Journal, blobs: Blobs, history: History) -> Run:
     messages = inert(history, journal.clock())
     if await journal.messages(run):
         raise _exists(run, subjects)
+    blobs = Blobs(journal.bus)
     for value in history.values:
         await blobs.keep(value)
     first, *others = [Publication(_subject(message, run, subjects), _data(message)) for message in messages]

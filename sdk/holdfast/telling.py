@@ -8,7 +8,11 @@ is done here, so that a run that waits goes on without the daemon.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TypeVar
 
+from msgspec.structs import replace
+
+from holdfast.bus.blobs import Blobs
 from holdfast.bus.journal import Journal
 from holdfast.core import ids
 from holdfast.core.entries import Entry, Resolved, Signalled, TokenCompleted, WaitStarted
@@ -19,6 +23,8 @@ from holdfast.core.tree import Tree
 from holdfast.errors import RunStateError, TokenTaken, UnknownRun, UnknownToken
 from holdfast.wire.subjects import TOKEN
 
+T = TypeVar("T", TokenCompleted, Signalled, Resolved)
+
 ANSWERS = {
     "once": ("done", "run"),
     "undo": ("run", "skip"),
@@ -28,7 +34,7 @@ ANSWERS = {
 """By what is asked: the actions that answer it."""
 
 
-async def complete(journal: Journal, entry: TokenCompleted) -> Run:
+async def complete(journal: Journal, blobs: Blobs, entry: TokenCompleted) -> Run:
     """Complete a token; the run as it then stood.
 
     Raises:
@@ -44,6 +50,7 @@ async def complete(journal: Journal, entry: TokenCompleted) -> Run:
         raise _unknown_token(entry.token, f"a run {run_id} that has not asked for it")
     _check_first(entry, entries)
     _refuse_ended(run, f"token {entry.token} can't be completed")
+    entry = await _kept(blobs, entry)
     await journal.tell(run.id, entry, dedupe=f"token-{entry.token}")
     run, entries = await _read(journal, run_id, entry.token)
     _check_first(entry, entries)
@@ -83,7 +90,7 @@ def _when(at: Instant) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-async def signal(journal: Journal, run_id: str, entry: Signalled) -> Run:
+async def signal(journal: Journal, blobs: Blobs, run_id: str, entry: Signalled) -> Run:
     """Send a signal; the run as it then stood.
 
     Raises:
@@ -92,14 +99,14 @@ async def signal(journal: Journal, run_id: str, entry: Signalled) -> Run:
     """
     run = await journal.load(run_id)
     _refuse_ended(run, f"signal {entry.name!r} was not sent")
-    await journal.tell(run_id, entry, dedupe=f"signal-{entry.id}")
+    await journal.tell(run_id, await _kept(blobs, entry), dedupe=f"signal-{entry.id}")
     records = [record for _, record in await journal.messages(run_id, run.first)]
     if not any(isinstance(one, Signalled) and one.id == entry.id for one in story(records)):
         _refuse_ended(await journal.load(run_id, run.first), f"signal {entry.name!r} came too late")
     return await _gone_on(journal, run)
 
 
-async def resolve(journal: Journal, run_id: str, entry: Resolved) -> Run:
+async def resolve(journal: Journal, blobs: Blobs, run_id: str, entry: Resolved) -> Run:
     """Answer what a paused run asks; the run as it then stood.
 
     Raises:
@@ -116,7 +123,8 @@ async def resolve(journal: Journal, run_id: str, entry: Resolved) -> Run:
     for one in story(records):
         tree.add(one)
     check_answer(asked(entry.key, tree), entry.action)
-    await journal.tell(run_id, entry, dedupe=f"resolved-{ids.digest(run_id, entry.key, str(entry.at))}")
+    mark = ids.digest(run_id, entry.key, str(entry.at))
+    await journal.tell(run_id, await _kept(blobs, entry), dedupe=f"resolved-{mark}")
     return await _gone_on(journal, run)
 
 
@@ -157,6 +165,11 @@ _ABOUT = {
     "divergence": "code that took another way than the journal",
     "compensation": "undos that took down their workers",
 }
+
+
+async def _kept(blobs: Blobs, entry: T) -> T:
+    """The entry with its value as the journal takes it; only once the run is known to take it, for it is stored."""
+    return entry if entry.value is None else replace(entry, value=await blobs.keep(entry.value))
 
 
 async def _gone_on(journal: Journal, run: Run) -> Run:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from holdfast.client import Client
@@ -108,8 +109,6 @@ def test_a_run_is_shown_with_its_forks(shop: World) -> None:
     shop.client = Listing
     id = whole(shop)
     made = shop("runs", "fork", id, "--from", "/ship#1").out.strip()
-    import msgspec
-
     shop.rows.append(msgspec.structs.replace(row(look(shop, made)), origin=id))
     assert "\nmade from it\n" in (shown := shop("runs", "show", id).out)
     assert made in shown
@@ -134,8 +133,9 @@ def test_a_comparison_names_where_two_runs_part_and_shows_both_sides(shop: World
     done = shop("runs", "diff", whole(shop), other(shop))
     assert done.code == 0
     lines = done.out.splitlines()
-    assert lines[0].startswith("the runs part at payload: ")
-    assert [line.split()[:2] for line in lines[3:]] == [[">", "payload"], ["~", "/reserve#1"], ["~", "/ship#1"]]
+    assert lines[0] == "the runs part at payload.order: 1 | 2"
+    assert [line.split()[:2] for line in lines[3:]] == [[">", "payload.order"], ["~", "/reserve#1.n"], ["~", "/ship#1"]]
+    assert lines[4].split()[2:] == ["1", "2"]
     assert '"sent"' in lines[5]
     assert "payments.CardDeclined: bad currency 'XX'" in lines[5]
     assert "= " not in done.out

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from holdfast.core.model import Timeouts
 from holdfast.wire import api, codec
 from holdfast.wire.subjects import Stream
 from holdfast.wire.values import decode_value, encode_value
@@ -47,6 +48,35 @@ def test_a_delayed_run_waits_in_the_queue_that_is_named(shop: World) -> None:
     done = shop("trigger", "resize", "--queue", "bulk", "--delay", "1h", "--json")
     run = look(shop, json.loads(done.out)["run"])
     assert (run.queue, run.state.value, decode_value(run.payload)) == ("bulk", "delayed", {})
+
+
+def test_a_trigger_may_say_how_long_things_may_take_and_what_the_run_is_called_by(shop: World) -> None:
+    declare(shop, "resize")
+    done = shop(
+        "trigger", "resize", "--ttl", "90s", "--metadata", '{"customer": "acme", "n": 1}',
+        "--timeout-schedule-to-close", "1h", "--timeout-start-to-close", "30",
+    )  # fmt: skip
+    assert (done.code, done.err) == (0, "")
+    run = look(shop, done.out.strip())
+    assert run.expires == run.created_at + 90
+    assert run.timeouts == Timeouts(schedule_to_close=3600, start_to_close=30)
+    assert {name: decode_value(value) for name, value in run.metadata.items()} == {"customer": "acme", "n": 1}
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--ttl", "soon"), "expected a duration like 90s"),
+        (("--metadata", "[1]"), "--metadata: expected an object of values by name"),
+        (("--metadata", "{"), "--metadata: expected JSON"),
+        (("--timeout-start-to-close", "0"), "start_to_close: expected more than 0 seconds"),
+    ],
+)
+def test_wrong_settings_of_a_trigger_are_wrong_usage(shop: World, args: tuple[str, ...], says: str) -> None:
+    declare(shop, "resize")
+    done = shop("trigger", "resize", *args)
+    assert (done.code, done.out) == (2, "")
+    assert says in done.err
 
 
 def test_a_task_that_nobody_declared_is_not_triggered_unless_asked(shop: World) -> None:

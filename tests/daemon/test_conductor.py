@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from msgspec.structs import replace
 
 from holdfast import Retry, task
 from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Item
 from holdfast.client import RunHandle
+from holdfast.core.deadlines import GRACE, LATE
 from holdfast.core.entries import (
     AttemptFailed,
     AttemptResumed,
@@ -394,6 +396,27 @@ async def test_runs_of_an_earlier_daemons_workers_are_taken_at_the_start(stage: 
     async with conducted(stage, orphaned=lambda worker: worker.startswith("here-old-")):
         await stage.until(orphan, "queued", within=SOON)
         assert (await still(stage, other)).state == "running"
+
+
+# --- out of time
+
+
+async def test_a_run_that_ran_out_of_time_is_withdrawn_and_its_slot_is_free(stage: Stage) -> None:
+    bus, hand, now = stage.client.bus, Hand(stage), time.time()
+    consumer = await bus.ensure_consumer("default", 5, limit=1)
+    runs = [stage.client.new_run(ship.id, encode_value({})) for _ in range(3)]
+    runs[0] = replace(runs[0], deadline=now - GRACE - LATE + 0.3)
+    runs[1] = replace(runs[1], expires=now + 0.1)
+    await hand.beat(60)
+    held, expiring, next_one = [await stage.client.start(run) for run in runs]
+    await hand.start(held)
+    async with conducted(stage) as house:
+        await stage.until(expiring, "expired", within=SOON)
+        await stage.until(held, "timed_out", within=SOON)
+        await hand.item_of(next_one)
+        (state,) = [state for state in await bus.consumers() if state.name == consumer]
+        assert (state.pending, state.delivered) == (0, 1)
+        assert house.conductor.repairs.total == 0
 
 
 # --- late, twice, and anew

@@ -84,6 +84,28 @@ async def test_what_arrived_while_no_daemon_ran_counts_when_one_comes(project: P
         assert (await project.load(run)).state == "queued"
 
 
+async def test_a_run_that_waits_and_what_it_waits_for_cost_no_reading(project: Project) -> None:
+    async with project.daemon() as daemon:
+        read: list[str] = []
+        load = daemon.conductor._journal.load
+
+        async def counted(run: str, first: int = 1) -> object:
+            read.append(run)
+            return await load(run, first)
+
+        daemon.conductor._journal.load = counted  # type: ignore[assignment]
+        runs = [await project.create() for _ in range(20)]
+        for run in runs:
+            await project.start(run, Suspended(project.now, ("T1",), project.now + 1000))
+            await project.journal.act(await project.load(run))
+        await project.elapse(30)
+        for run in runs:
+            await tell(project, run, TokenCompleted("T1", project.now))
+        await turns()
+        assert {(await project.load(run)).state for run in runs} == {"queued"}
+        assert read == []
+
+
 async def test_what_nobody_waits_for_offers_nothing(project: Project) -> None:
     run = await project.create()
     await project.start(run, Suspended(project.now, ("T1",)))

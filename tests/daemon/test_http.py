@@ -9,7 +9,19 @@ import httpx
 import pytest
 
 from holdfast.core.model import State
-from holdfast.errors import BusError, ConfigError, PayloadError, Refused, Unanswered, UnknownTask
+from holdfast.errors import (
+    BusError,
+    ConfigError,
+    ConnectError,
+    EncodeError,
+    PayloadError,
+    Refused,
+    RunStateError,
+    TokenTaken,
+    Unanswered,
+    UnknownTask,
+    UnknownToken,
+)
 from holdfast.wire.api import RunRef, RunRow, RunView
 from holdfast_daemon.http.app import BODY_MOST, build
 from holdfast_daemon.http.serve import HttpServer
@@ -22,6 +34,7 @@ class Daemon:
 
     def __init__(self) -> None:
         self.triggered: list[tuple[str, dict[str, object]]] = []
+        self.completed: list[tuple[str, object]] = []
         self.failure: Exception | None = None
         self.missing = ""
 
@@ -31,6 +44,12 @@ class Daemon:
         if task_id != "ship":
             raise UnknownTask(f"nobody serves a task {task_id}")
         self.triggered.append((task_id, payload))
+        return "R1"
+
+    async def complete(self, token_id: str, value: object) -> str:
+        if self.failure is not None:
+            raise self.failure
+        self.completed.append((token_id, value))
         return "R1"
 
     async def view(self, ref: RunRef) -> RunView:
@@ -201,3 +220,62 @@ async def test_a_port_in_use_is_said_with_what_to_do(daemon: Daemon) -> None:
 async def test_an_address_of_another_machine_is_said(daemon: Daemon) -> None:
     with pytest.raises(ConfigError, match=r"daemon\.http: expected an address to listen on, found"):
         await HttpServer(build(daemon, daemon, daemon.readiness, daemon), host="192.0.2.1", port=0).run()
+
+
+# --- tokens ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [(b"", None), (b"  \n", None), (b"null", None), (b'{"ok": true}', {"ok": True}), (b"[1]", [1]), (b'"yes"', "yes")],
+)
+async def test_a_token_is_completed_with_any_json_or_nothing(
+    http: httpx.AsyncClient, daemon: Daemon, body: bytes, value: object
+) -> None:
+    answer = await http.post("/v1/tokens/R1-a1b2/complete", content=body)
+    assert (answer.status_code, answer.json()) == (200, {"run": "R1"})
+    assert daemon.completed == [("R1-a1b2", value)]
+
+
+@pytest.mark.parametrize("body", [b"{", b"yes", b"\xff", b"[" * 100_000])
+async def test_a_token_is_not_completed_with_what_is_no_json(
+    http: httpx.AsyncClient, daemon: Daemon, body: bytes
+) -> None:
+    answer = await http.post("/v1/tokens/R1-a1b2/complete", content=body)
+    assert problem(answer)["status"] == 400
+    assert daemon.completed == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [
+        (UnknownToken("no run has asked for it"), 404),
+        (TokenTaken("completed by ann", by="ann", at=1.0), 409),
+        (RunStateError("run R1 has ended"), 409),
+        (EncodeError("nested too deep"), 400),
+        (BusError("no"), 503),
+        (ConnectError("away"), 503),
+    ],
+)
+async def test_a_token_that_can_not_be_completed_is_a_problem_with_its_reason(
+    http: httpx.AsyncClient, daemon: Daemon, failure: Exception, status: int
+) -> None:
+    daemon.failure = failure
+    told = problem(await http.post("/v1/tokens/R1-a1b2/complete", content=b"1"))
+    assert (told["status"], told["detail"]) == (status, str(failure))
+
+
+async def test_an_unanswered_completion_says_that_its_outcome_is_unknown(
+    http: httpx.AsyncClient, daemon: Daemon
+) -> None:
+    daemon.failure = Unanswered("late")
+    told = problem(await http.post("/v1/tokens/R1-a1b2/complete", content=b"1"))
+    assert (told["status"], told["outcome"]) == (503, "unknown")
+
+
+async def test_pages_in_a_browser_and_large_bodies_complete_no_tokens(http: httpx.AsyncClient, daemon: Daemon) -> None:
+    path = "/v1/tokens/R1-a1b2/complete"
+    assert problem(await http.post(path, headers={"Origin": "https://evil.example"}))["status"] == 403
+    assert problem(await http.post(path, content=b" " * (BODY_MOST + 1)))["status"] == 413
+    assert problem(await http.get(path))["status"] == 405
+    assert daemon.completed == []

@@ -360,6 +360,39 @@ async def test_a_telling_whose_outcome_is_unknown_is_repeated_and_counts_once(pr
 # --- what it costs
 
 
+async def test_of_large_events_few_are_kept_in_memory_and_none_is_missed(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matching, "RECENT_BYTES", 5000)
+    since = project.now
+    async with project.daemon() as daemon:
+        await waiter(project, "another")
+        await turns()
+        for number in range(30):
+            project.clock.advance(0.01)
+            await publish(project, n=number, more="x" * 1000)
+        await turns()
+        assert sum(len(event.data) for event in daemon.matchmaker._recent) == daemon.matchmaker._recent_bytes <= 5000
+        runs = [await waiter(project, match={"n": number}, since=since) for number in (0, 29)]
+        await project.elapse(1)
+        assert [(await values(project, run))[0]["n"] for run in runs] == [0, 29]
+
+
+async def test_a_wait_that_takes_the_place_of_another_is_given_nothing_of_that(project: Project) -> None:
+    await publish(project, n=1)
+    await publish(project, n=2)
+    async with project.daemon():
+        run = await project.create()
+        one = waits(project.now, match={"n": 1}, since=project.now - 60)
+        other = waits(project.now, match={"n": 2}, since=project.now - 60)
+        await project.start(run, one)
+        await project.journal.kill(run, by="op")
+        await project.journal.retry(run, by="op", from_start=True)
+        await project.write(run, AttemptStarted(project.now, 2, "w9", "n9"), other)
+        await project.elapse(1)
+        assert (await values(project, run))[-1] == {"n": 2}
+
+
 async def test_while_nobody_waits_events_are_not_even_followed(project: Project) -> None:
     async with project.daemon() as daemon:
         followed = list[str]()

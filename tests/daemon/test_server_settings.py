@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.bus.ports import ACK_WAIT
 from holdfast.config import Durability
 from holdfast_daemon.server.binary import find
-from holdfast_daemon.server.settings import Account, ServerSettings, User, render
+from holdfast_daemon.server.settings import PING_EVERY, PINGS_UNANSWERED, Account, ServerSettings, User, render
 
 
 def settings(store_dir: Path = Path("/tmp/x"), durability: Durability = Durability.ALWAYS) -> ServerSettings:
@@ -37,6 +38,13 @@ def test_it_listens_on_loopback_only() -> None:
 
 def test_passwords_are_not_in_the_repr() -> None:
     assert "$X" not in repr(settings())
+
+
+def test_a_client_that_is_stopped_is_dropped_before_what_it_got_comes_again() -> None:
+    text = render(settings())
+    assert f'ping_interval: "{PING_EVERY}s"' in text
+    assert f"ping_max: {PINGS_UNANSWERED}" in text
+    assert PING_EVERY * (PINGS_UNANSWERED + 1) < ACK_WAIT
 
 
 @pytest.mark.parametrize("durability", list(Durability))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -10,14 +11,21 @@ from holdfast.bus.ports import Item
 from holdfast.core.entries import (
     AttemptResumed,
     AttemptStarted,
+    Offered,
     RunCompleted,
     RunTimedOut,
     StepCompleted,
     Suspended,
 )
-from holdfast.core.model import ErrorInfo
+from holdfast.core.model import ErrorInfo, Run
+from holdfast.errors import ConnectError
+from holdfast.wire import codec
+from holdfast.wire.subjects import Stream
+from holdfast.wire.values import encode_value
 from holdfast_daemon.conductor import Conductor
-from holdfast_daemon.sweeper import EVERY
+from holdfast_daemon.repairs import Repairs
+from holdfast_daemon.sweeper import EVERY, Sweeper
+from stage import Stage
 from virtual import Daemon, Project, turns
 
 ERROR = ErrorInfo("ValueError", "down")
@@ -141,9 +149,6 @@ async def test_an_item_that_is_stored_while_it_is_looked_for_is_not_lost(project
     async def offered_meanwhile() -> Any:
         states = await consumers()
         ready = project.bus.subjects.ready(run, "default", 5)
-        from holdfast.core.entries import Offered
-        from holdfast.wire import codec
-
         await project.bus.publish(ready, codec.encode(Offered(run, 1, 0)))
         return states
 
@@ -190,8 +195,6 @@ async def test_what_the_conductor_passes_over_is_done_by_the_sweeper(
 
 
 async def test_a_sweep_that_the_server_does_not_answer_is_made_again(project: Project) -> None:
-    from holdfast.errors import ConnectError
-
     async with project.daemon() as daemon:
         await project.create()
         await lose(project)
@@ -207,3 +210,42 @@ async def test_a_sweep_that_the_server_does_not_answer_is_made_again(project: Pr
         daemon.bus.consumers = flaky  # type: ignore[method-assign]
         await sweeps(project, 4)
         assert daemon.repaired == {"item": 1}
+
+
+# --- over both buses, in real time
+
+
+class Swept:
+    """Sweeps at will over a ledger that is brought up to date before each."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.repairs = Repairs()
+        self._stage = stage
+        self._live: dict[str, Run] = {}
+        self._sweeper = Sweeper(stage.journal, lambda: self._live, lambda: True, self.repairs)
+
+    async def sweep(self, *runs: str) -> dict[str, int]:
+        self._live = {run: await self._stage.journal.load(run) for run in runs}
+        await self._sweeper.sweep()
+        return {kind.value: count for kind, count in self.repairs.by_kind.items()}
+
+
+async def test_what_the_server_says_of_its_consumers_tells_what_is_lost(stage: Stage) -> None:
+    bus, swept = stage.client.bus, Swept(stage)
+    came: asyncio.Queue[Item] = asyncio.Queue()
+    puller = await bus.pull(await bus.ensure_consumer("default", 5), came.put_nowait)
+    run = (await stage.client.start(stage.client.new_run("ship", encode_value({})))).id
+    assert [await swept.sweep(run) for _ in range(3)] == [{}] * 3, "it is stored and not delivered"
+    puller.want(2)
+    item = await came.get()
+    assert [await swept.sweep(run) for _ in range(3)] == [{}] * 3, "it is delivered and not done with"
+    bus.release(item.token, after=60)
+    await bus.last_seq(Stream.JOURNAL)
+    assert [await swept.sweep(run) for _ in range(3)] == [{}] * 3, "it was given back for later"
+    bus.settle(item.token)
+    await bus.last_seq(Stream.JOURNAL)
+    assert [await swept.sweep(run) for _ in range(2)] == [{}, {"item": 1}]
+    async with asyncio.timeout(5):
+        assert run in (await came.get()).subject
+    assert [await swept.sweep(run) for _ in range(3)] == [{"item": 1}] * 3
+    await puller.stop()

@@ -28,7 +28,7 @@ from holdfast.core.entries import (
     RunRetried,
 )
 from holdfast.core.lifecycle import Kind, Record
-from holdfast.core.model import ErrorInfo, Parent, Retry
+from holdfast.core.model import ErrorInfo, Hook, Origin, Parent, Retry, Timeouts
 from holdfast.wire.codec import decode_batch, decode_entry, encode, record
 from holdfast.wire.subjects import Subjects
 
@@ -53,6 +53,21 @@ FOR_EVER = """
 18 LetterDropped      at by
 19 CancelRequested    at by reason
 20 ChildEnded         key at child state value error
+21 WaitStarted        key at wait kind due subject match since
+22 TokenCompleted     token at by value error
+23 EventArrived       wait at event subject value
+24 Signalled          id at name value by
+25 Resolved           key at action by value
+26 RunExpired         at reason created
+27 RunTimedOut        at error reason fatal created
+28 Compensated        at
+29 Heartbeat          at details
+30 Progressed         at done total text
+31 MetadataChanged    at changes
+32 Diverged           key at missing
+33 Inherited          key at took value error edited
+34 HookTriggered      on at run
+35 SecretPinned       name version
 """
 """Tag, entry, and its fields in the order in which they are stored. New fields may follow, these may not move."""
 
@@ -78,8 +93,8 @@ def test_what_was_added_to_an_entry_later_has_defaults(tag: int, name: str, fiel
 
 def test_every_entry_is_in_the_table_and_no_tag_is_given_twice() -> None:
     assert sorted(BY_NAME) == sorted(name for _, name, _ in ROWS)
-    assert [tag for tag, _, _ in ROWS] == list(range(1, 21))
-    assert len(ENTRIES) == 20
+    assert [tag for tag, _, _ in ROWS] == list(range(1, 36))
+    assert len(ENTRIES) == 35
 
 
 def test_a_batch_is_its_writer_and_arrays_that_begin_with_their_tags() -> None:
@@ -138,6 +153,8 @@ POLICIES = st.builds(
     max_timeout=st.floats(60, 1e6),
     jitter=st.booleans(),
 )
+TIMEOUTS = st.builds(Timeouts, start_to_close=st.none() | st.floats(0.001, 1e6), heartbeat=st.none() | st.just(5.0))
+HOOKS = st.lists(st.builds(Hook, TEXT, TEXT, TEXT), max_size=2).map(tuple)
 CREATIONS = st.builds(
     RunCreated,
     run=TEXT,
@@ -151,6 +168,12 @@ CREATIONS = st.builds(
     parent=st.none() | st.builds(Parent, TEXT, TEXT),
     source=TEXT,
     tags=st.lists(TEXT, max_size=3).map(tuple),
+    expires=st.none() | TIME,
+    timeouts=st.none() | TIMEOUTS,
+    deadline=st.none() | TIME,
+    metadata=st.dictionaries(TEXT, st.binary(max_size=8), max_size=2),
+    hooks=HOOKS,
+    origin=st.none() | st.builds(Origin, TEXT, TEXT, TEXT),
 )
 BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     str: TEXT,
@@ -163,6 +186,10 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     ErrorInfo | None: st.none() | ERRORS,
     RunCreated | None: st.none() | CREATIONS,
     tuple[str, ...]: st.lists(TEXT, max_size=4).map(tuple),
+    float | None: st.none() | TIME,
+    Timeouts | None: st.none() | TIMEOUTS,
+    tuple[Hook, ...]: HOOKS,
+    dict[str, bytes | None]: st.dictionaries(TEXT, st.none() | st.binary(max_size=8), max_size=3),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import Retry, run, secrets, step, task
+from holdfast import Ended, Retry, run, secrets, step, task
 from holdfast.core.entries import AttemptFailed, RunCreated, SecretPinned, StepCompleted, StepFailed, StepVolatile
 from holdfast.errors import ChildFailed, RunFailed
 from holdfast.safe import Safe
@@ -24,6 +24,18 @@ KEY = SecretKey.random()
 VALUE, NEW = "sk_live_4eC39HqLyjW", "sk_live_rotated____"
 ONCE = Retry(max_attempts=1)
 QUICK = Retry(max_attempts=2, min_timeout=0.01, max_timeout=0.01, jitter=False)
+
+
+UNDONE: list[str] = []
+
+
+async def refund(key: str) -> None:
+    UNDONE.append(key)
+
+
+@step(undo=refund)
+async def charge_with(key: str) -> None:
+    assert key == VALUE
 
 
 async def put(stage: Stage, value: str = VALUE, name: str = "STRIPE_KEY", **options: Any) -> int:
@@ -197,18 +209,11 @@ async def test_a_child_gets_the_secret_and_its_payload_does_not_hold_it(stage: S
 
 
 async def test_an_undo_gets_the_secret_that_its_step_was_called_with(stage: Stage) -> None:
-    undone: list[str] = []
-
-    async def refund(key: str) -> None:
-        undone.append(key)
-
-    @step(undo=refund)
-    async def charge(key: str) -> None:
-        assert key == VALUE
+    UNDONE.clear()
 
     @task(retry=ONCE)
     async def order() -> None:
-        await charge(secrets["STRIPE_KEY"])
+        await charge_with(secrets["STRIPE_KEY"])
         raise ValueError("no")
 
     await put(stage)
@@ -216,7 +221,7 @@ async def test_an_undo_gets_the_secret_that_its_step_was_called_with(stage: Stag
         handle = await order.trigger()
         with pytest.raises(RunFailed):
             await handle.result(10)
-    assert undone == [VALUE]
+    assert UNDONE == [VALUE]
     assert VALUE.encode() not in await dump(stage)
 
 
@@ -304,6 +309,25 @@ async def test_a_big_payload_a_big_step_and_a_big_result_are_kept_apart_and_come
     assert is_kept(created.payload)
     assert is_kept(completed.value)
     assert is_kept((await handle.status()).result or b"")
+
+
+async def test_a_hook_is_told_a_big_payload_and_a_result_with_a_secret_in_it(stage: Stage) -> None:
+    told: list[tuple[int, Any]] = []
+
+    @task(retry=ONCE)
+    async def hook(ended: Ended) -> None:
+        told.append((len(ended.payload["data"]), ended.result))
+
+    @task(retry=ONCE, on_success=hook)
+    async def work(data: bytes) -> dict[str, str]:
+        return {"key": secrets["STRIPE_KEY"]}
+
+    await put(stage)
+    async with stage.worker(work, hook, key=KEY):
+        await (await work.trigger(data=b"x" * 400_000)).result(10)
+        await eventually(lambda: bool(told))
+    assert told == [(400_000, {"key": VALUE})]
+    assert VALUE.encode() not in await dump(stage)
 
 
 async def test_a_big_result_reaches_the_parent_and_a_failed_child_says_why(stage: Stage) -> None:

@@ -495,7 +495,7 @@ async def test_methods_can_be_steps(stage: Stage) -> None:
         assert await handle.result(10) == "corner A1"
     node = (await stage.nodes(handle))["/charge#1"]
     assert len(node.tries) == 1
-    assert await Shop("plain").charge.fn(shop, "A2") == "corner A2"
+    assert await shop.charge("A2") == "corner A2"
 
 
 async def test_a_step_called_in_a_helper_that_is_not_rewritten_is_a_checkpoint_all_the_same(stage: Stage) -> None:

@@ -246,8 +246,11 @@ def log_rows(messages: Iterable[LogMessage]) -> Rows:
 
 def accepted(change: Change) -> Iterator[tuple[Entry, Run]]:
     """Those entries of a change that the fold took, each with the run after it; no repetitions."""
-    before = change.before
-    for entry, run in taken(before, change.record):
+    before, record = change.before, change.record
+    if before is not None and len(record.entries) == 1 and change.after.moved == record.seq:
+        yield record.entries[0], change.after  # it moved the run, so it counted: most messages, and not folded twice
+        return
+    for entry, run in taken(before, record):
         if before is None or not _repeated(before, entry):
             yield entry, run
         before = run

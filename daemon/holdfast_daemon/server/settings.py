@@ -16,7 +16,7 @@ SYNC_INTERVAL = {Durability.ALWAYS: "always", Durability.INTERVAL: "100ms"}
 """`always`: fsync before each acknowledgement. Otherwise the longest time that a power loss can take (NATS.md 8)."""
 
 PING_EVERY, PINGS_UNANSWERED = 2, 2
-"""A client that answers none of so many pings, so many seconds apart, is disconnected: after less than six seconds, measured.
+"""A client that leaves so many pings unanswered, so many seconds apart, is disconnected with the next: within 6 s.
 
 What a worker had asked for when it was stopped (SIGSTOP, a machine that sleeps) goes to others from then on, not into
 a socket that nobody reads. This must be less than the ten seconds after which such an item comes again, or it may come

@@ -140,15 +140,18 @@ class Journal:
         return self.bus.subjects.ready(run, queue, priority)
 
     async def begin(self, created: RunCreated, inherited: Sequence[Inherited]) -> int:
-        """Create a run that begins with outcomes of another one, as one message; returns its first sequence.
+        """Create a run that begins with outcomes of another one, as one message, and return its first sequence; where
+        it exists already, nothing is done and 0 returned.
 
         Raises:
-            Fenced: it exists already.
             TooLarge: that is too much for one message.
         """
         await self._announce([created])
-        entries = (created, *inherited)
-        seq = await self.append(created.run, 0, "", entries)
+        entries: tuple[Entry, ...] = (created, *inherited)
+        try:
+            seq = await self.append(created.run, 0, "", entries)
+        except Fenced:
+            return 0
         run = fold([Record(seq, Kind.LOG, "", entries)])
         assert run is not None
         await self.act(run)

@@ -57,7 +57,12 @@ COMMANDS: tuple[Row, ...] = (
         "runs",
         "holdfast.cli.runs:app",
         "List, show and watch runs, and act on them.",
-        ("holdfast.cli.steering:app", "holdfast.cli.remaking:app", "holdfast.cli.transfer:app"),
+        (
+            "holdfast.cli.steering:app",
+            "holdfast.cli.remaking:app",
+            "holdfast.cli.transfer:app",
+            "holdfast.cli.checking:app",
+        ),
     ),
     Row("logs", "holdfast.cli.logs:app", "Print what runs wrote; -f follows."),
     Row("queues", "holdfast.cli.queues:app", "List, pause and resume queues."),
@@ -65,6 +70,7 @@ COMMANDS: tuple[Row, ...] = (
     Row("secrets", "holdfast.cli.secrets:app", "Set, list, rotate and remove secrets."),
     Row("workers", "holdfast.cli.workers:workers_app", "List the workers that are alive."),
     Row("tasks", "holdfast.cli.workers:tasks_app", "List the tasks that workers have declared."),
+    Row("verify", "holdfast.cli.verify:app", "Kill a task's worker at every durable write; see what differs."),
     Row("bench", "holdfast.cli.bench:app", "Measure latency, steps and throughput."),
     Row("doctor", "holdfast.cli.doctor:app", "Check versions, configuration, server, daemon and workers."),
 )

@@ -32,7 +32,7 @@ from holdfast.wire.subjects import Stream
 app = group()
 
 PYTHON = (3, 11)
-PACKAGES = ("holdfast", "nats-py", "msgspec", "anyio", "duckdb", "textual", "typer")
+PACKAGES = ("holdfast", "nats-py", "msgspec", "anyio", "cryptography", "duckdb", "textual", "typer")
 LEAST_DISK, LOW_DISK = 200_000_000, 2_000_000_000
 MOST_LAG = 1000
 """Journal messages that the projection may be behind."""

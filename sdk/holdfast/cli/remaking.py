@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from holdfast.cli import given
 from holdfast.cli.app import Usage
-from holdfast.cli.output import Cell, Column, Output, Style, plain, short
+from holdfast.cli.output import Cell, Column, Output, Style, plain, stored
 from holdfast.cli.session import RunName, RunNames, connected, group, resolve
 from holdfast.cli.text import clip, visible
 from holdfast.client import Client
@@ -20,13 +20,13 @@ from holdfast.wire.parts import alike
 
 app = group()
 
-VALUE = 48
+VALUE = 64
 """Cells that a value takes at most in the comparison."""
 
 
 @connected(app)
 async def replay(client: Client, out: Output, run: RunNames) -> None:
-    """Start new runs like others: same payload and settings, from the start, with today's code."""
+    """Start runs like others. They have the same payload and settings, and run from the start, with today's code."""
     for name in run:
         origin = await resolve(client, name)
         made = await client.replay(origin)
@@ -46,7 +46,7 @@ async def fork(
         typer.Option("--set", metavar="KEY[.path]=JSON", help="Another result, or a part of one; may be repeated."),
     ] = None,
 ) -> None:
-    """Start a new run that keeps what another one recorded before a checkpoint; that one is left as it is."""
+    """Start a run from a checkpoint of another one. It keeps what that one recorded before; that one stays as it is."""
     changes = dict(_edit(text) for text in edits or ())
     origin = await resolve(client, run)
     made = await client.fork(origin, key, changes)
@@ -82,7 +82,7 @@ async def diff_(
     right: Annotated[str, typer.Argument(metavar="B", help="Another one, e.g. its fork.")],
     all: Annotated[bool, typer.Option("--all", help="Also what is the same in both.")] = False,
 ) -> None:
-    """Compare two runs, await by await: where they part first, and what each recorded."""
+    """Compare two runs, await by await. Says where they part first, and what each recorded."""
     runs = [await resolve(client, name) for name in (left, right)]
     ours, theirs = [await _records(client, id) for id in runs]
     found = diff(ours, theirs, same=alike)
@@ -123,7 +123,9 @@ def _print(found: Diff, runs: list[str], out: Output, *, all: bool) -> None:
     if parting is None:
         out.line(f"the runs are the same: {len(found.pairs) - 2:,} awaits, payload and end")
     else:
-        out.line(visible(f"the runs part at {parting.key}: {_said(parting.left)} | {_said(parting.right)}"))
+        path, left, right = _differing(parting)
+        sides = f"{_said(parting.left, left)} | {_said(parting.right, right)}"
+        out.line(visible(f"the runs part at {parting.key}{path}: {sides}"))
     rows = [pair for pair in found.pairs if all or not pair.same]
     if rows:
         out.line()
@@ -133,20 +135,49 @@ def _print(found: Diff, runs: list[str], out: Output, *, all: bool) -> None:
 
 def _row(pair: Pair, *, first: bool) -> list[Cell | str]:
     mark = Cell("=", Style.DIM) if pair.same else Cell(">" if first else "~", Style.WARN)
-    return [mark, pair.key, _cell(pair.left), _cell(pair.right)]
+    differing = _differing(pair)
+    return [mark, f"{pair.key}{differing.path}", _cell(pair.left, differing.left), _cell(pair.right, differing.right)]
 
 
-def _cell(side: Side) -> Cell:
+class Differing(NamedTuple):
+    """The innermost part of two results that all of their difference lies in."""
+
+    path: str
+    left: object
+    right: object
+
+
+def _differing(pair: Pair) -> Differing:
+    """Where two results differ, as `fork --set` would name it; the whole where they differ in several places."""
+    found = Differing("", *(stored(side.value or b"") for side in (pair.left, pair.right)))
+    while not pair.same and (step := _step(found.left, found.right)) is not None:
+        found = Differing(f"{found.path}.{step.path}", step.left, step.right)
+    return found
+
+
+def _step(left: object, right: object) -> Differing | None:
+    """The one part in which two values differ that are otherwise the same; None: there is no such."""
+    if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():
+        parts = [Differing(str(key), left[key], right[key]) for key in left if left[key] != right[key]]
+    elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+        pairs = enumerate(zip(left, right, strict=True))
+        parts = [Differing(str(place), *both) for place, both in pairs if both[0] != both[1]]
+    else:
+        return None
+    return parts[0] if len(parts) == 1 else None
+
+
+def _cell(side: Side, value: object) -> Cell:
     styles = {Came.RAISED: Style.BAD, Came.OPEN: Style.BUSY, Came.ABSENT: Style.DIM, Came.VOLATILE: Style.WARN}
-    return Cell(_said(side), styles.get(side.came))
+    return Cell(_said(side, value), styles.get(side.came))
 
 
-def _said(side: Side) -> str:
+def _said(side: Side, value: object) -> str:
     """What one run recorded, short."""
     match side.came:
         case Came.RETURNED:
-            value = clip(short(side.value) or "null", VALUE)
-            return f"{value} (edited)" if side.edited else value
+            shown = clip(json.dumps(value, ensure_ascii=False), VALUE)
+            return f"{shown} (edited)" if side.edited else shown
         case Came.RAISED if side.error is not None:
             first = side.error.message.split("\n", 1)[0]
             return clip(f"{side.error.type}: {first}" if first else side.error.type, VALUE)

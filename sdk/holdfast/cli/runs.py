@@ -136,7 +136,7 @@ def _error(row: RunRow) -> str:
 async def show(client: Client, out: Output, run: RunName) -> None:
     """A run with its payload, result and error, its children, and the runs that were made from it."""
     view = await client.get(run)
-    made = (await client.runs(RunsQuery(origin=view.row.id, limit=MADE))).runs
+    made = await _made(client, view.row.id)
     if out.json:
         values = {"payload": json_value(view.payload), "result": json_value(view.result)}
         out.record({**plain(view), **values, "made": plain(made)})
@@ -154,6 +154,12 @@ async def show(client: Client, out: Output, run: RunName) -> None:
             out.line(out.paint(title, Style.BOLD))
             now = time.time()
             out.table(COLUMNS, [_row(row, now, out) for row in rows])
+
+
+async def _made(client: Client, run: str) -> list[RunRow]:
+    """The forks and replays of a run; an imported one has itself as its origin."""
+    page = await client.runs(RunsQuery(origin=run, limit=MADE))
+    return [row for row in page.runs if row.id != run]
 
 
 def _fields(view: RunView, out: Output) -> None:

@@ -67,7 +67,7 @@ async def complete(
         str | None, typer.Option("--error", metavar="TEXT", help="Fail it: raised where it is awaited.")
     ] = None,
 ) -> None:
-    """Complete a token that a run waits for; only the first time counts."""
+    """Complete a token that a run waits for. Only the first time counts."""
     if error is not None and value is not None:
         raise Usage("expected a value or --error, found both: a token is completed with one of them")
     _tell(await client.complete(token, _json(value, "value"), error=error), out)
@@ -81,7 +81,7 @@ async def signal(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The signal's name.")],
     value: Value = None,
 ) -> None:
-    """Send a run a signal; its code takes the signals of a name in order, each once."""
+    """Send a run a signal. Its code takes those of a name in order, each once."""
     _tell(await client.signal(await resolve(client, run), name, _json(value, "value")), out)
 
 
@@ -95,7 +95,7 @@ async def query(
         str | None, typer.Argument(metavar="JSON|@FILE|-", help="A list of arguments; anything else is the only one.")
     ] = None,
 ) -> None:
-    """Ask the code of a run that a worker has in memory; changes nothing."""
+    """Ask the code of a run that is in memory. Changes nothing."""
     found = None if args is None else given.json_of(args, "arguments")
     listed = [] if args is None else found if isinstance(found, list) else [found]
     id = await resolve(client, run)
@@ -120,7 +120,7 @@ async def resolve_(
     out: Output,
     run: RunName,
     key: Annotated[
-        str | None, typer.Argument(metavar="[KEY]", help="The checkpoint; may be left out where there is one question.")
+        str | None, typer.Argument(metavar="KEY", help="The checkpoint; may be left out where there is one question.")
     ] = None,
     done: Annotated[
         str | None, typer.Option("--done", metavar="JSON", help="The step happened, and returned this; also @FILE, -.")
@@ -131,7 +131,7 @@ async def resolve_(
     accept: Annotated[bool, typer.Option("--accept", help="Go on the new way of changed code.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Look again, with the code of now.")] = False,
 ) -> None:
-    """Answer what a paused run asks; `holdfast runs show RUN` prints the answers that it takes."""
+    """Answer what a paused run asks. `holdfast runs show RUN` prints the answers that it takes."""
     flags = {"--not-done": not_done, "--run-again": run_again, "--skip": skip, "--accept": accept, "--retry": retry}
     answer = _answer(done, [option for option, named in flags.items() if named])
     id = await resolve(client, run)

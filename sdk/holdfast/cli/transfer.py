@@ -27,8 +27,8 @@ async def export(
     run: RunName,
     to: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Instead of printing it.")] = "",
 ) -> None:
-    """Print a run's whole history as JSON lines, to be kept, sent, imported, or replayed in a test."""
-    history = await History.of(client.journal, client.blobs, await resolve(client, run))
+    """Print a run's whole history. It is JSON lines, to be kept, sent, imported, or replayed in a test."""
+    history = await History.of(client.journal, await resolve(client, run))
     lines = list(history.lines(entries.record))
     if not to:
         out.lines(lines)
@@ -53,9 +53,9 @@ async def import_(
     out: Output,
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="What `export` wrote; - reads stdin.")],
 ) -> None:
-    """Put an exported run into the project, to be looked at: no worker takes it, nothing follows from it."""
+    """Put an exported run into the project. It is to be looked at: no worker takes it, nothing follows from it."""
     history = History.parse(*_read(file))
-    run = await import_run(client.journal, client.blobs, history)
+    run = await import_run(client.journal, history)
     if out.json:
         out.record({"run": run.id, "state": run.state, "messages": len(history.messages), "from": history.project})
     else:

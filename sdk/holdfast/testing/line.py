@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from enum import StrEnum
 from typing import NoReturn, Protocol, TypeVar
 
 from holdfast.bus.memory import MemoryBus, MemoryServer
@@ -17,24 +19,27 @@ from holdfast.wire.subjects import Stream
 T = TypeVar("T")
 
 
+class Moment(StrEnum):
+    """When a worker dies, as seen from a message that it stores."""
+
+    BEFORE = "before"
+    """It is not stored."""
+    AFTER = "after"
+    """It is stored, and nobody in the worker learns of that."""
+
+
 class Fate(Protocol):
-    """Decides at which of a worker's writes it dies."""
+    """Decides at which of its writes a worker dies."""
 
-    def before(self, subject: str, data: bytes) -> bool:
-        """Whether it dies before this message of the journal is stored."""
-
-    def after(self) -> bool:
-        """Whether it dies with that message stored, before it learns of that."""
+    def writes(self, subject: str, data: bytes) -> Moment | None:
+        """A worker is about to store this message in the journal; None: it lives on."""
 
 
 class Immortal:
     """The fate of a worker that does not die by its writes."""
 
-    def before(self, subject: str, data: bytes) -> bool:
-        return False
-
-    def after(self) -> bool:
-        return False
+    def writes(self, subject: str, data: bytes) -> Moment | None:
+        return None
 
 
 class Line(MemoryBus):
@@ -68,10 +73,11 @@ class Line(MemoryBus):
     async def _write(self, subject: str, data: bytes, store: Callable[[], Awaitable[T]]) -> T:
         if not subject.startswith((self.subjects.journal[:-1], self.subjects.letters[:-1])):
             return await store()
-        if self._fate.before(subject, data):
+        dies = self._fate.writes(subject, data)
+        if dies is Moment.BEFORE:
             await self._die()
         stored = await store()
-        if self._fate.after():
+        if dies is Moment.AFTER:
             await self._die()
         return stored
 
@@ -83,8 +89,9 @@ class Line(MemoryBus):
     async def follow(
         self, stream: Stream, filter: str, *, first: int, idle: Seconds = 0.2, most: int = 2000
     ) -> AsyncGenerator[list[Message], None]:
-        async for messages in super().follow(stream, filter, first=first, idle=math.inf, most=most):
-            yield messages
+        async with aclosing(super().follow(stream, filter, first=first, idle=math.inf, most=most)) as news:
+            async for messages in news:
+                yield messages
 
     async def pull(self, consumer: str, handler: Handler) -> Puller:
         def deliver(item: Item) -> None:

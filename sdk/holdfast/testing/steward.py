@@ -38,6 +38,8 @@ class Steward:
         """The messages of each run."""
         self.dead: set[str] = set()
         """Names of workers that are no more."""
+        self.length = 0
+        """How many messages there were."""
         self._journal = journal
         self._bus = journal.bus
         self._tasks = tasks
@@ -52,6 +54,7 @@ class Steward:
     def _stored(self, message: Message, fired: bool) -> None:
         if not message.subject.startswith(self._bus.subjects.journal[:-1]):
             return  # a dead letter
+        self.length += 1
         run, record = codec.record(self._bus.subjects, message.subject, message.seq, message.data)
         moved = apply(self.runs.get(run), record)
         self.records.setdefault(run, []).append(record)

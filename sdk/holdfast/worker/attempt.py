@@ -41,6 +41,7 @@ from holdfast.errors import CodeDiverged, EncodeError, Fenced, TimedOut
 from holdfast.task import Task
 from holdfast.wire import codec
 from holdfast.wire.api import Presence, decode
+from holdfast.wire.ended import Ended
 from holdfast.wire.subjects import Stream
 from holdfast.worker.capture import Output
 from holdfast.worker.compensation import compensated
@@ -496,11 +497,11 @@ class Attempt:
         if run.state is State.COMPENSATING:
             return
         timeouts = run.timeouts or self._tasks[run.task].settings.timeouts or Timeouts()
-        now, deadline = self._journal.clock(), run.deadline
-        if timeouts.schedule_to_close is not None and deadline is None:
-            deadline = run.scheduled_at + timeouts.schedule_to_close
-        if deadline is not None:
-            self._alarm(execution, deadline, "schedule_to_close")
+        now, deadlines = self._journal.clock(), [run.deadline]
+        if timeouts.schedule_to_close is not None and run.timeouts is None:  # the claim that says so is under way
+            deadlines.append(run.scheduled_at + timeouts.schedule_to_close)
+        if known := [at for at in deadlines if at is not None]:
+            self._alarm(execution, min(known), "schedule_to_close")
         if timeouts.start_to_close is not None:
             used = 0.0 if run.fresh else run.used
             self._alarm(execution, now + timeouts.start_to_close - used, "start_to_close")
@@ -626,6 +627,9 @@ class Attempt:
 async def _call(task: Task[..., Any], payload: bytes, execution: Execution) -> bytes:
     """Run the user's function on its payload; the result in the value codec."""
     arguments = task.signature.decode(await execution.stored.fetch(payload))
+    for name, argument in arguments.items():
+        if isinstance(argument, Ended):
+            arguments[name] = await execution.stored.at_hand(argument)
     try:
         if task.is_async:
             result = await task.fn(**arguments)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import holdfast
+from holdfast.bus.blobs import INLINE
 from holdfast.core.model import ErrorInfo
 from holdfast.errors import EncodeError
 from holdfast.redaction import as_is, redacted
@@ -32,6 +33,8 @@ def error_info(error: BaseException, redact: Callable[[str], str] = as_is) -> Er
         value: bytes | None = encode_exception(error)
     except EncodeError:
         value = None
+    if value is not None and len(value) > INLINE:
+        value = None  # an exception is not kept apart: it is raised again as a `RecordedError`
     if value is not None and redact is not as_is:
         value = redacted(value, redact)
     kind = type(error)

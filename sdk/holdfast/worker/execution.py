@@ -97,6 +97,9 @@ TURNS = 25
 DOUBT: Seconds = 0.2
 """How much longer a new await waits for recorded ones that others may still come to, before it is a divergence."""
 
+REFUSALS = 5
+"""How often code that was told to end is told so at once where it goes on."""
+
 _scope: ContextVar[str] = ContextVar("holdfast_scope", default="")
 """The checkpoint within which the current code creates awaitables."""
 
@@ -172,6 +175,8 @@ class Execution:
         """Done when all that the code took from outside between its awaits is durable."""
         self._on_divergence = on_divergence
         self._diverged = False
+        self._refusals = 0
+        """How often the code came to an await after the run was taken from it."""
         self._url = url
 
     # --- called by the seam ---------------------------------------------------------------------------------------
@@ -227,8 +232,8 @@ class Execution:
         name = step.name if own is None else f"{step.name}:{own}"
 
         def make(key: str) -> Coroutine[Any, Any, Any]:
-            if own is not None:
-                key = self._own_key(key, step, own)
+            if own is not None and not key.endswith("#1"):
+                return self._key_taken(key, step, own)
             self._observe(key, args, kwargs)
             return stepped(self, key, step, args, kwargs)
 
@@ -372,15 +377,13 @@ class Execution:
     def _new_key(self, name: str) -> str:
         return self.recall.key(_scope.get(), name)
 
-    def _own_key(self, key: str, step: Step[..., Any], own: str) -> str:
-        """The key of a call that names it by itself. Raises: KeyTaken."""
-        if not key.endswith("#1"):
-            scope = key.rpartition("/")[0] or "the task's body"
-            raise KeyTaken(
-                f"step {step.name}: key {own!r} is used a second time within {scope}: expected one call for each key; "
-                "make the key say what differs, or drop key="
-            )
-        return key
+    async def _key_taken(self, key: str, step: Step[..., Any], own: str) -> Any:
+        """Refuse a call whose own key another one has. Raises: KeyTaken."""
+        scope = key.rpartition("/")[0] or "the task's body"
+        raise KeyTaken(
+            f"step {step.name}: key {own!r} is used a second time within {scope}: expected one call for each key; "
+            "make the key say what differs, or drop key="
+        )
 
     def _as_branch(self, scope: str, argument: Any, keys: list[str] | None = None) -> Any:
         if isinstance(argument, Token):
@@ -533,6 +536,7 @@ class Execution:
     async def known(self, key: str) -> Outcome | None:
         """The recorded outcome of an await, if it is to be used; None: run it."""
         self._track(asyncio.current_task())
+        await self._slow_down()
         outcome = self._take(key)
         if outcome is None:
             if not self.recall.caught_up and not self._diverged and not self.recall.begun(key):
@@ -570,6 +574,13 @@ class Execution:
         finally:
             self.waits.kept -= 1
             self.waits.stir()
+
+    async def _slow_down(self) -> None:
+        """Code that swallows its cancellation and comes here again and again must not take the worker with it."""
+        if self.stopped:
+            self._refusals += 1
+            if self._refusals > REFUSALS:
+                await asyncio.sleep(min(1.0, 0.01 * (self._refusals - REFUSALS)))
 
     def _check_held(self) -> None:
         """Raises: CancelledError: the run was taken from this code, or it woke by itself while it was parked."""
@@ -778,7 +789,7 @@ class Execution:
                 self.cut(key, started.at, cut)
                 raise
             if outcome is None:
-                error = WaitTimeout(f"{what} did not come within {(started.due or 0.0) - started.at:g} s")
+                error = WaitTimeout(f"{what} did not come within {round((started.due or 0.0) - started.at, 2):g} s")
                 await self.failed(key, started.at, error)
                 raise error
         return await self.recalled(key, outcome)

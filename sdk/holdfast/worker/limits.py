@@ -7,24 +7,28 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from holdfast.core.model import Instant
+from holdfast.core.model import Instant, Seconds
 from holdfast.worker.waits import BREATH, Alarm, Waits
 
 
 class Limit:
     """Cancels the code in its block at an instant, and raises TimeoutError there. As `asyncio.Timeout`, used once."""
 
-    def __init__(self, waits: Waits, due: Instant | None, *, key: str = "", resumed: bool = False) -> None:
+    def __init__(
+        self, waits: Waits, due: Instant | None, *, key: str = "", resumed: bool = False, working: bool = False
+    ) -> None:
         """
         Args:
             due: by the run's clock; None: never.
             key: of a limit that is to outlive a suspension of the run.
             resumed: its time runs since before the code was resumed.
+            working: what counts is the time in which the run is not suspended.
         """
         self._waits = waits
         self._due = due
         self._key = key
         self._resumed = resumed
+        self._working = working
         self._alarm: Alarm | None = None
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
@@ -52,6 +56,10 @@ class Limit:
         if self._task is not None:
             self._arm()
 
+    def _delay(self, away: Seconds) -> None:
+        if self._due is not None:
+            self.move(self._due + away)
+
     def expired(self) -> bool:
         """Whether the limit was reached."""
         return self._expired
@@ -60,6 +68,8 @@ class Limit:
         self._task = asyncio.current_task()
         assert self._task is not None
         self._cancelling = self._task.cancelling()
+        if self._working:
+            self._waits.delays.add(self._delay)
         self._arm()
         return self
 
@@ -68,6 +78,7 @@ class Limit:
     ) -> None:
         task, self._task = self._task, None
         assert task is not None
+        self._waits.delays.discard(self._delay)
         self._disarm()
         if self._expired and task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error

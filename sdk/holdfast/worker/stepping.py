@@ -103,10 +103,10 @@ class _Call:
                 failure = await self._given_up(started, error)
                 if failure is None:
                     continue
+                if failure is not error:
+                    failure.__cause__ = error
                 await execution.failed(key, started, failure)
-                if failure is error:
-                    raise
-                raise failure from error
+                raise failure
             try:
                 await execution.completed(key, started, value, undo)
             except EncodeError as error:
@@ -154,29 +154,24 @@ class _Call:
     @contextlib.asynccontextmanager
     async def _limited(self, started: float) -> AsyncIterator[None]:
         """The block within the step's own time-outs. Raises: TimedOut."""
-        timeouts = self._step.policy.timeouts or Timeouts()
-        ends = []
-        if timeouts.start_to_close is not None:
-            ends.append((started + timeouts.start_to_close, "start_to_close", timeouts.start_to_close))
-        if timeouts.schedule_to_close is not None:
-            since = self._tried.since
-            first = started if since is None else since
-            ends.append((first + timeouts.schedule_to_close, "schedule_to_close", timeouts.schedule_to_close))
-        end = min(ends, default=None)
-        beat = timeouts.heartbeat
-        silent = Limit(self._execution.waits, None if beat is None else started + beat)
-        limit = Limit(self._execution.waits, None if end is None else end[0])
+        timeouts, waits = self._step.policy.timeouts or Timeouts(), self._execution.waits
+        since = started if self._tried.since is None else self._tried.since
+        close, last, beat = timeouts.start_to_close, timeouts.schedule_to_close, timeouts.heartbeat
+        closing = Limit(waits, None if close is None else started + close, working=True)
+        lasting = Limit(waits, None if last is None else since + last)
+        silent = Limit(waits, None if beat is None else started + beat, working=True)
         if beat is not None:
             self._execution.limits[self._key] = silent, beat
         try:
-            async with limit, silent:
+            async with lasting, closing, silent:
                 yield
         except TimeoutError as error:
-            if silent.expired() and beat is not None:
+            if lasting.expired():
+                raise self._late(f"did not end within {last:g} s (schedule_to_close)") from error
+            if closing.expired():
+                raise TimedOut(f"step {self._step.name} did not end within {close:g} s (start_to_close)") from error
+            if silent.expired():
                 raise TimedOut(f"step {self._step.name} gave no heartbeat for {beat:g} s") from error
-            if limit.expired() and end is not None:
-                self._over = end[1] == "schedule_to_close"
-                raise TimedOut(f"step {self._step.name} did not end within {end[2]:g} s ({end[1]})") from error
             raise
         finally:
             self._execution.limits.pop(self._key, None)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from holdfast.bus.blobs import Blobs
+from msgspec.structs import replace
+
+from holdfast.bus.blobs import INLINE, Blobs
 from holdfast.core.model import ErrorInfo
+from holdfast.errors import EncodeError
+from holdfast.quantities import readable_size
 from holdfast.redaction import Redactor
 from holdfast.vault import Vault
+from holdfast.wire.ended import Ended
 from holdfast.wire.values import decode_value, encode_value
 from holdfast.worker.errors import error_info
 
@@ -54,9 +59,21 @@ class Stored:
             data = await self._blobs.full(data)
         return decode_value(self._redactor.open(data))
 
+    async def at_hand(self, ended: Ended) -> Ended:
+        """What a hook is told, with the payload and the result of the run whole."""
+        payload = await self.fetch(ended.encoded_payload)
+        result = None if ended.encoded_result is None else await self.fetch(ended.encoded_result)
+        return replace(ended, encoded_payload=payload, encoded_result=result)
+
     def encode_small(self, value: Any) -> bytes:
         """A value for people and for the run itself, never kept apart; secrets are censored. Raises: EncodeError."""
-        return self._redactor.censor(encode_value(value))
+        data = self._redactor.censor(encode_value(value))
+        if len(data) > INLINE:
+            raise EncodeError(
+                f"expected at most {readable_size(INLINE)} of this kind, found {readable_size(len(data))}: "
+                "return it from a step, which may hold more"
+            )
+        return data
 
     def decode_small(self, data: bytes) -> Any:
         """The value that `encode_small` stored."""

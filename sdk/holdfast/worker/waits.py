@@ -101,6 +101,9 @@ class Waits:
         self._reached: dict[str, Instant] = {}
         """Those that are over, and not in the journal."""
         self._moves = 0
+        self._parked_at: Instant = 0.0
+        self.delays: set[Callable[[Seconds], None]] = set()
+        """Told, when the run goes on, how long it was parked."""
 
     async def arrival(
         self,
@@ -199,10 +202,14 @@ class Waits:
     def park(self) -> None:
         """From now on nothing wakes the code."""
         self.parked = True
+        self._parked_at = self.clock.now()
 
     def go_on(self) -> None:
         """The run is held again: wake what has come meanwhile."""
         self.parked = False
+        away = self.clock.now() - self._parked_at
+        for delay in tuple(self.delays):
+            delay(away)
         for pending in list(self._pending.values()):
             _wake(pending.woken)
         for alarm in list(self.alarms):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from holdfast.bus.journal import Journal
@@ -10,6 +11,11 @@ from holdfast.core.entries import Entry
 from holdfast.core.lifecycle import Kind, Record, apply
 from holdfast.core.model import Run
 from holdfast.errors import Fenced, HoldfastError
+from holdfast.wire import codec
+
+MOST = 900_000
+"""Bytes of entries that share an append, so that a server takes the message which takes 1 MiB, unless a single call
+has more."""
 
 
 class LostRun(BaseException):
@@ -17,6 +23,16 @@ class LostRun(BaseException):
 
     User code must not swallow it, so it is no Exception.
     """
+
+
+class _Append:
+    """Entries that commit as one message, and who waits for it."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.size = 0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.done.add_done_callback(_looked_at)
 
 
 class Writer:
@@ -31,8 +47,7 @@ class Writer:
         self._journal = journal
         self.nonce = nonce
         self._claim: asyncio.Future[None] | None = None
-        self._pending: list[Entry] = []
-        self._next: asyncio.Future[None] | None = None
+        self._pending: deque[_Append] = deque()
         self._task: asyncio.Task[None] | None = None
         self._lost: Exception | None = None
         self.closed = False
@@ -48,8 +63,8 @@ class Writer:
     def write(self, *entries: Entry) -> asyncio.Future[None]:
         """Append entries, the first time behind those that claim the run; the future is done when they are durable.
 
-        Those of one call, and of all calls until the append leaves, commit as one. The future fails where the run is
-        not ours any more; `durable` makes that `LostRun`.
+        Those of one call, and of all calls until the append leaves, commit as one, as far as a message holds them. The
+        future fails where the run is not ours any more; `durable` makes that `LostRun`.
 
         Raises:
             CancelledError: the claim was given up.
@@ -57,16 +72,24 @@ class Writer:
         if self.closed:
             self.refused = True
             raise asyncio.CancelledError
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_future()
-            self._next.add_done_callback(_looked_at)
+        entries = (*self._unclaimed, *entries)
+        append = self._append_for(sum(len(codec.encode(entry)) for entry in entries))
+        append.entries += entries
         if self._unclaimed:
-            self._claim = self._next
-        self._pending += (*self._unclaimed, *entries)
+            self._claim = append.done
         self._unclaimed = ()
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._flush())
-        return self._next
+        return append.done
+
+    def _append_for(self, size: int) -> _Append:
+        """The append that so many bytes go with: the last one that has not left, or a new one where that is full."""
+        last = self._pending[-1] if self._pending else None
+        if last is None or (last.entries and last.size + size > MOST):
+            last = _Append()
+            self._pending.append(last)
+        last.size += size
+        return last
 
     def close(self) -> None:
         """The claim is given up with what was written last."""
@@ -74,16 +97,14 @@ class Writer:
 
     async def _flush(self) -> None:
         try:
-            while self._pending:
-                entries, self._pending = tuple(self._pending), []
-                done, self._next = self._next, None
-                assert done is not None
+            while self._pending and self._pending[0].entries:
+                leaving = self._pending.popleft()
                 try:
-                    await self._append(entries)
+                    await self._append(tuple(leaving.entries))
                 except LostRun as lost:
-                    done.set_exception(_Lost(str(lost)))
+                    leaving.done.set_exception(_Lost(str(lost)))
                 else:
-                    done.set_result(None)
+                    leaving.done.set_result(None)
         finally:
             self._task = None
 
