@@ -46,6 +46,14 @@ class Signature:
         )
         return str(shown)
 
+    def takes(self, *names: str) -> bool:
+        """Whether these arguments alone fit."""
+        try:
+            self._signature.bind(**dict.fromkeys(names))
+        except TypeError:
+            return False
+        return True
+
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by name, as they were given. Raises: PayloadError: they do not fit the signature."""
         try:

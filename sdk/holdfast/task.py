@@ -332,6 +332,11 @@ def _rewrite(fn: Callable[..., Any]) -> None:
 def _hook(task: str, on: str, hook: Callable[..., Any], queue: str) -> Hook:
     """What is triggered when a run of the task has ended so: a task as it is, a function as a task of its own."""
     if isinstance(hook, Task):
+        if not hook.signature.takes("ended"):
+            raise DefinitionError(
+                f"task {task}: on_{on}={hook!r}: expected a task of `ended`, an Ended, found {hook.name}"
+                f"{hook.signature}: name its parameter so, and give others a default"
+            )
         return Hook(on, hook.id, hook.queue)
     if not inspect.isfunction(hook):
         raise DefinitionError(f"task {task}: on_{on}={hook!r}: expected a function or a task")

@@ -16,9 +16,9 @@ from holdfast.bus.blobs import Blobs
 from holdfast.bus.journal import Journal
 from holdfast.core import ids
 from holdfast.core.entries import Entry, Resolved, Signalled, TokenCompleted, WaitStarted
-from holdfast.core.lifecycle import COMPENSATION, PAUSE, UNDO, fold, story
+from holdfast.core.lifecycle import PAUSE, fold, story
 from holdfast.core.model import Instant, Run, State
-from holdfast.core.pending import OPTIONS
+from holdfast.core.pending import OPTIONS, pending
 from holdfast.core.tree import Tree
 from holdfast.errors import RunStateError, TokenTaken, UnknownRun, UnknownToken
 from holdfast.wire.subjects import TOKEN
@@ -122,7 +122,8 @@ async def resolve(journal: Journal, blobs: Blobs, run_id: str, entry: Resolved) 
     tree = Tree()
     for one in story(records):
         tree.add(one)
-    check_answer(asked(entry.key, tree), entry.action)
+    asked = next(wait.asks for wait in pending(run, tree) if wait.kind == "pause" and wait.key == entry.key)
+    check_answer(asked, entry.action)
     mark = ids.digest(run_id, entry.key, str(entry.at))
     await journal.tell(run_id, await _kept(blobs, entry), dedupe=f"resolved-{mark}")
     return await _gone_on(journal, run)
@@ -140,18 +141,14 @@ def questions_in_words(run: Run) -> str:
     return f"it is {run.state} and asks nothing"
 
 
-def asked(key: str, tree: Tree) -> str:
-    """What a question is about: `once`, `undo`, `divergence` or `compensation`."""
-    if key == COMPENSATION:
-        return "compensation"
-    if key.endswith(UNDO):
-        return "undo"
-    node = tree.node(key)
-    return "once" if node is not None and node.once else "divergence"
-
-
 def check_answer(question: str, action: str) -> None:
-    """Raises: RunStateError: the action answers another question than this one."""
+    """
+    Args:
+        question: what is asked: see `Wait.asks`.
+
+    Raises:
+        RunStateError: the action answers another question than this one.
+    """
     if action not in ANSWERS[question]:
         ways = "; ".join(f"{option} ({means})" for means, option in OPTIONS[question])
         raise RunStateError(

@@ -7,12 +7,13 @@ token = wait.token(timeout=86400); send_link(token.url); decision = await token
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Awaitable, Generator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
+
+import anyio
 
 from holdfast import context
 from holdfast.core.model import Instant, Seconds, seconds
@@ -21,6 +22,9 @@ from holdfast.wire.subjects import EVENT
 
 LOOKBACK: Seconds = 60.0
 """How long before a wait for an event began one may have been published that still satisfies it."""
+
+
+_SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86_400, "weeks": 604_800}
 
 
 class Token:
@@ -61,29 +65,36 @@ class Wait(context.Inside):
     ) -> Awaitable[None]:
         """Sleep so long, measured from the first start of this wait, whatever restarts come between.
 
-        Outside a run it is `asyncio.sleep`.
+        Outside a run it is a plain sleep.
+
+        Raises:
+            HoldfastError: not finite numbers from 0 on.
         """
-        more = timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days, weeks=weeks)
-        length = _duration(duration, "wait.for_") + more.total_seconds()
+        units = {"seconds": seconds, "minutes": minutes, "hours": hours, "days": days, "weeks": weeks}
+        for unit, number in units.items():
+            if not (isinstance(number, int | float) and 0 <= number < math.inf):
+                raise HoldfastError(f"wait.for_: expected a number of {unit} from 0 on, found {number!r}")
+        more = sum(number * _SECONDS[unit] for unit, number in units.items())
+        length = _duration(_duration(duration, "wait.for_") + more, "wait.for_")
         current = context.execution.get()
-        return asyncio.sleep(length) if current is None else current.sleep("for_", lambda now: now + length)
+        return anyio.sleep(length) if current is None else current.sleep("for_", lambda now: now + length)
 
     def until(self, when: datetime | Instant) -> Awaitable[None]:
         """Sleep until an instant: a datetime with a time zone, or seconds since the epoch; past ones are over at once.
 
         Raises:
-            HoldfastError: a datetime without a time zone.
+            HoldfastError: a datetime without a time zone, or no instant at all.
         """
         if isinstance(when, datetime):
             if when.tzinfo is None:
                 raise HoldfastError(f"wait.until: expected a datetime with a time zone, found {when!r}: add tzinfo=")
             when = when.timestamp()
+        if not (isinstance(when, int | float) and math.isfinite(when)):
+            raise HoldfastError(f"wait.until: expected a datetime or seconds since the epoch, found {when!r}")
         due = float(when)
-        if not math.isfinite(due):
-            raise HoldfastError(f"wait.until: expected an instant, found {when!r}")
         current = context.execution.get()
         if current is None:
-            return asyncio.sleep(max(0.0, due - time.time()))
+            return anyio.sleep(max(0.0, due - time.time()))
         return current.sleep("until", lambda now: due)
 
     def token(self, *, timeout: float | timedelta | None = None) -> Token:

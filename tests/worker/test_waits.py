@@ -738,9 +738,7 @@ async def test_a_block_that_was_cut_short_is_cut_short_again_without_waiting_as_
     assert calls == ["slow"]
 
 
-async def test_a_task_group_with_a_failing_branch_cancels_its_waits_the_same_on_resume(
-    stage: Stage, warm: int
-) -> None:
+async def test_a_task_group_with_a_failing_branch_cancels_its_waits_the_same_on_resume(stage: Stage, warm: int) -> None:
     calls: list[str] = []
 
     async def failing() -> None:

@@ -23,7 +23,12 @@ from holdfast.worker.loading import load_tasks
 
 app = group()
 
-COLUMNS = (Column("WRITES OF"), Column("WRITES", right=True), Column("CRASHES", right=True), Column("DIFFER", right=True))
+COLUMNS = (
+    Column("WRITES OF"),
+    Column("WRITES", right=True),
+    Column("CRASHES", right=True),
+    Column("DIFFER", right=True),
+)
 
 
 @app.command(cls=Command)
@@ -42,16 +47,15 @@ def verify(
 ) -> None:
     """Run a task once for each durable write, with its worker killed there. Exit 1 if anything comes out otherwise.
 
-    It is run in this process, without a server, and what it does outside it does many times: point it at a test's world.
+    It runs in this process, without a server; what it does outside it does many times: point it at a test's world.
     """
     out = Output(json=json)
     arguments = given.payload_of(payload, "--payload")
     module, found = _found(task)
-    functions = {name: _function(module, name, f"--{option}") for option, name in (("effects", effects), ("reset", reset))}
+    seen, clear = _function(module, effects, "--effects"), _function(module, reset, "--reset")
+    progress = _Progress(live=sys.stderr.isatty() and not json)
     with _quietly(), contextlib.redirect_stdout(sys.stderr):
-        report = anyio.run(
-            _verify, found, arguments, functions.get(effects), functions.get(reset), _Progress(live=sys.stderr.isatty() and not json)
-        )
+        report = anyio.run(_verify, found, arguments, seen, clear, progress)
     if json:
         _record(report, out)
     else:
@@ -139,13 +143,12 @@ def _show(report: CrashReport, out: Output) -> None:
         out.lines(visible(line) for line in more)
     if report.notes:
         out.line()
-        for note in report.notes:
-            out.line(f"note: {visible(str(note))}")
+        out.lines(visible(line) for line in report.told)
     out.line()
     verdict = count(len(report.differences), "difference") if report.differences else "no difference"
     style = Style.BAD if report.differences else Style.GOOD
-    crashes = f"{visible(report.task)}: {count(report.crashes, 'crash', 'crashes')} at {count(len(report.writes), 'durable write')}"
-    out.line(f"{crashes}, {out.paint(verdict, style)}")
+    crashes, writes = count(report.crashes, "crash", "crashes"), count(len(report.writes), "durable write")
+    out.line(f"{visible(report.task)}: {crashes} at {writes}, {out.paint(verdict, style)}")
 
 
 def _record(report: CrashReport, out: Output) -> None:
@@ -169,4 +172,3 @@ def _record(report: CrashReport, out: Output) -> None:
 def _plain(found: Any) -> dict[str, Any]:
     fields = {name: getattr(found, name) for name in found.__struct_fields__}
     return {**fields, "boundaries": [str(at) for at in found.boundaries]}
-

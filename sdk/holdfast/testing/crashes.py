@@ -43,7 +43,10 @@ LATER: float = 100_003.0
 MOST_HELP = 1000
 """How often `meanwhile` is asked in one world."""
 
-IDEMPOTENT = "let the outside world know it again by run.idempotency_key, or make it a @step(at_most_once=True, verify=...)"
+IDEMPOTENT = "let the outside tell a repetition by run.idempotency_key, or use @step(at_most_once=True, verify=...)"
+RAN = "ran "
+"""Begins what is noted of a step that ran more often than undisturbed."""
+
 CAPTURE = "take time and chance from run.now(), run.random(), run.uuid(), or from within a step"
 
 Meanwhile: TypeAlias = "Callable[[Harness, RunHandle], Awaitable[None]]"
@@ -116,9 +119,6 @@ class Note(msgspec.Struct, frozen=True):
     text: str
     boundaries: tuple[Boundary, ...]
 
-    def __str__(self) -> str:
-        return f"{self.key}: {self.text}"
-
 
 class CrashReport(msgspec.Struct, frozen=True):
     """What came of killing the worker at every boundary."""
@@ -143,7 +143,16 @@ class CrashReport(msgspec.Struct, frozen=True):
         found = len(self.differences)
         verdict = "no difference" if not found else f"{found} difference{'s' if found > 1 else ''}"
         head = f"{self.task}: {len(self.writes)} durable writes, {self.crashes} crashes, {verdict}"
-        return "\n".join([head, *map(str, self.differences), *(f"note: {note}" for note in self.notes)])
+        return "\n".join([head, *map(str, self.differences), *self.told])
+
+    @property
+    def told(self) -> list[str]:
+        """The notes in lines."""
+        texts = dict.fromkeys(note.text for note in self.notes)
+        lines = [f"{', '.join(one.key for one in self.notes if one.text == text)}: {text}" for text in texts]
+        if any(note.text.startswith(RAN) for note in self.notes):
+            lines.append(f"where that matters: {IDEMPOTENT}")
+        return [f"note: {line}" for line in lines]
 
 
 async def crash_everywhere(
@@ -174,7 +183,7 @@ async def crash_everywhere(
     return CrashReport(task.id, tuple(model.writes), tuple(judge.differences), tuple(judge.notes))
 
 
-# --- one run ------------------------------------------------------------------------------------------------------------
+# --- one run ----------------------------------------------------------------------------------------------------------
 
 
 class _Fate:
@@ -350,7 +359,7 @@ def _frozen(value: Any) -> Any:
         return value
 
 
-# --- judged -------------------------------------------------------------------------------------------------------------
+# --- judged -----------------------------------------------------------------------------------------------------------
 
 
 class _Judge:
@@ -385,11 +394,11 @@ class _Judge:
 
     def hear(self, at: Boundary, played: _Played) -> None:
         """Take in what came of a crash."""
-        for key in sorted(played.watch.repeated):
-            self._differ(What.REPEATED, key[1], "its recorded outcome", "that it ran again", "", at)
+        for _, key in sorted(played.watch.repeated):
+            self._differ(What.REPEATED, key, "its recorded outcome", "that it ran again", "", at)
         for (_, key), (before, after) in sorted(played.watch.changed.items()):
-            known = self._arguments.setdefault(key, (_short(before), _short(after)))
-            self._differ(What.ARGUMENTS, key, *known, CAPTURE, at)
+            first = self._arguments.setdefault(key, (_short(before), _short(after)))
+            self._differ(What.ARGUMENTS, key, *first, CAPTURE, at)
         for entry in played.diverged:
             missing = ", ".join(entry.missing[:3])
             self._differ(What.DIVERGED, entry.key, f"to come to {missing}", "another await", CAPTURE, at)
@@ -422,16 +431,14 @@ class _Judge:
             usual = self._model.watch.ran[run, key]
             if times > usual and not key.rpartition("/")[2].startswith("sleep#"):
                 often = "twice" if times == 2 else f"{times} times, not {usual},"
-                text = f"ran {often} when killed between its effect and its record: {IDEMPOTENT}"
+                text = f"{RAN}{often} when killed between its effect and its record"
                 self._note(self._named(run, key), text, at)
 
     def _named(self, run: str, key: str) -> str:
         """A checkpoint; of another run with its task."""
         return key if run == self._model.run.id else f"{key} of {self._model.tasks.get(run, run)}"
 
-    def _differ(
-        self, what: What, key: str, expected: str, found: str, advice: str, at: Boundary | None = None
-    ) -> None:
+    def _differ(self, what: What, key: str, expected: str, found: str, advice: str, at: Boundary | None = None) -> None:
         known = self._differences.get((what, key, expected, found))
         places = (*(known.boundaries if known else ()), *((at,) if at else ()))
         self._differences[what, key, expected, found] = Difference(what, key, expected, found, advice, places)

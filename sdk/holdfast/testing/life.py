@@ -36,6 +36,10 @@ BLIND_TURNS = 200
 _life: ContextVar[Life | None] = ContextVar("holdfast_life", default=None)
 
 
+_left_behind: list[asyncio.Task[Any]] = []
+"""Code that does not end: were it forgotten, Python would wake it once more."""
+
+
 class _Dropped(NamedTuple):
     callback: Callable[..., Any]
     args: tuple[Any, ...]
@@ -92,6 +96,7 @@ class Life:
             for task in left:
                 task.cancel()
         self.ended = True
+        _left_behind.extend(left)
         for task in left:
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             with suppress(AttributeError):
@@ -214,11 +219,9 @@ async def quiet(threads: Callable[[], set[asyncio.Future[Any]]], patience: Secon
     """
     ready = getattr(asyncio.get_running_loop(), "_ready", None)
     while True:
-        still = 0
-        for _ in range(MOST_TURNS):
+        for _ in range(BLIND_TURNS if ready is None else MOST_TURNS):
             await asyncio.sleep(0)
-            still = still + 1 if ready is not None else still + 1
-            if (ready is not None and not ready) or (ready is None and still >= BLIND_TURNS):
+            if ready is not None and not ready:
                 break
         running = threads()
         if not running:

@@ -61,7 +61,9 @@ class Line(MemoryBus):
         outcomes: list[int | Exception] = []
         for message in messages:  # not atomic, so a death may come between any two
             outcomes += await self._write(
-                message.subject, message.data, lambda message=message: super(Line, self).publish_many([message])  # type: ignore[misc]
+                message.subject,
+                message.data,
+                lambda message=message: super(Line, self).publish_many([message]),  # type: ignore[misc]
             )
         return outcomes
 

@@ -255,9 +255,7 @@ class _Rehearsal(Execution):
     async def ready(self, key: str) -> None:
         await self._stand(key)
 
-    async def _trigger(
-        self, payloads: Mapping[str, bytes], task: str, settings: Settings
-    ) -> dict[str, Exception]:
+    async def _trigger(self, payloads: Mapping[str, bytes], task: str, settings: Settings) -> dict[str, Exception]:
         await self._stand(next(iter(payloads)))
 
     def _capture(self, entry: Any) -> None:

@@ -180,9 +180,7 @@ class Steward:
         for expected in run.expected:
             for event in self._events:
                 if event.time >= expected.since and agrees(expected, self._name(event), value_of(event.data)):
-                    arrived = EventArrived(
-                        expected.wait, event.time, event.seq, self._name(event), encoded(event.data)
-                    )
+                    arrived = EventArrived(expected.wait, event.time, event.seq, self._name(event), encoded(event.data))
                     dedupe = f"{run.id}-{expected.wait}-{run.attempt}-{event.seq}"
                     await self._journal.tell(run.id, arrived, dedupe=dedupe)
                     break

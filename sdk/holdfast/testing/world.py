@@ -25,8 +25,8 @@ from holdfast.handle import RunHandle
 from holdfast.task import Task
 from holdfast.testing.life import Life, lived_in, quiet
 from holdfast.testing.line import Fate, Immortal, Line
-from holdfast.testing.stuck import why_stuck
 from holdfast.testing.steward import Steward
+from holdfast.testing.stuck import why_stuck
 from holdfast.worker.pool import WARM, Worker
 
 PROJECT = "test"
@@ -125,10 +125,13 @@ class World:
             self.worker.check()
             if self.worker.life.ended:
                 await self._replace()
-            elif not await self.steward.attend():
+                continue
+            before = self.steward.length
+            attended = await self.steward.attend()
+            await self.worker.look()
+            await self._quiet()
+            if not attended and self.steward.length == before and not self.worker.life.ended:
                 return
-            else:
-                await self.worker.look()
 
     async def _quiet(self) -> None:
         await quiet(lambda: {call for one in self._workers if not one.life.ended for call in one.life.threads},
@@ -221,9 +224,10 @@ class _Employed:
             self._task.result()
 
     async def look(self) -> None:
-        """Have it serve the queues that were announced since."""
+        """Have it serve the queues that were announced since, and suspend what only waits."""
         if not self.life.ended and not self._task.done():
             await self._worker.look()
+            self.life.call(self._worker.rest)
 
 
 class WorldClient(Client):

@@ -12,7 +12,6 @@ from holdfast.core.entries import (
     ChildTriggered,
     Compensated,
     Entry,
-    Offered,
     RunCancelled,
     RunCompleted,
     RunCreated,
@@ -68,8 +67,9 @@ def write_of(subjects: Subjects, subject: str, data: bytes) -> Write:
             return Write("timer", "the timer that makes it ready")
         case Kind.READY:
             entry = codec.decode_entry(data)
-            created = isinstance(entry, RunCreated)
-            return Write("creation", f"a run of {entry.task}") if created else Write("work item", "its work item")
+            if isinstance(entry, RunCreated):
+                return Write("creation", f"a run of {entry.task}")
+            return Write("work item", "its work item")
         case _:
             entry = codec.decode_entry(data)
             return Write("word to a run", _named(entry))
@@ -80,5 +80,4 @@ def _kind(entries: tuple[Entry, ...]) -> str:
 
 
 def _named(entry: Entry) -> str:
-    key = getattr(entry, "key", "") if not isinstance(entry, Offered) else ""
-    return f"{type(entry).__name__} {key}".rstrip()
+    return f"{type(entry).__name__} {getattr(entry, 'key', '')}".rstrip()

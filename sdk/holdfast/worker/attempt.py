@@ -142,16 +142,18 @@ class Attempt:
         stands = run
         if self._cancel_heard:  # which came first, the end or the cancel: the journal knows
             stands = run = await self._journal.insist(lambda: self._journal.load(self.run_id, run.first))
-        elif run.suspended and self._base is not None:  # what it waits for may have come before it was said
-            stands = await self._journal.insist(lambda: self._read_on(*self._base))
+        elif run.suspended and run.state is not State.RETRYING:  # what it waits for may have come before it was said
+            stands = await self._journal.insist(self._read_on)
         try:
             await self._journal.act(stands)
         except Fenced:
             return  # somebody moved it on meanwhile, and does what follows
         self._acknowledge(run)
 
-    async def _read_on(self, run: Run, seq: int) -> Run:
-        """The run as it stands, given how it stood."""
+    async def _read_on(self) -> Run:
+        """The run as it stands, given how it stood when it was claimed."""
+        assert self._base is not None
+        run, seq = self._base
         messages = await self._journal.messages(self.run_id, seq + 1)
         moved = fold((record for _, record in messages), run)
         assert moved is not None
@@ -184,9 +186,10 @@ class Attempt:
                 self._lost("it was killed")
             elif self._writer is None or self._writer.run.state is not State.COMPENSATING:
                 self.stop(Why.CANCELLED)
-        elif self.execution is not None:
+        elif self.holds and self.execution is not None:
             self.execution.waits.hear(entry)
-        self._heard.append(entry)
+        else:  # what came before it is being read
+            self._heard.append(entry)
 
     def stop(self, why: Why) -> None:
         """Cancel the user's code; the first reason counts, but for the loss of the run."""
@@ -425,8 +428,6 @@ class Attempt:
         )
         execution.unread, self._unread = self._unread, False
         execution.waits.on_quiet = self._quieted
-        for entry in self._heard:
-            execution.waits.hear(entry)
         compensates = run.state is State.COMPENSATING
         if compensates or not task.is_async:
             await writer.claimed()  # its body is one effect: not before the claim stands
@@ -451,6 +452,9 @@ class Attempt:
         self._run_on(execution, writer.run)
 
     def _run_on(self, execution: Execution, run: Run) -> None:
+        for entry in self._heard:
+            execution.waits.hear(entry)
+        self._heard.clear()
         self._quiet = False
         self.holds = True
         self._over = asyncio.get_running_loop().create_future()

@@ -15,9 +15,7 @@ Chosen = Callable[[str, Callable[[], Awaitable[Any]]], Coroutine[Any, Any, Any]]
 class Completions:
     """Hands out branches in the order in which they completed; iterated by `for` or `async for`, once."""
 
-    def __init__(
-        self, scope: str, branches: list[Awaitable[Any]], limit: Callable[[], Limit], chosen: Chosen
-    ) -> None:
+    def __init__(self, scope: str, branches: list[Awaitable[Any]], limit: Callable[[], Limit], chosen: Chosen) -> None:
         self._scope = scope
         self._tasks = [asyncio.ensure_future(branch) for branch in branches]
         self._done: list[int] = []

@@ -15,8 +15,8 @@ import functools
 import inspect
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeGuard
 from weakref import WeakKeyDictionary
@@ -24,6 +24,7 @@ from weakref import WeakKeyDictionary
 import anyio
 import msgspec
 
+from holdfast import context
 from holdfast.bus.clock import sleep
 from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Message
@@ -198,7 +199,8 @@ class Execution:
             return called.under(self._new_key(called.__name__)) if isinstance(called, Call) else called
         key = self._new_key(site.name)
         self._observe(key, args, kwargs)
-        return self.checkpoint(key, lambda: f(*args, **kwargs))
+        made = self.checkpoint(key, lambda: f(*args, **kwargs))
+        return _yielding(made) if f is asyncio.sleep else made
 
     def value(self, site: Site, awaitable: Awaitable[Any]) -> Awaitable[Any]:
         if isinstance(awaitable, asyncio.Future | Next):
@@ -404,11 +406,12 @@ class Execution:
     async def _chosen(self, key: str, choose: Callable[[], Awaitable[Any]]) -> Any:
         """Something that the code waits for among its branches: an outcome, but nothing that is under way."""
         outcome = self._take(key)
-        if outcome is not None:
+        if outcome is not None and not _was_cut(outcome):
             return await self.recalled(key, outcome)
         started = self.now()
         try:
-            value = await choose()
+            async with self._cuttable(key, outcome):
+                value = await choose()
         except Exception as error:
             await self.failed(key, started, error)
             raise
@@ -436,8 +439,9 @@ class Execution:
     async def _fan(self, key: str, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         branches = [self._as_branch(key, arg) for arg in args]
         named = {name: self._as_branch(key, arg) for name, arg in kwargs.items()}
+        await self._slow_down()
         outcome = self._take(key)
-        if outcome is not None:
+        if outcome is not None and not _was_cut(outcome):
             for made in (*branches, *named.values(), *args, *kwargs.values()):
                 if inspect.iscoroutine(made):
                     made.close()
@@ -445,7 +449,7 @@ class Execution:
         started = self.now()
         try:
             if f is asyncio.shield:
-                return await self._shield(*branches, **named)
+                return await self._shield(key, outcome, *branches, **named)
             if f is asyncio.wait_for:
                 return await self._wait_for(key, *branches, **named)
             return await f(*branches, **named)
@@ -453,12 +457,26 @@ class Execution:
             await self.failed(key, started, error)
             raise
 
-    async def _shield(self, arg: Any) -> Any:
+    async def _shield(self, key: str, cut_before: Outcome | None, arg: Any) -> Any:
+        """`asyncio.shield`: where the await of it was cut short, that is an outcome, for its branch went on."""
         task = asyncio.ensure_future(arg)
         if isinstance(task, asyncio.Task):
             self.shielded.add(task)
             task.add_done_callback(self.shielded.discard)
-        return await asyncio.shield(task)
+        async with self._cuttable(key, cut_before):
+            return await asyncio.shield(task)
+
+    @asynccontextmanager
+    async def _cuttable(self, key: str, outcome: Outcome | None) -> AsyncIterator[None]:
+        """An await of what goes on when that await is cancelled: the cancellation is recorded, and waited for again."""
+        if outcome is not None and _was_cut(outcome):
+            await self._cut_again(key, outcome)
+        started = self.now()
+        try:
+            yield
+        except asyncio.CancelledError as cut:
+            self.cut(key, started, cut)
+            raise
 
     async def _wait_for(self, key: str, fut: Any, timeout: float | None = None) -> Any:
         """`asyncio.wait_for`, with a time that goes on while the run is suspended."""
@@ -478,6 +496,7 @@ class Execution:
         """`asyncio.wait`: which ones were done is an outcome; a resume waits for the same ones."""
         given = list(fs)
         names = {future: self._task_keys.get(future, str(place)) for place, future in enumerate(given)}
+        await self._slow_down()
         outcome = self._take(key)
         if isinstance(outcome, StepCompleted):
             recorded = set(decode_value(outcome.value))
@@ -488,7 +507,7 @@ class Execution:
         started = self.now()
         done, pending = set[asyncio.Future[Any]](), set(given)
         try:
-            async with self._lasting(key, timeout):
+            async with self._cuttable(key, outcome), self._lasting(key, timeout):
                 done, pending = await asyncio.wait(given, return_when=return_when)
         except TimeoutError:
             done = {future for future in given if future.done()}
@@ -735,7 +754,8 @@ class Execution:
         if self._on_divergence == "fail":
             raise CodeDiverged(f'{text}; on_divergence is "fail"')
         if self._on_divergence == "pause":
-            await self.ask(key, text)
+            while (await self.ask(key, text)).action != "accept":
+                pass  # run again, and it has come to the same place
         log.warning("%s; it goes on with what is new (see `holdfast runs tree %s`)", text, self.id)
         await self.writer.durable(Diverged(key, self.now(), missing))
 
@@ -869,8 +889,9 @@ class Execution:
         self, key: str, payloads: Mapping[str, bytes | Exception], task: str, settings: Settings
     ) -> dict[str, Any]:
         """Create those of the children that there are not; what can't be created is its error, by key."""
-        if (cut := self._take(key)) is not None:
-            await self._cut_again(key, cut)
+        outcome = self._take(key)
+        if outcome is not None and _was_cut(outcome):
+            await self._cut_again(key, outcome)
         new, failures = dict[str, bytes](), dict[str, Any]()
         for each, payload in payloads.items():
             self._take(each)  # the code has come to them all
@@ -920,6 +941,7 @@ class Execution:
                 source="child",
                 parent=Parent(run.id, key),
                 deadline=run.deadline,
+                ttl=context.client().ttl,
             )
             for key, payload in payloads.items()
         }
@@ -989,6 +1011,13 @@ def _child_failed(ended: ChildEnded, error: ErrorInfo) -> ChildFailed:
         error_type=error.type,
         traceback=error.traceback,
     )
+
+
+async def _yielding(made: Awaitable[Any]) -> Any:
+    """`asyncio.sleep` lets other branches go on, also where it is recalled."""
+    value = await made
+    await asyncio.sleep(0)
+    return value
 
 
 def _hashable(f: object) -> bool:

@@ -73,6 +73,7 @@ class Worker:
         url: str = "",
         grace: Seconds = GRACE,
         warm: int = WARM,
+        ttl: Seconds | None = None,
         background: bool = True,
     ) -> None:
         """
@@ -85,6 +86,7 @@ class Worker:
             key: of the project's secrets; None: they are known by name only.
             url: under which the daemon takes HTTP requests, for tokens.
             grace: how long a task may take to end when it is told to.
+            ttl: the project's, of runs that tasks trigger.
             warm: of how many suspended runs the code stays in memory.
             background: look now and then, in real time, after new queues and slow steps, and gather what runs print;
                 else whoever has the worker calls `look` (a test's harness).
@@ -105,6 +107,7 @@ class Worker:
         self._url = url
         self._grace = grace
         self._warm = warm
+        self._ttl = ttl
         self._background = background
         self._group: asyncio.TaskGroup | None = None
         self._parked: dict[str, tuple[Attempt, Instant]] = {}
@@ -121,7 +124,7 @@ class Worker:
         """Serve until `stop` is set; then let runs end for the drain time, and give the rest back."""
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(self._concurrency + 4, thread_name_prefix="holdfast"))
-        client = Client(self._bus, name="worker", clock=self._clock)
+        client = Client(self._bus, name="worker", clock=self._clock, ttl=self._ttl)
         token = context.enter(client)
         try:
             await self._vault.load(self._bus, self._key)
@@ -189,6 +192,12 @@ class Worker:
         assert self._group is not None, "run it first"
         await self._evict(self._warm)
         await self._open_announced(self._group)
+
+    def rest(self) -> None:
+        """Suspend what only waits, at once: whoever has this worker knows that nothing comes of itself."""
+        for attempt in list(self._attempts.values()):
+            if attempt.execution is not None and attempt.holds:
+                attempt.execution.waits.rest()
 
     async def _open_announced(self, tasks: asyncio.TaskGroup) -> None:
         pattern = self._bus.subjects.control("lane", ">")

@@ -64,6 +64,7 @@ def serve(
             limits=limits,
             key=find_key(config, project or config.default_project),
             url=url_of(config),
+            ttl=section.ttl,
             ready=ready,
         )
     )
@@ -79,6 +80,7 @@ async def _serve(
     limits: dict[str, int],
     key: SecretKey | None,
     url: str,
+    ttl: float | None,
     ready: Callable[[str], None],
 ) -> None:
     async def connect() -> Bus:
@@ -100,6 +102,7 @@ async def _serve(
             limits=limits,
             key=key,
             url=url,
+            ttl=ttl,
         )
         await worker.run(stop, ready=lambda: ready(name))
     finally:

@@ -221,6 +221,10 @@ class Waits:
         if self._pending and not self.parked:
             self.clock.call_at(self.clock.now() + LINGER, lambda moves=self._moves: self._check(moves))  # type: ignore[misc]
 
+    def rest(self) -> None:
+        """Nothing comes of itself any more: no need to linger."""
+        self._check(self._moves)
+
     def _check(self, moves: int) -> None:
         if moves != self._moves or not self._pending or self.kept or self.parked:
             return
