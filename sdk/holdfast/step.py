@@ -205,11 +205,18 @@ def _check_undo(made: Step[..., Any], undo: Undo) -> None:
     _check_follower(made, undo.fn if isinstance(undo, Step) else undo, "undo", {RESULT})
 
 
+def _parameters_of_a_call(fn: Callable[..., Any]) -> list[str]:
+    """The names of a function's parameters; of a method without its instance, which the journal does not hold."""
+    names = list(inspect.signature(fn).parameters)
+    in_class = not getattr(fn, "__qualname__", "").rpartition(".")[0].endswith(("", "<locals>")[1:])
+    return names[1:] if in_class and names[:1] == ["self"] else names
+
+
 def _check_follower(made: Step[..., Any], fn: Callable[..., Any], what: str, extra: set[str]) -> None:
     """Whether a function that follows a step can be called with the step's arguments."""
     if not inspect.iscoroutinefunction(inspect.unwrap(fn)):
         raise DefinitionError(f"@step {made.name}: {what}={fn!r}: expected an async function")
-    offered = {*inspect.signature(made.fn).parameters, *extra}
+    offered = {*_parameters_of_a_call(made.fn), *extra}
     for parameter in inspect.signature(fn).parameters.values():
         variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         positional = parameter.kind is parameter.POSITIONAL_ONLY

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import heapq
 import itertools
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
+
+import anyio
 
 from holdfast.core.model import Instant, Seconds
 
@@ -27,7 +29,7 @@ class Clock(Protocol):
 
 async def sleep(clock: Clock, seconds: Seconds) -> None:
     """Wait on a clock; at least for one turn of the loop."""
-    woken = asyncio.Event()
+    woken = anyio.Event()
     cancel = clock.call_at(clock.now() + seconds, woken.set)
     try:
         await woken.wait()
@@ -42,7 +44,19 @@ class WallClock:
         return time.time()
 
     def call_at(self, due: Instant, call: Callable[[], None]) -> Cancel:
-        return asyncio.get_running_loop().call_later(max(due - time.time(), 0.0), call).cancel
+        cancel: Cancel = _running_loop().call_later(max(due - time.time(), 0.0), call).cancel
+        return cancel
+
+
+@functools.cache
+def _loop_getter() -> Callable[[], Any]:
+    from asyncio import get_running_loop  # 20 ms, for who only imports a task or the configuration
+
+    return get_running_loop
+
+
+def _running_loop() -> Any:
+    return _loop_getter()()
 
 
 class VirtualClock:

@@ -18,6 +18,7 @@ from holdfast.core.entries import (
     EventArrived,
     Heartbeat,
     Inherited,
+    MetadataChanged,
     Resolved,
     RunDead,
     RunRetried,
@@ -66,6 +67,8 @@ class Recall:
         """By name: the version of each secret that the run has read."""
         self.earlier_pins: frozenset[str] = frozenset()
         """The secrets that were last read in an attempt that has ended."""
+        self.removed: frozenset[str] = frozenset()
+        """The metadata that the code removed."""
         self._outcomes: dict[str, StepCompleted | StepFailed] = {}
         self._awaited: dict[str, str] = {}
         """By key: the id of the child, token or event that it waits for."""
@@ -137,6 +140,9 @@ class Recall:
                 self._rewind(entry.key)
             case Heartbeat():
                 self.heartbeat = entry.details
+            case MetadataChanged():
+                named = entry.changes.items()
+                self.removed = (self.removed | entry.changes.keys()) - {name for name, value in named if value is not None}
             case SecretPinned():
                 self.pins[entry.name] = entry.version
                 self.earlier_pins -= {entry.name}

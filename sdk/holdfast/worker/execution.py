@@ -163,7 +163,7 @@ class Execution:
         self.limits: dict[str, tuple[Limit, Seconds]] = {}
         """Of steps under way that must show signs of life, with how long they may be silent."""
         self._observer = observer.get()
-        self._metadata = Metadata(run.metadata, self._say, journal.time, stored)
+        self._metadata = Metadata(run.metadata, recall.removed, self.marks.say, journal.time, stored)
         self._shown: set[str] = set()
         self._journal = journal
         self._raised: dict[int, tuple[BaseException, list[str]]] = {}
@@ -332,7 +332,9 @@ class Execution:
 
     def heartbeat(self, details: Any) -> Awaitable[None]:
         self._check_thread()
-        self.marks.say(Heartbeat(self.now(), None if details is None else self.stored.encode_small(details)))
+        beat = Heartbeat(self.now(), None if details is None else self.stored.encode_small(details))
+        self.recall.add(beat)
+        self.marks.say(beat)
         return _DONE
 
     def progress(self, done: float, total: float | None, text: str) -> Awaitable[None]:
@@ -362,8 +364,6 @@ class Execution:
 
     def _say(self, entry: Entry) -> None:
         if not self.stopped and not self.waits.parked and not self.writer.closed:
-            if isinstance(entry, Heartbeat):
-                self.recall.add(entry)
             self.writer.write(entry)
 
     def _capture(self, entry: StepCompleted | WaitStarted) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
@@ -30,15 +31,19 @@ class Marks:
         self._quiet_until: dict[type[Entry], float] = {}
         self._closed = False
 
-    def say(self, entry: Heartbeat | Progressed) -> None:
-        """Record it, now or with what follows within a moment."""
-        if threading.get_ident() != self._thread:
-            self._loop.call_soon_threadsafe(self._said, entry)
-        else:
+    def say(self, entry: Heartbeat | Progressed | MetadataChanged) -> None:
+        """Record it: a change of the metadata now, the others now or with what follows within a moment."""
+        if threading.get_ident() == self._thread:
             self._said(entry)
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed: a thread that was left behind
+            self._loop.call_soon_threadsafe(self._said, entry)
 
-    def _said(self, entry: Heartbeat | Progressed) -> None:
+    def _said(self, entry: Heartbeat | Progressed | MetadataChanged) -> None:
         if self._closed:
+            return
+        if isinstance(entry, MetadataChanged):
+            self._write(entry)
             return
         if isinstance(entry, Heartbeat):
             self.on_beat()
@@ -72,8 +77,20 @@ class Marks:
 class Metadata(MutableMapping[str, Any]):
     """A run's metadata as its code sees it; a change is recorded at once."""
 
-    def __init__(self, encoded: dict[str, bytes], write: Callable[[Entry], None], clock: Clock, stored: Stored) -> None:
+    def __init__(
+        self,
+        encoded: dict[str, bytes],
+        removed: frozenset[str],
+        write: Callable[[MetadataChanged], None],
+        clock: Clock,
+        stored: Stored,
+    ) -> None:
+        """
+        Args:
+            removed: names that the code removed before; it may come to that again.
+        """
         self._encoded = dict(encoded)
+        self._removed = set(removed)
         self._write = write
         self._clock = clock
         self._stored = stored
@@ -90,6 +107,9 @@ class Metadata(MutableMapping[str, Any]):
             self._write(MetadataChanged(self._clock.now(), {name: data}))
 
     def __delitem__(self, name: str) -> None:
+        if name not in self._encoded and name in self._removed:
+            self._removed.discard(name)
+            return
         del self._encoded[name]
         self._write(MetadataChanged(self._clock.now(), {name: None}))
 
