@@ -208,8 +208,9 @@ def _check_undo(made: Step[..., Any], undo: Undo) -> None:
 def _parameters_of_a_call(fn: Callable[..., Any]) -> list[str]:
     """The names of a function's parameters; of a method without its instance, which the journal does not hold."""
     names = list(inspect.signature(fn).parameters)
-    in_class = not getattr(fn, "__qualname__", "").rpartition(".")[0].endswith(("", "<locals>")[1:])
-    return names[1:] if in_class and names[:1] == ["self"] else names
+    within = getattr(fn, "__qualname__", "").rpartition(".")[0]
+    method = within and not within.endswith("<locals>") and names[:1] == ["self"]
+    return names[1:] if method else names
 
 
 def _check_follower(made: Step[..., Any], fn: Callable[..., Any], what: str, extra: set[str]) -> None:

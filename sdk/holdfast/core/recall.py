@@ -268,7 +268,8 @@ class Recall:
 
     def begun(self, key: str) -> bool:
         """Whether the code came to this await before, and it had no outcome yet."""
-        return key in self._waits or key in self._awaited or key in self._tried or key in self._began
+        known = key in self._waits or key in self._awaited or key in self._tried or key in self._began
+        return known or bool(self._below.get(key))
 
     def began(self, key: str) -> bool:
         """Whether a step that must run at most once began, and its outcome is not known."""

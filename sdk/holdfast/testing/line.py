@@ -106,6 +106,10 @@ class Line(MemoryBus):
         self.items.discard(token)
         super().settle(token)
 
+    def release(self, token: str, *, after: Seconds = 0.0) -> None:
+        if after == 0.0:  # later means: for a worker that has the task, and there is none but this one
+            super().release(token)
+
     async def listen(self, subject: str, listener: Listener) -> Callable[[], Awaitable[None]]:
         return await super().listen(subject, lambda told, data: self._life.call(listener, told, data))
 

@@ -241,6 +241,7 @@ class Attempt:
             await execution.questions.close()
             running = [*execution.branches] if left_behind else [body, *execution.branches]
             await _reap(running, 0.0 if left_behind else self._grace)
+            execution.forget()
         self._open.close()
 
     def _acknowledge(self, run: Run) -> None:

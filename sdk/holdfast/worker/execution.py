@@ -708,6 +708,10 @@ class Execution:
     def _note(self, key: str, error: BaseException) -> None:
         self._raised.setdefault(id(error), (error, []))[1].append(key)
 
+    def forget(self) -> None:
+        """Its code has ended: let go of the exceptions, which hold the frames that hold this."""
+        self._raised.clear()
+
     def fatal(self, error: BaseException) -> tuple[str, ...]:
         """The checkpoints whose exception this one is, or comes from."""
         seen: set[int] = set()
