@@ -244,7 +244,7 @@ async def _project(
             gauges,
             version=__version__,
             limits={queue: settings.concurrency for queue, settings in config.queues.items()},
-            repairs=lambda: repairs.total,
+            repairs=lambda: {str(kind): count for kind, count in repairs.by_kind.items()},
         )
         sweeper = Sweeper(journal, live, caught_up, repairs)
         custodian = Custodian(bus, live, projector.reach)

@@ -8,11 +8,9 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 import signal
 import threading
 import time
-import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
@@ -157,8 +155,6 @@ async def gamble(n: int) -> float:
     return value
 """
 
-REPAIRS = re.compile(r'holdfast_repairs_total\{[^}]*kind="([^"]+)"[^}]*\} ([0-9.]+)')
-
 KINDS = ("mixed", "leaf", "leaf", "threaded", "sleeper", "told", "saga", "payment", "gamble")
 
 
@@ -200,7 +196,9 @@ async def test_whatever_is_killed_or_stopped_every_run_ends_right_and_nothing_re
         disorder = Disorder(there, chance)
         started = await disorder.lasting(seconds)
         runs = {each.run.id: each for each in await ended(there)}
-        disorder.count_repairs()
+        client = await connected(there)
+        await disorder.count_repairs(client)
+        await client.close()
         for id, (task, n) in started.items():
             assert_right(runs[id], task, n)
         assert all(each.run.state in ("completed", "dead") for each in runs.values())
@@ -251,7 +249,7 @@ class Disorder:
                 if task == "told":
                     waiting.append(handle.id)
                 if time.monotonic() >= next_one:
-                    self._disturb()
+                    await self._disturb(client)
                     next_one = time.monotonic() + self._chance.uniform(0.4, 1.5)
                 if len(waiting) > 5:
                     await signalled(client, waiting.pop(0))
@@ -264,12 +262,12 @@ class Disorder:
         print(f"chaos: {dict(self._done)}")
         return started
 
-    def _disturb(self) -> None:
+    async def _disturb(self, client: Client) -> None:
         """Kill or stop one process."""
         what = self._chance.choices(("worker", "server", "daemon"), (8, 2, 1))[0]
         how = self._chance.choices((signal.SIGKILL, signal.SIGSTOP), (3, 1))[0]
         if what == "daemon" and how == signal.SIGKILL:
-            self.count_repairs()
+            await self.count_repairs(client)
             self._there.kill()
             self._there.start()
         else:
@@ -301,11 +299,10 @@ class Disorder:
             timer.cancel()
             go_on(pid)
 
-    def count_repairs(self) -> None:
-        """Add what the daemon that is about to go has repaired."""
-        with suppress(OSError), urllib.request.urlopen(f"{self._there.http}/metrics", timeout=2) as answer:
-            for kind, count in REPAIRS.findall(answer.read().decode()):
-                self.repairs[kind] += int(float(count))
+    async def count_repairs(self, client: Client) -> None:
+        """Add what the daemon, which may go now, has repaired."""
+        with suppress(HoldfastError):
+            self.repairs.update((await client.health()).repaired)
 
 
 def go_on(pid: int) -> None:

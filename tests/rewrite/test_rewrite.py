@@ -158,6 +158,25 @@ def test_calls_that_spawn_go_through_the_seam_unless_they_are_awaited(load: Load
     ]
 
 
+def test_time_limits_go_through_the_seam_which_keeps_their_clock(load: Load) -> None:
+    module = load(
+        """
+        import anyio
+        async def task():
+            async with asyncio.timeout(1), asyncio.timeout_at(None):
+                with anyio.fail_after(1), anyio.move_on_after(1):
+                    await echo(1)
+        """
+    )
+    assert passed(module.task) == [
+        ("spawn", "timeout"),
+        ("spawn", "timeout_at"),
+        ("spawn", "fail_after"),
+        ("spawn", "move_on_after"),
+        ("call", "echo"),
+    ]
+
+
 def test_nested_functions_lambdas_and_classes_are_left_alone_but_their_defaults_are_not(load: Load) -> None:
     module = load(
         """

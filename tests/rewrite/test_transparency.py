@@ -237,6 +237,45 @@ async def spawns(order: str) -> Any:
     return seen, [task.result() for task in tasks], await tasks[0]
 
 
+async def limits(order: str) -> Any:
+    seen: list[Any] = []
+    async with asyncio.timeout(5) as limit:
+        seen.append(await echo(order))
+    seen += [limit.expired(), limit.when() is not None]
+    async with (
+        asyncio.timeout(
+            delay=None
+        ) as none,
+        asyncio.timeout_at(asyncio.get_running_loop().time() + 5) as at,
+    ):
+        at.reschedule(None)
+        seen += [none.when(), at.when()]
+    try:
+        async with asyncio.timeout(0.001):
+            await asyncio.sleep(5)
+    except TimeoutError:
+        seen.append("late")
+    with anyio.move_on_after(0.001) as scope:
+        await anyio.sleep(5)
+    seen.append(scope.cancelled_caught)
+    try:
+        with anyio.fail_after(0.001):
+            await anyio.sleep(5)
+    except TimeoutError:
+        seen.append("too late")
+    with anyio.move_on_after(5, shield=True) as shielded:
+        seen.append(shielded.shield)
+    timeout = dict
+    seen.append(timeout(order=order))  # a function of the user's that happens to have such a name
+    return seen
+
+
+async def raises_within_a_limit(order: str) -> Any:
+    async with asyncio.timeout(5):
+        with anyio.fail_after(5):
+            return await fail(order)
+
+
 async def multi_line(order: str) -> Any:
     first = await (
         Chain(1)
@@ -347,10 +386,11 @@ async def raises_in_fstring(order: str) -> Any:
 
 CORPUS = [
     calls, values, loops, comprehensions, exceptions, contexts, closures(), Base().run, Service().run, defaults, starred,
-    expressions, matches, evaluation_order, spawns, multi_line, nested_in_function(), nested_scopes, statements,
+    expressions, matches, evaluation_order, spawns, limits, multi_line, nested_in_function(), nested_scopes, statements,
 ]  # fmt: skip
 FAILING = [
     raises_in_call, raises_in_chain, raises_in_value, raises_in_argument, raises_not_awaitable, raises_in_fstring,
+    raises_within_a_limit,
 ]  # fmt: skip
 
 

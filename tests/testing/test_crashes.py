@@ -16,9 +16,10 @@ from holdfast.core.model import Seconds
 from holdfast.demo import outside as world
 from holdfast.demo import tasks as demo
 from holdfast.errors import RunStuck
+from holdfast.task import Task
 from holdfast.testing import Boundary, CrashReport, Harness, What, harness
 from holdfast.testing.line import Moment
-from holdfast.task import Task
+from holdfast.worker.execution import Execution
 
 
 class Outside:
@@ -81,10 +82,7 @@ async def test_steps_side_by_side_come_out_the_same_wherever_the_worker_dies() -
     assert report.differences == ()
     assert report.classes == {"claim": 1, "outcome": 4, "end": 1}
     assert report.crashes == 12
-    assert {note.key: note.text for note in report.notes} == {
-        key: "ran twice when killed between its effect and its record"
-        for key in ("/gather#1/do#1", "/gather#1/do#2", "/gather#1/do#3", "/do#1")
-    }
+    assert {note.key: note.text for note in report.notes} == dict.fromkeys(("/gather#1/do#1", "/gather#1/do#2", "/gather#1/do#3", "/do#1"), "ran twice when killed between its effect and its record")
 
 
 async def test_waits_children_and_retries_come_out_the_same() -> None:
@@ -308,6 +306,23 @@ async def test_state_that_lives_beside_the_journal_is_a_difference() -> None:
     report = await crashed(counting)
     ends = [one for one in report.differences if one.what is What.END]
     assert [(one.expected, one.found) for one in ends] == [("1", "2")]
+
+
+async def test_a_worker_that_runs_a_finished_step_again_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = Execution._take
+
+    def forgetful(self: Execution, key: str) -> object:
+        return None if key == "/do#1" else taken(self, key)
+
+    @task
+    async def steps() -> str:
+        await outside.do("a")
+        return await outside.do("b")
+
+    monkeypatch.setattr(Execution, "_take", forgetful)
+    report = await crashed(steps)
+    repeated = [one for one in report.differences if one.what is What.REPEATED]
+    assert [one.key for one in repeated] == ["/do#1"]
 
 
 # --- the report ---------------------------------------------------------------------------------------------------------

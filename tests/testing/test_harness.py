@@ -29,7 +29,6 @@ from holdfast.errors import HoldfastError, RunStateError, RunStuck
 from holdfast.testing import RunResult, harness
 
 
-
 async def nothing() -> None:
     """A step without an effect."""
 
@@ -120,7 +119,10 @@ async def test_retries_an_hour_apart_need_no_hour() -> None:
 async def test_a_steps_own_retries_and_time_limits_are_on_the_same_clock() -> None:
     tries: list[float] = []
 
-    @step(retry=Retry(max_attempts=2, min_timeout=100, max_timeout=100, jitter=False), timeouts=Timeouts(start_to_close=30))
+    @step(
+        retry=Retry(max_attempts=2, min_timeout=100, max_timeout=100, jitter=False),
+        timeouts=Timeouts(start_to_close=30),
+    )
     async def hangs() -> None:
         tries.append(asyncio.get_running_loop().time())
         await asyncio.sleep(10_000)
@@ -491,7 +493,9 @@ async def test_a_run_that_waits_for_somebody_says_for_whom() -> None:
     async def _signal() -> None: ...
 
     async with harness(asks) as h:
-        with pytest.raises(RunStuck, match=r"waits for .*token .*await h\.complete\(.*event orders\.paid .*await h\.emit"):
+        with pytest.raises(
+            RunStuck, match=r"waits for .*token .*await h\.complete\(.*event orders\.paid .*await h\.emit"
+        ):
             await h.run(asks)
 
 

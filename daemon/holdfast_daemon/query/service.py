@@ -65,13 +65,13 @@ class QueryService:
         *,
         version: str = "",
         limits: Mapping[str, int | None] | None = None,
-        repairs: Callable[[], int] = int,
+        repairs: Callable[[], Mapping[str, int]] = dict,
         clock: Callable[[], Instant] = time.time,
     ) -> None:
         """
         Args:
             limits: of queues, by name, as configured.
-            repairs: what the sweeper had to repair so far.
+            repairs: what had to be repaired so far, by kind.
         """
         self._bus = bus
         self._store = store
@@ -182,13 +182,15 @@ class QueryService:
 
     async def health(self, nothing: api.Nothing | None = None) -> api.Health:
         """How the daemon stands."""
+        repaired = dict(self._repairs())
         return api.Health(
             version=self._version,
             pid=os.getpid(),
             started_at=self._started_at,
             projected=self._projector.projected,
             journal=await self._bus.last_seq(Stream.JOURNAL),
-            repairs=self._repairs(),
+            repairs=sum(repaired.values()),
+            repaired=repaired,
             unreadable=self._projector.ledger.unreadable,
         )
 

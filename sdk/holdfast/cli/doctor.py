@@ -259,6 +259,8 @@ async def daemon(client: Client) -> Check:
         return Check("daemon", Verdict.FAIL, str(error), "start it with `holdfast up`: runs go on, questions wait")
     behind = max(health.journal - health.projected, 0)
     found = f"{health.version}, pid {health.pid}, up {text.age(time.time() - health.started_at)}, {behind:,} behind"
+    if health.repairs:
+        found += f", repaired {', '.join(f'{count:,} {kind}' for kind, count in sorted(health.repaired.items()))}"
     if health.unreadable:
         return Check("daemon", Verdict.WARN, f"{found}, {health.unreadable:,} messages unreadable", "see its log")
     if behind > MOST_LAG:

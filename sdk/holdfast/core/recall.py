@@ -12,8 +12,12 @@ from typing import NamedTuple, TypeAlias
 
 from holdfast.core.entries import (
     AttemptFailed,
+    AttemptResumed,
+    AttemptStarted,
+    CancelRequested,
     ChildEnded,
     ChildTriggered,
+    Diverged,
     Entry,
     EventArrived,
     Heartbeat,
@@ -81,6 +85,10 @@ class Recall:
         self._began: set[str] = set()
         """Steps that must run at most once and began."""
         self._volatile: set[str] = set()
+        self._forgotten: set[str] = set()
+        """What had an outcome that does not count any more."""
+        self._cleaning = False
+        """Whether the run was told to end: what its code awaits then it need not come to again."""
         self._answers: dict[str, Resolved] = {}
         self._signals: defaultdict[str, list[Signalled]] = defaultdict(list)
         self._signal_ids: set[str] = set()
@@ -151,7 +159,15 @@ class Recall:
                     self._answers.pop(wait.removeprefix(PAUSE), None)  # answers to earlier questions
             case Resolved():
                 self._answers[entry.key] = entry
+            case Diverged():
+                self._unseen.difference_update(entry.missing)
+                self._answers.pop(entry.key, None)
+            case CancelRequested():
+                self._cleaning = True
+            case AttemptStarted() | AttemptResumed():
+                self._cleaning = False
             case AttemptFailed() | RunDead() | RunTimedOut():
+                self._excuse(entry.fatal)
                 self._forget(entry.fatal)
                 self.earlier_pins = frozenset(self.pins)
             case RunRetried():
@@ -209,11 +225,20 @@ class Recall:
         above = _path(key)[1:]
         if key in self._come_to or not self._passed.isdisjoint(above):
             return
+        if self._cleaning:
+            return
         self._unseen.add(key)
         for each in above:
             self._below[each].add(key)
 
+    def _excuse(self, fatal: tuple[str, ...]) -> None:
+        """What was done about a failure need not be come to again: the next attempt may not fail."""
+        known = list(self._outcomes)
+        first = min((known.index(key) for key in fatal if key in self._outcomes), default=len(known))
+        self._unseen.difference_update(known[first:])
+
     def _forget(self, keys: tuple[str, ...] | list[str]) -> None:
+        self._forgotten.update(keys)
         for key in keys:
             self._outcomes.pop(key, None)
             self._keys[self._awaited.pop(key, "")].discard(key)
@@ -239,6 +264,12 @@ class Recall:
         """The key of a new awaitable in a scope ("" for the task's own body)."""
         self._counts[scope, name] += 1
         return f"{scope}/{name}#{self._counts[scope, name]}"
+
+    def made(self, key: str) -> bool:
+        """Whether the code has made this await, come to or not."""
+        scope, _, last = key.rpartition("/")
+        name, _, number = last.rpartition("#")
+        return key in self._come_to or (number.isdigit() and self._counts[scope, name] >= int(number))
 
     def take(self, key: str) -> Outcome | None:
         """The recorded outcome of an await that the code has come to, or None."""
@@ -269,6 +300,7 @@ class Recall:
     def begun(self, key: str) -> bool:
         """Whether the code came to this await before, and it had no outcome yet."""
         known = key in self._waits or key in self._awaited or key in self._tried or key in self._began
+        known = known or key in self._forgotten
         return known or bool(self._below.get(key))
 
     def began(self, key: str) -> bool:

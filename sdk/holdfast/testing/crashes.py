@@ -177,7 +177,7 @@ async def crash_everywhere(
             fate = _Fate(number, moment)
             played = await play.world(settings.start, fate)
             at = Boundary(number, moment, fate.write or model.writes[number - 1])
-            judge.hear(at, played)
+            judge.hear(at, played, crashed=fate.write is not None)
             if progress is not None:
                 progress(2 * number - (moment is Moment.BEFORE), total, at)
     return CrashReport(task.id, tuple(model.writes), tuple(judge.differences), tuple(judge.notes))
@@ -392,8 +392,10 @@ class _Judge:
     def notes(self) -> Iterator[Note]:
         return iter(self._notes.values())
 
-    def hear(self, at: Boundary, played: _Played) -> None:
-        """Take in what came of a crash."""
+    def hear(self, at: Boundary, played: _Played, *, crashed: bool) -> None:
+        """Take in what came of a crash, or of a run that did not come so far."""
+        if not crashed:
+            self._note("writes", "are fewer in some runs, so not every crash came about", at)
         for _, key in sorted(played.watch.repeated):
             self._differ(What.REPEATED, key, "its recorded outcome", "that it ran again", "", at)
         for (_, key), (before, after) in sorted(played.watch.changed.items()):

@@ -16,7 +16,7 @@ from holdfast.client import Client
 from holdfast.context import Observer
 from holdfast.core import ids
 from holdfast.core.entries import RunCreated
-from holdfast.core.lifecycle import fold, story
+from holdfast.core.lifecycle import story
 from holdfast.core.model import Instant, Run, Seconds
 from holdfast.core.pending import pending
 from holdfast.core.tree import Tree
@@ -77,18 +77,14 @@ class World:
         self.journal = Journal(self.bus, self.clock)
         self.steward = Steward(self.journal, self.server, settings.tasks)
         self.client = WorldClient(self)
-        self.deaths = 0
-        """How many workers were killed."""
         self._fate = fate or Immortal()
         self._observer = observer
         self._workers: list[_Employed] = []
         self._stack = ExitStack()
-        self._started = False
 
     async def open(self) -> None:
         """Start the worker."""
         self._stack.enter_context(lived_in())
-        self._started = True
         await self._employ()
 
     async def close(self) -> None:
@@ -139,7 +135,6 @@ class World:
 
     async def _replace(self) -> None:
         """A worker was killed: take its runs, and start another."""
-        self.deaths += 1
         dead = self.worker
         await dead.line.close()
         self.steward.lose(dead.name)
@@ -192,10 +187,6 @@ class World:
         for entry in story(self.steward.records[id]):
             tree.add(entry)
         return RunStuck(why_stuck(run, pending(run, tree), self.settings.tasks, self.clock.now()))
-
-    def run(self, id: str) -> Run:
-        """A run as it stands."""
-        return fold(self.steward.records.get(id, ())) or self.steward.runs[id]
 
 
 class _Employed:

@@ -388,6 +388,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     journal: int
     """Last journal sequence stored."""
     repairs: int = 0
-    """What the sweeper had to repair."""
+    """How often something had to be done for somebody who did not."""
     unreadable: int = 0
     """Journal messages that could not be read and were passed over."""
+    repaired: dict[str, int] = {}
+    """`repairs` by kind."""

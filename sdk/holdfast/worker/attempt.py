@@ -635,6 +635,7 @@ async def _call(task: Task[..., Any], payload: bytes, execution: Execution) -> b
     for name, argument in arguments.items():
         if isinstance(argument, Ended):
             arguments[name] = await execution.stored.at_hand(argument)
+    execution.ways.owners[""] = asyncio.current_task()
     try:
         if task.is_async:
             result = await task.fn(**arguments)
@@ -642,6 +643,12 @@ async def _call(task: Task[..., Any], payload: bytes, execution: Execution) -> b
             result = await asyncio.to_thread(task.fn, **arguments)
     except SystemExit as left:
         raise RuntimeError(f"the task called sys.exit({left.code!r})") from left
+    except Exception as error:
+        if execution.refused is None or execution.refused is error:
+            raise
+        raise execution.refused from error
+    if execution.refused is not None:  # whatever the code made of it
+        raise execution.refused
     try:
         return await execution.stored.encode_result(result)
     except EncodeError as error:

@@ -73,6 +73,7 @@ from holdfast.wire.subjects import Stream
 from holdfast.wire.values import decode_exception, decode_value, encode_value
 from holdfast.worker.calls import Call
 from holdfast.worker.completions import Completions, Next
+from holdfast.worker.divergence import Ways
 from holdfast.worker.limits import Kept, Limit
 from holdfast.worker.marks import Marks, Metadata
 from holdfast.worker.queries import Questions
@@ -92,11 +93,8 @@ CUT = "asyncio.CancelledError"
 PATIENCE = 5.0
 """Seconds beyond its first time for which a recalled await waits to be cut short again."""
 
-TURNS = 25
-"""Of the event loop, in which nothing is recalled: then code that others wait for has come as far as it can at once."""
-
-DOUBT: Seconds = 0.2
-"""How much longer a new await waits for recorded ones that others may still come to, before it is a divergence."""
+MISSING = 100
+"""Recorded awaits that one entry of a divergence names at most."""
 
 REFUSALS = 5
 """How often code that was told to end is told so at once where it goes on."""
@@ -175,7 +173,11 @@ class Execution:
         self._captured: asyncio.Future[None] | None = None
         """Done when all that the code took from outside between its awaits is durable."""
         self._on_divergence = on_divergence
-        self._diverged = False
+        self.ways = Ways(recall, journal.time)
+        self.refused: CodeDiverged | None = None
+        """Set once the code has taken another way, and its task says that this is an error."""
+        self._verdict: asyncio.Future[None] | None = None
+        """Pending while it is decided what becomes of code that has taken another way."""
         self._refusals = 0
         """How often the code came to an await after the run was taken from it."""
         self._url = url
@@ -224,6 +226,8 @@ class Execution:
         if (args and inspect.iscoroutinefunction(args[0])) or (args and isinstance(args[0], Step | Task)):
             return f(self._starter(scope, args[0]), *args[1:], **kwargs)  # anyio's start_soon(function, *args)
         keys: list[str] = []
+        if _hashable(f) and f in _FANS:
+            self.ways.fans.add(scope)
         made = f(*(self._as_branch(scope, arg, keys) for arg in args), **kwargs)
         if isinstance(made, asyncio.Future) and len(keys) == 1:
             self._task_keys[made] = keys[0]
@@ -439,6 +443,7 @@ class Execution:
     async def _fan(self, key: str, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         branches = [self._as_branch(key, arg) for arg in args]
         named = {name: self._as_branch(key, arg) for name, arg in kwargs.items()}
+        self.ways.fans.add(key)
         await self._slow_down()
         outcome = self._take(key)
         if outcome is not None and not _was_cut(outcome):
@@ -556,9 +561,11 @@ class Execution:
         """The recorded outcome of an await, if it is to be used; None: run it."""
         self._track(asyncio.current_task())
         await self._slow_down()
+        if self.refused is not None:
+            raise self.refused
         outcome = self._take(key)
         if outcome is None:
-            if not self.recall.caught_up and not self._diverged and not self.recall.begun(key):
+            if not self.recall.caught_up and not self.recall.begun(key):
                 await self._doubt(key)
         elif _was_cut(outcome):
             await self._cut_again(key, outcome)
@@ -649,6 +656,7 @@ class Execution:
         token = _scope.set(key)
         self._derived[key] = 0
         self.open[key] = started
+        self.ways.owners[key] = asyncio.current_task()
         self.waits.stir()
         self._track(asyncio.current_task())
         try:
@@ -656,6 +664,7 @@ class Execution:
         finally:
             _scope.reset(token)
             del self.open[key]
+            self.ways.owners.pop(key, None)
             self._shown.discard(key)
             self.waits.stir()
 
@@ -744,34 +753,44 @@ class Execution:
         """A new await, while recorded ones are left over: has the code changed, or is another branch not there yet?"""
         if self.recall.volatile(key):
             return  # it was not recorded because it could not be
-        await self._until_caught_up()
-        if self.recall.caught_up or self._diverged:
-            return
-        self._diverged = True
-        missing = tuple(sorted(self.recall.unseen))[:100]
+        self.waits.kept += 1
+        try:
+            lost = await self.ways.lost()
+        finally:
+            self.waits.kept -= 1
+            self.waits.stir()
+        if self._verdict is not None:
+            await self._verdict
+        elif lost:
+            self._verdict = asyncio.get_running_loop().create_future()
+            try:
+                await self._diverged(key, lost)
+            finally:
+                verdict, self._verdict = self._verdict, None
+                verdict.set_result(None)
+        if self.refused is not None:
+            raise self.refused
+
+    async def _diverged(self, key: str, lost: tuple[str, ...]) -> None:
+        """The code took another way: what its task says about that is done."""
         text = (
-            f"run {self.id} comes to {key}, which its journal does not know, and not to {missing[0]}"
-            f"{' and others' if len(missing) > 1 else ''}, which it does: the code has changed, or takes its ways by "
+            f"run {self.id} comes to {key}, which its journal does not know, and not to {lost[0]}"
+            f"{' and others' if len(lost) > 1 else ''}, which it does: the code has changed, or takes its ways by "
             "something that no checkpoint holds"
         )
         await self.ready(key)
         if self._on_divergence == "fail":
-            raise CodeDiverged(f'{text}; on_divergence is "fail"')
+            self.refused = CodeDiverged(f'{text}; on_divergence is "fail"')
+            return
         if self._on_divergence == "pause":
             while (await self.ask(key, text)).action != "accept":
                 pass  # run again, and it has come to the same place
         log.warning("%s; it goes on with what is new (see `holdfast runs tree %s`)", text, self.id)
-        await self.writer.durable(Diverged(key, self.now(), missing))
-
-    async def _until_caught_up(self) -> None:
-        """Let other branches come to what is recorded."""
-        left, turns = len(self.recall.unseen), 0
-        while turns < TURNS and not self.recall.caught_up:
-            await asyncio.sleep(0)
-            turns = turns + 1 if len(self.recall.unseen) == left else 0
-            left = len(self.recall.unseen)
-        if not self.recall.caught_up:
-            await sleep(self.clock, DOUBT if self._on_divergence == "branch" else 5 * DOUBT)
+        now = self.now()
+        told = [Diverged(key, now, lost[begin : begin + MISSING]) for begin in range(0, len(lost), MISSING)]
+        for entry in told:
+            self.recall.add(entry)
+        await self.writer.durable(*told)
 
     async def ask(self, key: str, question: str) -> Resolved:
         """Ask an operator; the run pauses until there is an answer."""
