@@ -18,7 +18,7 @@ from stage import Stage
 
 
 class Mortal:
-    """A bus that is lost with its process: then nothing is sent, answered or delivered any more. Used as `ports.Bus`."""
+    """A bus that is lost with its process: then it sends, answers and delivers nothing. Used as `ports.Bus`."""
 
     def __init__(self, bus: Any) -> None:
         self._bus = bus

@@ -8,12 +8,11 @@ compared with those that want its very value.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import NamedTuple
 
 from holdfast.core.model import Expected
 from holdfast.core.routing import MISSING, agrees, field, wanted
+from holdfast.wire.events import value_of
 
 
 class Place(NamedTuple):
@@ -63,16 +62,6 @@ class Expectations:
         return [
             place for node in nodes for place, expected in node.candidates(value) if agrees(expected, subject, value)
         ]
-
-
-def value_of(data: bytes) -> Any:
-    """What an event holds: JSON, else text; None where it is empty."""
-    if not data:
-        return None
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return data.decode("utf-8", "replace")
 
 
 class _Node:

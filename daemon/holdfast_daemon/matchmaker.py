@@ -27,10 +27,10 @@ from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Message
 from holdfast.core.entries import EventArrived
 from holdfast.core.model import Expected, Instant, Run, Seconds
-from holdfast.errors import BusError, EncodeError
+from holdfast.errors import BusError
+from holdfast.wire.events import encoded
 from holdfast.wire.subjects import Stream
-from holdfast.wire.values import encode_value
-from holdfast_daemon.expectations import Expectations, Place, value_of
+from holdfast_daemon.expectations import Expectations, Place
 from holdfast_daemon.ledger import Change
 from holdfast_daemon.projection.rows import Ready, Standing
 
@@ -355,11 +355,3 @@ class _Wait:
         """The event that it is for."""
         self.over = False
         """Whether the run waits no more."""
-
-
-def encoded(data: bytes) -> bytes:
-    """An event's data in the value codec; what is nested deeper than a value may be is text."""
-    try:
-        return encode_value(value_of(data))
-    except EncodeError:
-        return encode_value(data.decode("utf-8", "replace"))

@@ -19,10 +19,10 @@ from holdfast.bus.ports import Message
 from holdfast.core import ids
 from holdfast.core.entries import RunCreated
 from holdfast.core.routing import matches
-from holdfast.errors import EncodeError, TooLarge
+from holdfast.errors import TooLarge
 from holdfast.wire import api
+from holdfast.wire.events import payload_of
 from holdfast.wire.subjects import Stream
-from holdfast.wire.values import encode_value
 
 log = logging.getLogger("holdfast.router")
 
@@ -112,15 +112,3 @@ class Router:
                 timeouts=card.timeouts,
                 hooks=card.hooks,
             )
-
-
-def payload_of(data: bytes) -> bytes:
-    """An event's data as a payload: the members of a JSON object by name; anything else under the name `event`.
-
-    What is no JSON, or nested deeper than a value may be, is text.
-    """
-    try:
-        value = msgspec.json.decode(data) if data else {}
-        return encode_value(value if isinstance(value, dict) else {"event": value})
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, EncodeError):
-        return encode_value({"event": data.decode("utf-8", "replace")})

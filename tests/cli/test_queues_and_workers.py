@@ -31,6 +31,19 @@ def test_queues_say_what_holds_them_back(shop: World) -> None:
     assert lines[3].split()[:3] == ["hooks", "NO", "WORKER"]
 
 
+def test_queues_count_runs_that_undo_or_wait_for_an_operator_where_there_are_any(shop: World) -> None:
+    shop.queues = [api.QueueRow(name="billing", workers=1, paused_runs=1200), api.QueueRow(name="emails", workers=1)]
+    head, *lines = shop("queues", "list").out.splitlines()
+    assert head.split()[-2:] == ["WORKERS", "PAUSED"]
+    assert [line.split()[-2:] for line in lines] == [["1", "1,200"], ["1", "0"]]
+    shop.queues = [api.QueueRow(name="billing", workers=1, compensating=2)]
+    head, line = shop("queues", "list").out.splitlines()
+    assert head.split()[-2:] == ["WORKERS", "UNDO"]
+    assert line.split()[-2:] == ["1", "2"]
+    shop.queues = [api.QueueRow(name="billing", workers=1)]
+    assert shop("queues", "list").out.splitlines()[0].split()[-1] == "WORKERS"
+
+
 def test_queues_as_json_have_all_fields(shop: World) -> None:
     shop.queues = [api.QueueRow(name="billing", oldest=AT)]
     found = json.loads(shop("queues", "list", "--json").out)

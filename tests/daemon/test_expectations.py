@@ -10,8 +10,9 @@ import pytest
 
 from holdfast.core.model import Expected
 from holdfast.core.routing import agrees
+from holdfast.wire.events import value_of
 from holdfast_daemon import expectations as expecting
-from holdfast_daemon.expectations import Expectations, Place, value_of
+from holdfast_daemon.expectations import Expectations, Place
 
 
 def wait(subject: str, match: dict[str, Any] | None = None) -> Expected:

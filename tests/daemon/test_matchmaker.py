@@ -16,12 +16,13 @@ from holdfast.bus.ports import Bus
 from holdfast.core.entries import AttemptStarted, EventArrived, RunCompleted, RunRetried, Suspended, WaitStarted
 from holdfast.core.model import ErrorInfo
 from holdfast.errors import Unanswered
+from holdfast.wire.events import encoded
 from holdfast.wire.subjects import Stream
 from holdfast.wire.values import decode_value, encode_value
 from holdfast_daemon import matchmaker as matching
 from holdfast_daemon.conductor import Conductor
 from holdfast_daemon.ledger import Ledger
-from holdfast_daemon.matchmaker import Matchmaker, encoded
+from holdfast_daemon.matchmaker import Matchmaker
 from stage import Stage
 from virtual import Daemon, Project, turns
 from worlds import eventually

@@ -15,9 +15,10 @@ from holdfast.bus.ports import Bus, Publication
 from holdfast.core.entries import RunCreated
 from holdfast.errors import TooLarge
 from holdfast.wire import api, codec
+from holdfast.wire.events import payload_of
 from holdfast.wire.subjects import Stream
 from holdfast.wire.values import decode_value
-from holdfast_daemon.router import Router, payload_of
+from holdfast_daemon.router import Router
 from stage import Stage
 from worlds import eventually
 

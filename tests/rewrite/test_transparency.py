@@ -249,7 +249,7 @@ async def limits(order: str) -> Any:
         asyncio.timeout_at(asyncio.get_running_loop().time() + 5) as at,
     ):
         at.reschedule(None)
-        seen += [none.when(), at.when()]
+        seen += [none.when(), at.when(), await echo(1)]
     try:
         async with asyncio.timeout(0.001):
             await asyncio.sleep(5)
@@ -264,7 +264,7 @@ async def limits(order: str) -> Any:
     except TimeoutError:
         seen.append("too late")
     with anyio.move_on_after(5, shield=True) as shielded:
-        seen.append(shielded.shield)
+        seen.append(await echo(shielded.shield))
     timeout = dict
     seen.append(timeout(order=order))  # a function of the user's that happens to have such a name
     return seen

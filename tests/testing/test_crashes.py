@@ -69,7 +69,7 @@ async def crashed(made: Task[..., object], *more: Task[..., object], **options: 
         return await h.crash_at_every_boundary(made, effects=outside.once, reset=forget, **options)  # type: ignore[arg-type]
 
 
-# --- right tasks --------------------------------------------------------------------------------------------------------
+# --- right tasks ------------------------------------------------------------------------------------------------------
 
 
 async def test_steps_side_by_side_come_out_the_same_wherever_the_worker_dies() -> None:
@@ -82,7 +82,10 @@ async def test_steps_side_by_side_come_out_the_same_wherever_the_worker_dies() -
     assert report.differences == ()
     assert report.classes == {"claim": 1, "outcome": 4, "end": 1}
     assert report.crashes == 12
-    assert {note.key: note.text for note in report.notes} == dict.fromkeys(("/gather#1/do#1", "/gather#1/do#2", "/gather#1/do#3", "/do#1"), "ran twice when killed between its effect and its record")
+    assert {note.key: note.text for note in report.notes} == dict.fromkeys(
+        ("/gather#1/do#1", "/gather#1/do#2", "/gather#1/do#3", "/do#1"),
+        "ran twice when killed between its effect and its record",
+    )
 
 
 async def test_waits_children_and_retries_come_out_the_same() -> None:
@@ -212,6 +215,56 @@ async def test_a_steps_own_random_value_is_no_difference() -> None:
     assert (await crashed(tokens)).differences == ()
 
 
+async def test_a_failed_branch_is_tried_again_also_where_the_worker_dies_before_the_attempt_has_failed() -> None:
+    async def flaky() -> str:
+        if run.attempt == 1:
+            raise ConnectionError("down")
+        return await outside.do("flaky")
+
+    within = step(name="within")(flaky)
+
+    async def helper() -> str:
+        return await within()
+
+    @task(retry=Retry(max_attempts=2, min_timeout=10, jitter=False))
+    async def branches() -> list[str]:
+        return await asyncio.gather(outside.do("a", 1), flaky())
+
+    @task(retry=Retry(max_attempts=2, min_timeout=10, jitter=False))
+    async def nested() -> str:
+        return await helper()
+
+    @task(retry=Retry(max_attempts=1))
+    async def child(attempt: int) -> str:
+        if attempt == 1:
+            raise ConnectionError("down")
+        return "up"
+
+    @task(retry=Retry(max_attempts=2, min_timeout=10, jitter=False))
+    async def parent() -> list[object]:
+        return await asyncio.gather(outside.do("a", 1), child.trigger_and_wait(run.attempt))
+
+    for made in (branches, nested, parent):
+        report = await crashed(made, child)
+        assert report.differences == (), report
+
+
+async def test_a_later_attempt_that_takes_another_way_on_purpose_is_no_difference() -> None:
+    async def fails() -> None:
+        await asyncio.sleep(2)
+        raise ConnectionError("down")
+
+    @task(retry=Retry(max_attempts=2, min_timeout=10, jitter=False))
+    async def second_try() -> str:
+        if run.attempt == 1:
+            await asyncio.gather(outside.do("once", 1), fails())
+        return await outside.do("otherwise")
+
+    report = await crashed(second_try)
+    assert report.differences == (), report
+    assert "/do#1" in [note.key for note in report.notes if "another way" in note.text]
+
+
 async def test_a_def_task_is_run_again_as_a_whole() -> None:
     @task
     def blocking(n: int = 3) -> int:
@@ -223,7 +276,7 @@ async def test_a_def_task_is_run_again_as_a_whole() -> None:
     assert report.classes == {"claim": 1, "end": 1}
 
 
-# --- wrong tasks --------------------------------------------------------------------------------------------------------
+# --- wrong tasks ------------------------------------------------------------------------------------------------------
 
 
 async def test_an_effect_that_is_done_twice_is_a_difference_with_advice() -> None:
@@ -325,7 +378,7 @@ async def test_a_worker_that_runs_a_finished_step_again_is_found_out(monkeypatch
     assert [one.key for one in repeated] == ["/do#1"]
 
 
-# --- the report ---------------------------------------------------------------------------------------------------------
+# --- the report -------------------------------------------------------------------------------------------------------
 
 
 async def test_progress_is_told_after_each_crash_up_to_the_last() -> None:
@@ -354,7 +407,7 @@ async def test_the_harness_that_asks_is_left_as_it_is() -> None:
         assert (await h.ended(mine)).state is State.COMPLETED
 
 
-# --- the demo -----------------------------------------------------------------------------------------------------------
+# --- the demo ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from holdfast import (
 )
 from holdfast.core.entries import AttemptInterrupted, StepCompleted, Suspended
 from holdfast.errors import HoldfastError, RunStateError, RunStuck
+from holdfast.secrets import secrets
 from holdfast.testing import RunResult, harness
 
 
@@ -33,7 +34,7 @@ async def nothing() -> None:
     """A step without an effect."""
 
 
-# --- time ---------------------------------------------------------------------------------------------------------------
+# --- time -------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_week_of_waits_takes_milliseconds_and_ends_on_the_second() -> None:
@@ -212,7 +213,7 @@ async def test_a_snooze_comes_back_and_an_abort_is_dead() -> None:
             _ = dead.result
 
 
-# --- what a daemon does -------------------------------------------------------------------------------------------------
+# --- what a daemon does -----------------------------------------------------------------------------------------------
 
 
 async def test_a_parent_resumes_with_its_children() -> None:
@@ -329,7 +330,7 @@ async def test_hooks_follow_a_run_however_it_ended() -> None:
     assert [state for _, state in told] == ["completed", "dead", "cancelled"]
 
 
-# --- what is done to runs -----------------------------------------------------------------------------------------------
+# --- what is done to runs ---------------------------------------------------------------------------------------------
 
 
 async def test_a_cancelled_run_cleans_up_and_a_killed_one_does_not() -> None:
@@ -419,7 +420,42 @@ async def test_a_def_task_that_never_ends_is_left_to_its_time_out() -> None:
         assert "TimedOut" in (await h.run(endless)).error
 
 
-# --- the death of a worker ----------------------------------------------------------------------------------------------
+async def test_a_step_that_talks_to_a_socket_has_its_answer_before_time_goes_on() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = await reader.readline()
+        await asyncio.sleep(0.05)
+        writer.write(line.upper())
+        writer.close()
+
+    async def asked() -> str:
+        async with asyncio.timeout(30):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"hello\n")
+            line = await reader.readline()
+            writer.close()
+        return line.decode().strip()
+
+    @task
+    async def asking() -> str:
+        await wait.for_(days=1)
+        return await asked()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, harness(asking) as h:
+        assert (await h.run(asking)).result == "HELLO"
+
+
+async def test_a_run_reads_the_secrets_that_the_test_gives() -> None:
+    @task
+    async def secretive() -> int:
+        return len(secrets["API_KEY"])
+
+    async with harness(secretive, secrets={"API_KEY": "0123456789"}) as h:
+        assert (await h.run(secretive)).result == 10
+
+
+# --- the death of a worker --------------------------------------------------------------------------------------------
 
 
 async def test_a_killed_worker_writes_nothing_more_and_its_run_goes_on_with_another() -> None:
@@ -482,7 +518,7 @@ async def test_a_run_whose_worker_is_killed_too_often_is_dead() -> None:
         assert (await h.look(handle)).run.reason == "poison"
 
 
-# --- what does not end --------------------------------------------------------------------------------------------------
+# --- what does not end ------------------------------------------------------------------------------------------------
 
 
 async def test_a_run_that_waits_for_somebody_says_for_whom() -> None:
@@ -535,7 +571,7 @@ async def test_time_does_not_go_back() -> None:
             await h.advance(-1)
 
 
-# --- the same every time, everywhere ------------------------------------------------------------------------------------
+# --- the same every time, everywhere ----------------------------------------------------------------------------------
 
 
 @step(retry=Retry(max_attempts=3, min_timeout=5))

@@ -21,6 +21,7 @@ from holdfast.core.entries import (
     Progressed,
     RunCreated,
     RunDead,
+    RunTimedOut,
     StepCompleted,
     StepFailed,
     StepRetried,
@@ -29,7 +30,7 @@ from holdfast.core.entries import (
     WaitStarted,
 )
 from holdfast.core.lifecycle import Kind, fold
-from holdfast.core.model import ErrorInfo, Origin, Retry, State
+from holdfast.core.model import ErrorInfo, Origin, Progress, Retry, State
 from holdfast.errors import DaemonUnavailable, Refused, RunStateError
 from holdfast.wire import api, codec
 from holdfast.wire.subjects import Subjects
@@ -156,6 +157,41 @@ def undoing(run: str) -> Trace:
     return trace
 
 
+def asking_twice(run: str) -> Trace:
+    """A run that failed, whose undo failed too, and whose code then took another way."""
+    trace, at = Trace(run, task="onboard"), NOW - 58
+    trace.log(AttemptStarted(at, 1, "w-07", "n1", "item"))
+    trace.log(
+        StepCompleted("/mail#1", at + 0.5, 0.4, encode_value(None)),
+        StepStarted("/charge#1", at + 1, once=True),
+        WaitStarted("/approve#1", at + 1, "", "signal", None, "approve"),
+    )
+    waits = ("pause:/charge#1", "pause:/mail#2", "signal:approve#1")
+    trace.log(Suspended(at + 2, waits, None, "two questions"))
+    return trace
+
+
+def undo_failed(run: str) -> Trace:
+    """A run that failed and whose undo failed as well."""
+    trace, at = Trace(run, task="onboard"), NOW - 58
+    trace.log(AttemptStarted(at, 1, "w-07", "n1", "item"))
+    trace.log(StepCompleted("/reserve#1", at + 0.5, 0.4, encode_value({"hold": "h_81"}), b"undo"))
+    trace.log(StepFailed("/ship#1", at + 3, 0.4, BAD), RunDead(at + 3.1, BAD, "attempts used up"))
+    trace.put("log", "n2", AttemptResumed(at + 4, 1, "w-03", "n2", "item"))
+    trace.put("log", "n2", StepFailed("/reserve#1/undo", at + 6, 1.4, BAD))
+    why = "the undo of /reserve#1 failed: CurrencyError: bad currency 'XX'"
+    trace.put("log", "n2", Suspended(at + 7, ("pause:/reserve#1/undo",), None, why))
+    return trace
+
+
+def timed_out(run: str) -> Trace:
+    """A run whose time was up."""
+    trace = Trace(run, task="onboard")
+    trace.log(AttemptStarted(NOW - 58, 1, "w-07", "n1", "item"))
+    trace.log(RunTimedOut(NOW - 50, ErrorInfo("holdfast.errors.TimedOut", "8 s were allowed"), "schedule_to_close"))
+    return trace
+
+
 class FakeBus:
     """What the gateway uses of a bus."""
 
@@ -184,13 +220,16 @@ class FakeBus:
 
 class FakeHandle:
     def __init__(self, client: FakeClient, run: str) -> None:
-        self.client, self.run = client, run
+        self.client, self.run, self.id = client, run, run
 
     async def retry(self, *, from_start: bool = False) -> None:
         self.client.change("retry", self.run, from_start)
 
     async def cancel(self, reason: str = "") -> None:
         self.client.change("cancel", self.run)
+
+    async def kill(self, reason: str = "") -> None:
+        self.client.change("kill", self.run)
 
 
 class FakeClient:
@@ -208,7 +247,14 @@ class FakeClient:
         self.run_rows = runs() if full else []
         self.letter_rows = letters() if full else []
         self.log_rows = logs() if full else []
-        traces = {2895: failing, 2797: asking, 2798: undoing}
+        traces = {
+            2895: failing,
+            2797: asking,
+            2798: undoing,
+            2796: asking_twice,
+            2795: undo_failed,
+            2794: timed_out,
+        }
         self.traces = {run_id(number): make(run_id(number)) for number, make in traces.items()} if full else {}
         self.lines: asyncio.Queue[api.LogRow] = asyncio.Queue()
         self.asked: list[Any] = []
@@ -242,6 +288,7 @@ class FakeClient:
             for row in sorted(self.run_rows, key=lambda row: (-row.created_at, row.id))
             if (not query.states or row.state in query.states)
             and (not query.queue or row.queue == query.queue)
+            and (not query.paused or row.paused)
             and query.text in f"{row.id} {row.task} {row.error}".lower()
         ]
         behind = [row for row in found if is_behind(row.created_at, row.id, query.before)]
@@ -285,6 +332,19 @@ class FakeClient:
         self.queue_rows = [
             msgspec.structs.replace(row, paused=paused) if row.name == queue else row for row in self.queue_rows
         ]
+
+    async def resolve(self, run: str, key: str, action: str, value: Any = None) -> None:
+        self.change("resolve", run, key, action, value)
+
+    async def complete(self, token_id: str, value: Any = None) -> None:
+        self.change("complete", token_id, value)
+
+    async def signal(self, run: str, name: str, value: Any = None) -> None:
+        self.change("signal", run, name, value)
+
+    async def replay(self, run: str) -> FakeHandle:
+        self.change("replay", run)
+        return FakeHandle(self, run_id(9999))
 
     async def drop_letter(self, run: str) -> None:
         self.change("drop", run)
@@ -362,6 +422,29 @@ def runs(count: int = 60) -> list[api.RunRow]:
             )
         )
     return rows
+
+
+def questions() -> list[api.RunRow]:
+    """Three runs of which two wait for an operator, and one says how far it is."""
+    common: dict[str, Any] = {"queue": "billing", "priority": 5, "source": "sdk", "attempt": 1, "worker": ""}
+    return [
+        api.RunRow(
+            id=run_id(2950), task="charge-card", state=State.WAITING, created_at=NOW - 0.1, started_at=NOW - 0.1,
+            paused="step charge began and its outcome is not known", **common,
+        ),
+        api.RunRow(
+            id=run_id(2949), task="onboard", state=State.COMPENSATING, created_at=NOW - 0.2, started_at=NOW - 0.2,
+            paused="the undo of /reserve#1 failed: bad currency", ending=State.DEAD, **common,
+        ),
+        api.RunRow(
+            id=run_id(2948), task="resize-image", state=State.RUNNING, created_at=NOW - 0.3, started_at=NOW - 0.3,
+            progress=Progress(3, 10, "resizing"), steps=3, last_key="/resize#3", **common,
+        ),
+        api.RunRow(
+            id=run_id(2947), task="await-approval", state=State.WAITING, created_at=NOW - 0.4, started_at=NOW - 0.4,
+            waits="signal approve", **common,
+        ),
+    ]  # fmt: skip
 
 
 def letters(count: int = 40) -> list[api.Letter]:

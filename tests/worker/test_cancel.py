@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from typing import Any
@@ -190,10 +191,8 @@ async def test_code_that_refuses_to_end_when_its_time_is_over_is_tried_again_els
     @task(retry=QUICK, timeouts=Timeouts(start_to_close=0.2))
     async def refuses() -> str:
         while run.attempt == 1 and not released.is_set():
-            try:
+            with contextlib.suppress(BaseException):
                 await forever()
-            except BaseException:
-                pass
         return f"attempt {run.attempt}"
 
     async with stage.worker(refuses, grace=0.2):

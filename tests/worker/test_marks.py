@@ -422,7 +422,7 @@ async def test_a_result_that_contains_itself_is_dead_with_a_clear_error(stage: S
     async with stage.worker(cyclic):
         handle = await cyclic.trigger()
         ended = await stage.until(handle, "dead")
-        with pytest.raises(RunFailed, match="the result can't be stored: .*contains itself"):
+        with pytest.raises(RunFailed, match=r"the result can't be stored: .*contains itself"):
             await handle.result(1)
     assert (ended.attempt, ended.reason) == (1, "result")
 

@@ -255,7 +255,7 @@ async def test_an_undo_is_tried_again_by_its_own_policy(stage: Stage) -> None:
     async with stage.worker(books):
         handle = await books.trigger()
         await stage.until(handle, "dead")
-    assert CALLS == ["charge A1", *["undo charge A1"] * 3]
+    assert ["charge A1", *["undo charge A1"] * 3] == CALLS
     assert len((await stage.nodes(handle))["/charge#1/undo"].tries) == 2
 
 
@@ -338,7 +338,7 @@ async def test_an_undo_that_finally_fails_asks_an_operator_before_anything_else_
     async with stage.worker(books, name="w1") as _:
         handle = await books.trigger()
         paused = await until_paused(stage, handle)
-        assert CALLS == ["reserve 1A", "charge A1", *["undo charge A1"] * 3]
+        assert ["reserve 1A", "charge A1", *["undo charge A1"] * 3] == CALLS
         assert (paused.state, paused.waits) == ("compensating", {"pause:/charge#1/undo"})
         assert paused.paused.startswith("the undo of /charge#1 failed")
         assert "gateway down" in paused.paused
@@ -370,10 +370,9 @@ async def test_an_undo_that_fails_again_asks_again_with_all_its_tries(stage: Sta
     async with stage.worker(books):
         handle = await books.trigger()
         for asked in (1, 2, 3):
-            await until_paused(stage, handle)
+            await until_asked(stage, handle, asked)
             assert CALLS.count("undo charge A1") == 3 * asked
             await handle.resolve("/charge#1/undo", "run" if asked < 3 else "skip")
-            await until_resumed(stage, handle, asked)
         await stage.until(handle, "dead")
     assert CALLS.count("undo charge A1") == 9
 
@@ -587,18 +586,16 @@ async def test_an_undo_that_the_code_does_not_have_any_more_asks_an_operator(
 
 async def until_paused(stage: Stage, handle: Any) -> Any:
     async with asyncio.timeout(5):
-        while not (found := await handle.status()).paused:
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - what is waited for knows no events
+        while not (found := await handle.status()).paused:  # noqa: ASYNC110 - what is waited for knows no events
+            await asyncio.sleep(0.01)
         return found
 
 
-async def until_resumed(stage: Stage, handle: Any, times: int) -> None:
-    """Wait until the run was taken up again so often."""
+async def until_asked(stage: Stage, handle: Any, times: int) -> None:
+    """Wait until the run has been suspended so often."""
     async with asyncio.timeout(5):
-        while (await stage.names(handle)).count("Resolved") < times or (await handle.status()).paused:  # noqa: ASYNC110
+        while (await stage.names(handle)).count("Suspended") < times:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-            if (await stage.names(handle)).count("Suspended") > times:
-                return
 
 
 async def until_count(handle: Any, holds: Callable[[], bool]) -> None:

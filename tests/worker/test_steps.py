@@ -467,7 +467,7 @@ async def test_a_key_that_is_no_label_is_refused_where_the_step_is_called(stage:
         await ship()
 
     async with stage.worker(ships):
-        with pytest.raises(RunFailed, match="step ship: key .* expected a text without '/' and '#'"):
+        with pytest.raises(RunFailed, match=r"step ship: key .* expected a text without '/' and '#'"):
             await (await ships.trigger()).result(10)
 
 
@@ -705,5 +705,5 @@ async def test_outcomes_of_one_step_are_recorded_once(stage: Stage) -> None:
 async def until_entry(stage: Stage, handle: Any, kind: type) -> None:
     """Wait until the journal holds an entry of a kind."""
     async with asyncio.timeout(5):
-        while not any(isinstance(entry, kind) for entry in await stage.entries(handle)):
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - what is waited for knows no events
+        while not any(isinstance(entry, kind) for entry in await stage.entries(handle)):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

@@ -583,5 +583,3 @@ async def child_of(stage: Stage, handle: Any) -> Any:
     await until_named(stage, handle, "ChildTriggered")
     child = next(entry.child for entry in await stage.entries(handle) if type(entry).__name__ == "ChildTriggered")
     return type(handle).of(stage.client, child)
-
-

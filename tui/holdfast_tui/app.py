@@ -13,6 +13,7 @@ from textual.app import App
 from holdfast.client import Client
 from holdfast.core.model import Instant
 from holdfast_tui import command, keys
+from holdfast_tui.format import short
 from holdfast_tui.gateway import Gateway
 from holdfast_tui.plan import Plan, Verb
 from holdfast_tui.screens.dead import Dead
@@ -116,6 +117,12 @@ class Desk(App[int], inherit_bindings=False):
     def open_run(self, run: str) -> None:
         self.push_screen(RunTree(run))
 
+    def open_made(self, run: str, *, of: str) -> None:
+        """Show a run that was made from another one just now."""
+        made = RunTree(run, new=True)
+        self.push_screen(made)
+        made.say(f"this is a new run, made from {short(of)}")
+
     def open_logs(self, run: str) -> None:
         self.push_screen(Logs(run))
 
@@ -138,12 +145,23 @@ class Desk(App[int], inherit_bindings=False):
                 self.help(page)
             case command.Quit():
                 self.exit()
+            case command.Perform(id, rest):
+                self._perform(page, id, rest)
             case command.Wrong(why):
                 page.say(why, "warn")
             case command.Hold(queue, paused):
                 self._hold(page, queue, paused)
             case command.Drain(filter):
                 self._drain(page, filter)
+
+    def _perform(self, page: Page, id: str, rest: str) -> None:
+        action = keys.BY_ID[id]
+        if page.kind not in action.on:
+            page.say(f":{id} is not for this screen: {', '.join(action.on)}", "warn")
+        elif rest:
+            page.say(f":{id} takes no words: it is about what is under the cursor", "warn")
+        elif not self._refused(page):
+            getattr(page, f"do_{id}")()
 
     def _refused(self, page: Page) -> bool:
         why = keys.READ_ONLY if self.gateway.read_only else self.gateway.link.refusal(self.clock())

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
+from holdfast_tui import keys
 from holdfast_tui.keys import DEAD, LOGS, QUEUES, RUNS
 
 WORDS = ("queues", "runs", "run", "logs", "dead", "drain", "pause", "resume", "help", "quit")
+"""What works on every screen."""
+PERFORMED = tuple(action.id for action in keys.ACTIONS if action.changes and action.id not in WORDS)
+"""What changes something: `:retry` is the key `R`, where that is one."""
 
 
 class Go(NamedTuple):
@@ -35,6 +39,14 @@ class Drain(NamedTuple):
     filter: str
 
 
+class Perform(NamedTuple):
+    """Carry out an action, as its key would."""
+
+    id: str
+    rest: str
+    """What else was typed; actions take nothing."""
+
+
 class Help(NamedTuple):
     pass
 
@@ -49,7 +61,13 @@ class Wrong(NamedTuple):
     text: str
 
 
-Command: TypeAlias = Go | OpenRun | Hold | Drain | Help | Quit | Wrong
+Command: TypeAlias = Go | OpenRun | Hold | Drain | Perform | Help | Quit | Wrong
+
+
+def words(screen: str, *, read_only: bool = False) -> tuple[str, ...]:
+    """What a command on a screen may begin with."""
+    here = [] if read_only else [action.id for action in keys.on(screen) if action.id in PERFORMED]
+    return (*WORDS, *here)
 
 
 def read(text: str) -> Command:
@@ -75,4 +93,6 @@ def read(text: str) -> Command:
             return Help()
         case "q" | "quit" | "exit":
             return Quit()
-    return Wrong(f"no command {word!r}: one of {' '.join(WORDS)}")
+    if word in PERFORMED:
+        return Perform(word, rest)
+    return Wrong(f"no command {word!r}: one of {' '.join((*WORDS, *PERFORMED))}")

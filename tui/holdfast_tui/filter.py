@@ -1,4 +1,7 @@
-"""The filter line: words that must all be there, and fields: `state:fail,dead queue:emails task:charge Timeout`."""
+"""The filter line: words that must all be there, and fields: `state:fail,dead queue:emails task:charge Timeout`.
+
+`is:paused` is no state: a run that waits for an operator also has one of the others.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ import msgspec
 from holdfast.core.model import State
 from holdfast_tui.format import STATES
 
-FIELDS = ("state", "queue", "task", "tag", "worker")
+FIELDS = ("state", "queue", "task", "tag", "worker", "is")
+PAUSED = "paused"
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +24,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     tasks: tuple[str, ...] = ()
     tag: str = ""
     worker: str = ""
+    paused: bool = False
+    """Only runs that wait for an operator."""
     wrong: str = ""
     """What in it could not be read, in plain words; it does not filter."""
 
@@ -44,6 +50,9 @@ def read(text: str) -> Filter:
         else:
             words.append(word.lower())
     states, wrong = _states(found.get("state", ""))
+    given = found.get("is", "").lower()
+    if not PAUSED.startswith(given):
+        wrong = f"no is:{given}: only is:{PAUSED}"
     return Filter(
         words=tuple(words),
         states=states,
@@ -51,6 +60,7 @@ def read(text: str) -> Filter:
         tasks=tuple(task for task in found.get("task", "").split(",") if task),
         tag=found.get("tag", ""),
         worker=found.get("worker", ""),
+        paused=given == PAUSED,
         wrong=wrong,
     )
 
@@ -61,6 +71,8 @@ def _states(text: str) -> tuple[tuple[State, ...], str]:
     for name in filter(None, text.lower().split(",")):
         if name in names:
             states.append(names[name])
+        elif name == PAUSED:
+            wrong = f"{PAUSED} is beside the state: is:{PAUSED}"
         elif not any(known.startswith(name) for known in names):
             wrong = f"no state {name!r}: one of {' '.join(word.lower() for word, _ in STATES.values())}"
     return tuple(states), wrong

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
@@ -17,7 +17,7 @@ import msgspec
 from holdfast.client import Client
 from holdfast.core.lifecycle import Kind
 from holdfast.core.model import Instant
-from holdfast.errors import BusError, ConnectError, HoldfastError, Refused
+from holdfast.errors import BusError, ConnectError, HoldfastError, Refused, Unanswered
 from holdfast.wire import api
 from holdfast_tui.keys import READ_ONLY
 from holdfast_tui.model.link import Link
@@ -30,6 +30,11 @@ FRESH = 3.0
 
 class Lost(HoldfastError):
     """The server or the daemon did not answer; the link's state says more."""
+
+    def __init__(self, message: str, *, unsure: bool = False) -> None:
+        super().__init__(message)
+        self.unsure = unsure
+        """Whether what was asked for may have been done nevertheless."""
 
 
 class ReadOnly(HoldfastError):
@@ -108,7 +113,7 @@ class Gateway:
             answer = await ask(client)
         except (ConnectError, BusError, TimeoutError, OSError) as error:
             self.link.failed(str(error))
-            raise Lost(self.link.why) from error
+            raise Lost(self.link.why, unsure=isinstance(error, (Unanswered, TimeoutError))) from error
         except msgspec.DecodeError as error:
             raise Refused(f"an answer that this version can't read: {error}", code="internal") from error
         except HoldfastError:
@@ -188,16 +193,32 @@ class Gateway:
     async def cancel(self, run: str) -> None:
         await self._changed(lambda client: client.run(run).cancel("by an operator"))
 
+    async def kill(self, run: str) -> None:
+        await self._changed(lambda client: client.run(run).kill("by an operator"))
+
+    async def replay(self, run: str) -> str:
+        """Returns the id of the new run."""
+        return (await self._changed(lambda client: client.replay(run))).id
+
+    async def resolve(self, run: str, key: str, action: str, value: Any) -> None:
+        await self._changed(lambda client: client.resolve(run, key, action, value))
+
+    async def complete(self, token: str, value: Any) -> None:
+        await self._changed(lambda client: client.complete(token, value))
+
+    async def signal(self, run: str, name: str, value: Any) -> None:
+        await self._changed(lambda client: client.signal(run, name, value))
+
     async def drop(self, run: str) -> None:
         await self._changed(lambda client: client.drop_letter(run))
 
     async def pause(self, queue: str, *, paused: bool) -> None:
         await self._changed(lambda client: client.pause(queue, paused=paused))
 
-    async def _changed(self, change: Callable[[Client], Awaitable[object]]) -> None:
+    async def _changed(self, change: Callable[[Client], Awaitable[T]]) -> T:
         if self.read_only:
             raise ReadOnly(READ_ONLY)
-        await self._asked(change)
+        return await self._asked(change)
 
 
 def _tell(heard: Callable[[Kind, bytes], None], kind: Kind, subject: str, data: bytes) -> None:

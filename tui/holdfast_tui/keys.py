@@ -28,6 +28,12 @@ class Confirm(StrEnum):
     """`y`, and nothing else."""
     COUNT = "count"
     """The number of what is hit is typed."""
+    NAME = "name"
+    """The end of the run's id is typed, as lists show it."""
+    CHOICE = "choice"
+    """The letter of one of several answers; one that takes a value asks for it, and then for `y`."""
+    VALUE = "value"
+    """What is to be sent is typed; then `y`."""
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +103,26 @@ ACTIONS: tuple[Action, ...] = (
         confirm=Confirm.YES,
     ),
     Action(
+        id="answer",
+        keys=("A",),
+        label="answer what a run asks",
+        hint="A answer",
+        rank=14,
+        on=(RUN,),
+        changes=True,
+        confirm=Confirm.CHOICE,
+    ),
+    Action(
+        id="complete",
+        keys=("T",),
+        label="complete a token",
+        hint="T complete",
+        rank=16,
+        on=(RUN,),
+        changes=True,
+        confirm=Confirm.VALUE,
+    ),
+    Action(
         id="retry",
         keys=("R",),
         label="retry (s: from start)",
@@ -113,6 +139,36 @@ ACTIONS: tuple[Action, ...] = (
         hint="C cancel",
         rank=32,
         on=(RUNS, RUN),
+        changes=True,
+        confirm=Confirm.YES,
+    ),
+    Action(
+        id="signal",
+        keys=("S",),
+        label="send a signal",
+        hint="S signal",
+        rank=46,
+        on=(RUN,),
+        changes=True,
+        confirm=Confirm.VALUE,
+    ),
+    Action(
+        id="kill",
+        keys=("K",),
+        label="kill: now, without undos",
+        hint="K kill",
+        rank=47,
+        on=(RUN,),
+        changes=True,
+        confirm=Confirm.NAME,
+    ),
+    Action(
+        id="replay",
+        keys=("B",),
+        label="begin again: a new run",
+        hint="B begin again",
+        rank=48,
+        on=(RUN,),
         changes=True,
         confirm=Confirm.YES,
     ),
@@ -137,6 +193,8 @@ ACTIONS: tuple[Action, ...] = (
         confirm=Confirm.COUNT,
     ),
 )
+
+BY_ID: Mapping[str, Action] = MappingProxyType({action.id: action for action in ACTIONS})
 
 ROUTED = frozenset({"back", "quit", "command", "filter"})
 """Actions that the router carries out itself."""
@@ -169,14 +227,19 @@ def refused(screen: str, *, read_only: bool = False) -> dict[str, str]:
     return {key: READ_ONLY for action in on(screen) if action.changes for key in action.keys}
 
 
-def hints(screen: str, width: int, *, read_only: bool = False, off: bool = False) -> str:
+def hints(
+    screen: str, width: int, *, read_only: bool = False, off: bool = False, idle: frozenset[str] = frozenset()
+) -> str:
     """Row 24: dropped from the end until they fit; `? help` stands at the right, always.
 
     Args:
         off: what changes is off just now (the link is down), so it is not offered.
+        idle: ids of actions that would find nothing to act on just now.
     """
     shown = [
-        action for action in on(screen) if action.hint and action.rank and not (action.changes and (read_only or off))
+        action
+        for action in on(screen)
+        if action.hint and action.rank and action.id not in idle and not (action.changes and (read_only or off))
     ]
     tail, line = "? help", "ctrl+r now" if off else ""
     for action in sorted(shown, key=lambda action: action.rank):

@@ -20,6 +20,8 @@ class Verb(StrEnum):
 
     RETRY = "retry"
     CANCEL = "cancel"
+    KILL = "kill"
+    REPLAY = "replay"
     DROP = "drop"
     DRAIN = "drain"
     """Retry every dead letter that matches, at `RATE`."""
@@ -30,6 +32,8 @@ class Verb(StrEnum):
 DONE = {
     Verb.RETRY: "retried",
     Verb.CANCEL: "asked to cancel",
+    Verb.KILL: "killed",
+    Verb.REPLAY: "replayed",
     Verb.DROP: "dropped",
     Verb.DRAIN: "retried",
     Verb.PAUSE: "paused",
@@ -76,6 +80,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             case Verb.DROP:
                 text = f"DROP {plural(self.size, self.what)} for good.{self._which()}  Type the number of letters"
                 return Question(text=text, typed=str(self.size))
+            case Verb.KILL:
+                end = short(self.targets[0])
+                text = f"KILL run {end}: it ends now, without cleanup, without undos. Type its id"
+                return Question(text=text, typed=end)
+            case Verb.REPLAY:
+                text = f"Begin {short(self.targets[0])} again as a new run: its payload, from the start, today's code?"
+                return Question(text=text)
             case Verb.CANCEL | Verb.PAUSE | Verb.RESUME:
                 return Question(text=f"{self.verb.capitalize()} {plural(self.size, self.what)}?{self._which()}")
 
@@ -110,6 +121,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return {
             Verb.RETRY: f"holdfast runs retry {target}{start}",
             Verb.CANCEL: f"holdfast runs cancel {target}",
+            Verb.KILL: f"holdfast runs cancel --kill {target}",
+            Verb.REPLAY: f"holdfast runs replay {target}",
             Verb.DROP: f"holdfast dlq purge {target}",
             Verb.DRAIN: f"holdfast dlq drain{start}",
             Verb.PAUSE: f"holdfast queues pause {target}",

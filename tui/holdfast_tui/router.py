@@ -1,4 +1,4 @@
-"""What a key means: one pure function over five modes. Focus never moves, layout never shifts: a prompt is a state.
+"""What a key means: one pure function over a few modes. Focus never moves, layout never shifts: a prompt is a state.
 
 `press` answers with the next state and what to do; who does it is the screen.
 """
@@ -25,6 +25,8 @@ class Mode(StrEnum):
     """A question that `y` answers."""
     TYPED = "typed"
     """A question that is answered by typing a word."""
+    BLANK = "blank"
+    """Something is typed that a question needs; enter leads to that question, and sends nothing."""
     SENDING = "sending"
     """A batch is on its way; esc stops it."""
 
@@ -39,6 +41,16 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """What must be typed, exactly; empty: a key is enough."""
 
 
+class Blank(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be typed before a question can be asked."""
+
+    text: str
+    name: str
+    """What stands before the text that is typed."""
+    start: str = ""
+    """What stands there at first."""
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """The router's state."""
 
@@ -50,6 +62,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     recall: int = 0
     """How far back in the history of commands."""
     question: Question | None = None
+    blank: Blank | None = None
+    wrong: str = ""
+    """Why what was typed can't be taken, until the next key."""
     warned: bool = False
     """Whether ctrl+c was pressed while sending."""
 
@@ -100,6 +115,12 @@ class Answer(NamedTuple):
     option: str
 
 
+class Given(NamedTuple):
+    """This was typed where something was asked for."""
+
+    text: str
+
+
 class Say(NamedTuple):
     """Show a line."""
 
@@ -117,7 +138,7 @@ class Do(StrEnum):
     """Stop sending."""
 
 
-Intent: TypeAlias = Act | Narrow | Submit | Answer | Say | Do
+Intent: TypeAlias = Act | Narrow | Submit | Answer | Given | Say | Do
 
 
 class Step(NamedTuple):
@@ -152,6 +173,8 @@ def press(state: State, key: str, scene: Scene) -> Step:
             return _ask(state, key)
         case Mode.TYPED:
             return _typed(state, key)
+        case Mode.BLANK:
+            return _blank(state, key)
         case Mode.SENDING:
             return _sending(state, key, scene)
         case _:
@@ -164,7 +187,7 @@ def paste(state: State, text: str) -> Step:
     match state.mode:
         case Mode.FILTER:
             return Step(_typing(state, state.text + text), (Narrow(state.text + text),))
-        case Mode.COMMAND:
+        case Mode.COMMAND | Mode.BLANK:
             return Step(_typing(state, state.text + text))
         case _:
             return Step(state)
@@ -173,6 +196,11 @@ def paste(state: State, text: str) -> Step:
 def ask(question: Question) -> State:
     """The state that asks."""
     return State(mode=Mode.TYPED if question.typed else Mode.ASK, question=question)
+
+
+def fill(blank: Blank) -> State:
+    """The state in which something is typed."""
+    return State(mode=Mode.BLANK, blank=blank, text=blank.start)
 
 
 def sending() -> State:
@@ -254,6 +282,14 @@ def _typed(state: State, key: str) -> Step:
     return Step(_typing(state, edit(state.text, key)))
 
 
+def _blank(state: State, key: str) -> Step:
+    if key == "escape":
+        return Step(NORMAL, (Answer(""), Say(NOTHING_SENT)))
+    if key == "enter":
+        return Step(state, (Given(state.text),))
+    return Step(_typing(state, edit(state.text, key)))
+
+
 def _sending(state: State, key: str, scene: Scene) -> Step:
     if key in ("escape", "q"):
         return Step(state, (Do.STOP,))
@@ -275,4 +311,4 @@ def edit(text: str, key: str) -> str:
 
 
 def _typing(state: State, text: str) -> State:
-    return msgspec.structs.replace(state, text=text, recall=0)
+    return msgspec.structs.replace(state, text=text, recall=0, wrong="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -33,6 +34,9 @@ COLUMNS = (
     Column("WORKERS", right=True),
 )
 
+EXTRA = {"compensating": Column("UNDO", right=True), "paused_runs": Column("PAUSED", right=True)}
+"""Columns that are there where a count of theirs is not zero: runs that undo their steps, or wait for an operator."""
+
 
 @connected(app, "list")
 async def list_(client: Client, out: Output) -> None:
@@ -41,7 +45,9 @@ async def list_(client: Client, out: Output) -> None:
     if out.json:
         out.records(found.queues)
     elif found.queues:
-        out.table(COLUMNS, [_row(queue, found.at) for queue in found.queues])
+        extra = [field for field in EXTRA if any(getattr(queue, field) for queue in found.queues)]
+        columns = (*COLUMNS, *(EXTRA[field] for field in extra))
+        out.table(columns, [[*_row(queue, found.at), *_counts(queue, extra)] for queue in found.queues])
     if not found.queues:
         out.note("no queues yet: the first run makes one")
 
@@ -63,6 +69,11 @@ def _row(queue: QueueRow, at: float) -> list[Cell | str]:
         text.took(queue.p95) if queue.p95 is not None else "-",
         f"{queue.workers:,}",
     ]
+
+
+def _counts(queue: QueueRow, fields: Sequence[str]) -> list[Cell | str]:
+    counts = [int(getattr(queue, field)) for field in fields]
+    return [Cell(f"{runs:,}", Style.WARN if runs else None) for runs in counts]
 
 
 def _state(queue: QueueRow) -> Cell:

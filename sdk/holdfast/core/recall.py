@@ -39,7 +39,7 @@ from holdfast.core.entries import (
     WaitStarted,
 )
 from holdfast.core.lifecycle import PAUSE, UNDO
-from holdfast.core.model import Instant
+from holdfast.core.model import ErrorInfo, Instant
 
 Arrival: TypeAlias = ChildEnded | TokenCompleted | EventArrived
 """How something outside that was waited for came out."""
@@ -149,8 +149,8 @@ class Recall:
             case Heartbeat():
                 self.heartbeat = entry.details
             case MetadataChanged():
-                named = entry.changes.items()
-                self.removed = (self.removed | entry.changes.keys()) - {name for name, value in named if value is not None}
+                kept = {name for name, value in entry.changes.items() if value is not None}
+                self.removed = (self.removed | entry.changes.keys()) - kept
             case SecretPinned():
                 self.pins[entry.name] = entry.version
                 self.earlier_pins -= {entry.name}
@@ -274,7 +274,7 @@ class Recall:
     def take(self, key: str) -> Outcome | None:
         """The recorded outcome of an await that the code has come to, or None."""
         self._come_to.add(key)
-        outcome = self._outcomes.get(key) or self._arrived.get(self._awaited.get(key, ""))
+        outcome = self._known(key)
         if outcome is not None:
             self._passed.add(key)
             self._unseen.discard(key)
@@ -315,6 +315,17 @@ class Recall:
         """The recorded outcome of an await that returned, or None; the code has not come to it by this."""
         outcome = self._outcomes.get(key)
         return outcome if isinstance(outcome, StepCompleted) else None
+
+    def came_from(self, key: str) -> tuple[str, ...]:
+        """The awaits within a failed one whose exception it passed on: to run it again is to run these again."""
+        failed = self._outcomes.get(key)
+        if not isinstance(failed, StepFailed):
+            return ()
+        within = (each for each in {**self._outcomes, **self._awaited} if each.startswith(f"{key}/"))
+        return tuple(each for each in within if _tells(self._known(each), failed.error))
+
+    def _known(self, key: str) -> Outcome | None:
+        return self._outcomes.get(key) or self._arrived.get(self._awaited.get(key, ""))
 
     def failed(self, key: str) -> StepFailed | None:
         """The recorded outcome of an await that raised, or None; the code has not come to it by this."""
@@ -369,6 +380,16 @@ class Recall:
     def caught_up(self) -> bool:
         """Whether the code has come to every recorded outcome."""
         return not self._unseen
+
+
+def _tells(outcome: Outcome | None, error: ErrorInfo) -> bool:
+    """Whether this outcome raised that error where it was awaited."""
+    match outcome:
+        case StepFailed(error=own) | TokenCompleted(error=ErrorInfo() as own):
+            return (own.type, own.message) == (error.type, error.message)
+        case ChildEnded(error=ErrorInfo()):
+            return outcome.child in error.message
+    return False
 
 
 def _path(key: str) -> list[str]:

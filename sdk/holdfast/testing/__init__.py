@@ -19,9 +19,9 @@
 Works in any asyncio loop: pytest-asyncio, anyio's plugin, `asyncio.run`, uvloop.
 """
 
-from holdfast.testing.crashes import Boundary, CrashReport, Difference, Note, What
 from holdfast.testing.harness import Harness, RunResult, harness
 from holdfast.testing.rehearsal import Replay, Verdict, replay
+from holdfast.testing.report import Boundary, CrashReport, Difference, Note, What
 
 __all__ = [
     "Boundary",

@@ -18,7 +18,9 @@ from holdfast.errors import HoldfastError
 from holdfast.handle import RunHandle, failure
 from holdfast.history import History
 from holdfast.task import TASKS, Options, Task
-from holdfast.testing.crashes import CrashReport, Meanwhile, Progress, crash_everywhere
+from holdfast.testing.crashes import Progress, crash_everywhere
+from holdfast.testing.playing import Meanwhile
+from holdfast.testing.report import CrashReport
 from holdfast.testing.world import START, Settings, World
 from holdfast.wire.values import decode_value
 from holdfast.worker.pool import WARM
@@ -232,6 +234,7 @@ class Harness:
                 grace=settings.grace,
                 warm=settings.warm,
                 patience=settings.patience,
+                secrets=settings.secrets,
             ),
             task,
             payload or {},
@@ -252,6 +255,7 @@ async def harness(
     grace: Seconds = 30.0,
     warm: int = WARM,
     patience: Seconds = 1.0,
+    secrets: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Harness]:
     """Run tasks in this process: no server, no daemon, and no time but what the test lets go by.
 
@@ -265,7 +269,8 @@ async def harness(
         limits: concurrency by queue.
         grace: seconds that a cancelled task gets for its cleanup.
         warm: of how many suspended runs the code stays in memory; 0: each resume goes over the checkpoints.
-        patience: real seconds that a `def` task or a thread may take before time goes on without it.
+        patience: real seconds for which time waits for a thread, or for a step that talks to a socket.
+        secrets: the project's, by name.
     """
     served = {task.id: task for task in tasks} or dict(TASKS)
     for task in list(served.values()):
@@ -274,7 +279,14 @@ async def harness(
                 served.setdefault(hook.task, TASKS[hook.task])
     at = start.timestamp() if isinstance(start, datetime) else start
     settings = Settings(
-        served, start=at, concurrency=concurrency, limits=limits, grace=grace, warm=warm, patience=patience
+        served,
+        start=at,
+        concurrency=concurrency,
+        limits=limits,
+        grace=grace,
+        warm=warm,
+        patience=patience,
+        secrets=secrets,
     )
     world = World(settings)
     token = context.enter(world.client)

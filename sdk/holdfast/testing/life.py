@@ -58,11 +58,22 @@ class Life:
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         self.threads: set[asyncio.Future[Any]] = set()
         """Calls in threads that have not returned."""
+        self.waker: asyncio.Future[None] | None = None
+        """Done as soon as something of it is to run."""
         self._dropped: list[_Dropped] = []
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call something as part of this life; nothing is called after its end."""
         return None if self.ended else self.context.copy().run(function, *args)
+
+    async def stirs(self, patience: Seconds) -> bool:
+        """Wait in real time for something outside (a socket, a thread) to wake it; whether that came about."""
+        self.waker = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait([self.waker], timeout=patience)
+            return self.waker.done()
+        finally:
+            self.waker = None
 
     def end(self) -> None:
         """From now on nothing of it runs, not even what was about to. Callable from within."""
@@ -156,6 +167,8 @@ def _replacements(loop: asyncio.AbstractEventLoop) -> dict[str, Callable[..., An
     def call_soon_(callback: Any, *args: Any, context: contextvars.Context | None = None) -> asyncio.Handle:
         life = _life.get() if context is None else context.get(_life)
         if life is None or not life.ended:
+            if life is not None and life.waker is not None and not life.waker.done():
+                contextvars.Context().run(life.waker.set_result, None)
             return call_soon(callback, *args, context=context)
         life.drop(callback, args, context)
         return asyncio.Handle(callback, args, loop, context)
@@ -208,6 +221,12 @@ def _replacements(loop: asyncio.AbstractEventLoop) -> dict[str, Callable[..., An
         "create_task": create_task_,
         "run_in_executor": run_in_executor_,
     }
+
+
+def sockets() -> int:
+    """How many sockets and pipes the loop listens to; 0 where it does not say."""
+    selector = getattr(asyncio.get_running_loop(), "_selector", None)
+    return len(selector.get_map()) if selector is not None else 0
 
 
 async def quiet(threads: Callable[[], set[asyncio.Future[Any]]], patience: Seconds) -> None:

@@ -31,8 +31,8 @@ def _why(run: Run, waits: Sequence[Wait], tasks: Container[str]) -> str:
     if run.holder is not None:
         where = f"behind {run.last_key}" if run.last_key else "before its first checkpoint"
         return (
-            f"its code runs, {where}, and nothing here wakes it: what does it await? (Time moves by itself; sockets "
-            "and threads without an end are not waited for)"
+            f"its code runs, {where}, and nothing here wakes it: what does it await? (Time moves by itself; threads "
+            "and sockets have harness(patience=) real seconds)"
         )
     return f"it is {run.state}, and nothing is due"
 

@@ -22,8 +22,10 @@ from holdfast.core.pending import pending
 from holdfast.core.tree import Tree
 from holdfast.errors import RunStuck
 from holdfast.handle import RunHandle
+from holdfast.safe import Safe
+from holdfast.sealing import SecretKey
 from holdfast.task import Task
-from holdfast.testing.life import Life, lived_in, quiet
+from holdfast.testing.life import Life, lived_in, quiet, sockets
 from holdfast.testing.line import Fate, Immortal, Line
 from holdfast.testing.steward import Steward
 from holdfast.testing.stuck import why_stuck
@@ -54,7 +56,9 @@ class Settings:
         grace: Seconds = 30.0,
         warm: int = WARM,
         patience: Seconds = 1.0,
+        secrets: Mapping[str, str] | None = None,
     ) -> None:
+        self.secrets = secrets or {}
         self.tasks = tasks
         self.start = start
         self.concurrency = concurrency
@@ -81,10 +85,17 @@ class World:
         self._observer = observer
         self._workers: list[_Employed] = []
         self._stack = ExitStack()
+        self._key = SecretKey.random()
+        self._sockets = 0
+        """That the loop listened to before: none of ours."""
 
     async def open(self) -> None:
         """Start the worker."""
         self._stack.enter_context(lived_in())
+        self._sockets = sockets()
+        safe = Safe(self.bus, self._key, by="test", clock=self.clock.now)
+        for name, value in self.settings.secrets.items():
+            await safe.put(name, value)
         await self._employ()
 
     async def close(self) -> None:
@@ -107,7 +118,7 @@ class World:
         if self._observer is not None:
             life.context.run(context.observer.set, self._observer)
         life.context.run(context.execution.set, None)
-        employed = _Employed(f"w{len(self._workers) + 1}", life, self.settings, self.server, self._fate)
+        employed = _Employed(f"w{len(self._workers) + 1}", life, self.settings, self.server, self._fate, self._key)
         self._workers.append(employed)
         await self._quiet()
         employed.check()
@@ -130,8 +141,18 @@ class World:
                 return
 
     async def _quiet(self) -> None:
-        await quiet(lambda: {call for one in self._workers if not one.life.ended for call in one.life.threads},
-                    self.settings.patience)  # fmt: skip
+        """Wait until what can go on has; a step that talks to the world outside has `patience` for each answer."""
+        while True:
+            await quiet(self._threads, self.settings.patience)
+            if sockets() <= self._sockets or not await self._wakes():
+                return
+
+    async def _wakes(self) -> bool:
+        """Wait in real time for the outside to wake a step that is under way; whether that came about."""
+        return bool(self._workers) and self.worker.stepping and await self.worker.life.stirs(self.settings.patience)
+
+    def _threads(self) -> set[asyncio.Future[Any]]:
+        return {call for one in self._workers if not one.life.ended for call in one.life.threads}
 
     async def _replace(self) -> None:
         """A worker was killed: take its runs, and start another."""
@@ -168,8 +189,11 @@ class World:
         last, moves = self.clock.now() + LONGEST, 0
         await self.settle()
         while not holds():
+            if self._due > last and await self._wakes():
+                await self.settle()
+                continue
             if self._due > last or moves > MOST_MOVES:
-                raise await self._stuck(run)
+                raise self._stuck(run)
             moves += 1
             self.clock.advance(max(0.0, self._due - self.clock.now()))
             await self.settle()
@@ -179,7 +203,7 @@ class World:
         await self.until(lambda: run in self.steward.runs and self.steward.runs[run].final, run)
         return self.steward.runs[run]
 
-    async def _stuck(self, id: str) -> RunStuck:
+    def _stuck(self, id: str) -> RunStuck:
         run = self.steward.runs.get(id)
         if run is None:
             return RunStuck(f"run {id} is not there: it was never created in this harness")
@@ -192,7 +216,9 @@ class World:
 class _Employed:
     """A worker with its life and its line."""
 
-    def __init__(self, name: str, life: Life, settings: Settings, server: MemoryServer, fate: Fate) -> None:
+    def __init__(
+        self, name: str, life: Life, settings: Settings, server: MemoryServer, fate: Fate, key: SecretKey
+    ) -> None:
         self.name = name
         self.life = life
         self.line = Line(PROJECT, server, life, fate)
@@ -203,11 +229,17 @@ class _Employed:
             concurrency=settings.concurrency,
             limits=settings.limits,
             clock=life.clock,
+            key=key,
             grace=settings.grace,
             warm=settings.warm,
             background=False,
         )
         self._task = asyncio.get_running_loop().create_task(self._worker.run(asyncio.Event()), context=life.context)
+
+    @property
+    def stepping(self) -> bool:
+        """Whether a step is under way."""
+        return not self.life.ended and self._worker.stepping
 
     def check(self) -> None:
         """Raises: what the worker fell over."""

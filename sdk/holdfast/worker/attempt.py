@@ -635,7 +635,7 @@ async def _call(task: Task[..., Any], payload: bytes, execution: Execution) -> b
     for name, argument in arguments.items():
         if isinstance(argument, Ended):
             arguments[name] = await execution.stored.at_hand(argument)
-    execution.ways.owners[""] = asyncio.current_task()
+    execution.ways.begin("")
     try:
         if task.is_async:
             result = await task.fn(**arguments)

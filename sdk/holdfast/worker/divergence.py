@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from weakref import WeakValueDictionary
 
 from holdfast.bus.clock import Clock, sleep
 from holdfast.core.model import Instant, Seconds
@@ -29,8 +30,9 @@ class Ways:
     """Where the code of a run has come to, as far as it matters for what it can come to yet."""
 
     def __init__(self, recall: Recall, clock: Clock) -> None:
-        self.owners: dict[str, asyncio.Task[Any] | None] = {}
-        """By await that is under way, "" for the task's own body: who runs its code."""
+        self._owners: WeakValueDictionary[str, asyncio.Task[Any]] = WeakValueDictionary()
+        """By await that is under way, "" for the task's own body: who runs its code. Weak, or code that is let go would
+        be a cycle to collect."""
         self.fans: set[str] = set()
         """Fan-outs: all that lies in one was made with it."""
         self._recall = recall
@@ -38,6 +40,16 @@ class Ways:
         self._standing: set[asyncio.Task[Any] | None] = set()
         """Who has come to a new await and does not go on yet."""
         self._until: Instant | None = None
+
+    def begin(self, key: str) -> None:
+        """The current asyncio task runs the code of an await, from now on."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._owners[key] = task
+
+    def end(self, key: str) -> None:
+        """And no more."""
+        self._owners.pop(key, None)
 
     async def lost(self) -> tuple[str, ...]:
         """At a new await: the recorded ones that are lost; empty: none, or none that is known to be."""
@@ -70,4 +82,5 @@ class Ways:
             within = within.rpartition("/")[0]
         if within == key:
             return False  # made, and its turn comes
-        return within in self.fans or (within in self.owners and self.owners[within] in self._standing)
+        owner = self._owners.get(within)
+        return within in self.fans or (owner is not None and owner in self._standing)

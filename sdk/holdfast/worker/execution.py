@@ -629,6 +629,8 @@ class Execution:
                 return await self.stored.decode(outcome.value)
             case StepFailed():
                 error = _recorded(outcome.error)
+                for within in self.recall.came_from(key):
+                    self._note(within, error)
             case ChildEnded() | TokenCompleted() | EventArrived():
                 return await self._arrived(key, outcome)
         self._note(key, error)
@@ -656,7 +658,7 @@ class Execution:
         token = _scope.set(key)
         self._derived[key] = 0
         self.open[key] = started
-        self.ways.owners[key] = asyncio.current_task()
+        self.ways.begin(key)
         self.waits.stir()
         self._track(asyncio.current_task())
         try:
@@ -664,7 +666,7 @@ class Execution:
         finally:
             _scope.reset(token)
             del self.open[key]
-            self.ways.owners.pop(key, None)
+            self.ways.end(key)
             self._shown.discard(key)
             self.waits.stir()
 

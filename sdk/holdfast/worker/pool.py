@@ -193,6 +193,12 @@ class Worker:
         await self._evict(self._warm)
         await self._open_announced(self._group)
 
+    @property
+    def stepping(self) -> bool:
+        """Whether a step of a run is under way here."""
+        executions = (attempt.execution for attempt in self._attempts.values() if attempt.holds)
+        return any(execution is not None and execution.open for execution in executions)
+
     def rest(self) -> None:
         """Suspend what only waits, at once: whoever has this worker knows that nothing comes of itself."""
         for attempt in list(self._attempts.values()):

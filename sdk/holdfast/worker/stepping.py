@@ -106,7 +106,7 @@ class _Call:
                 if failure is not error:
                     failure.__cause__ = error
                 await execution.failed(key, started, failure)
-                raise failure
+                raise failure from failure.__cause__
             try:
                 await execution.completed(key, started, value, undo)
             except EncodeError as error:

@@ -201,6 +201,8 @@ class Story:
 
 RETRIABLE = frozenset({State.DEAD, State.FAILED, State.CANCELLED, State.TIMED_OUT})
 """The states that a retry leaves (`lifecycle.ACCEPTED_IN`)."""
+CANCELLABLE = frozenset(State) - FINAL - {State.COMPENSATING}
+"""The states in which a run can be cancelled; one that undoes its steps can only be killed."""
 
 
 def _about(node: Node, now: Instant) -> Iterator[str]:

@@ -19,13 +19,13 @@ from textual.worker import Worker
 
 from holdfast.core.model import Instant
 from holdfast.errors import HoldfastError
-from holdfast.wire import api
-from holdfast_tui import command, keys, router
+from holdfast_tui import command, keys, router, sending
 from holdfast_tui.format import Cell, clean, clock, count, rate
 from holdfast_tui.gateway import Lost
+from holdfast_tui.message import Message
 from holdfast_tui.model.window import Window
 from holdfast_tui.plan import RATE, Plan, Verb
-from holdfast_tui.router import Act, Answer, Do, Mode, Narrow, Say, Scene, Submit
+from holdfast_tui.router import Act, Answer, Do, Given, Mode, Narrow, Say, Scene, Submit
 from holdfast_tui.widgets.line import Line
 from holdfast_tui.widgets.pane import Pane
 from holdfast_tui.widgets.table import Column, Table
@@ -60,7 +60,7 @@ class Page(Screen[None], inherit_bindings=False):
         self.home = filter
         """The filter that it was opened with."""
         self.state = router.NORMAL
-        self.plan: Plan | None = None
+        self.plan: Plan | Message | None = None
         """What is asked about."""
         self.said: Cell = ("", "")
         """Row 23."""
@@ -118,6 +118,10 @@ class Page(Screen[None], inherit_bindings=False):
     def detail(self) -> tuple[str, list[Cell]]:
         """Title and lines of the pane."""
         return "", []
+
+    def idle(self) -> frozenset[str]:
+        """Ids of actions that would find nothing to act on just now: they are not offered in row 24."""
+        return frozenset()
 
     def narrowed(self) -> None:
         """The filter changed."""
@@ -223,22 +227,31 @@ class Page(Screen[None], inherit_bindings=False):
         match state.mode:
             case Mode.FILTER:
                 row = [(" /", "title"), (clean(state.text), ""), ("▏", "")]
-                foot = " enter keeps it  esc as it was  fields: state: queue: task:"
+                foot = " enter keeps it  esc as it was  fields: state: queue: task: is:paused"
             case Mode.COMMAND:
                 row = [(" :", "title"), (clean(state.text), ""), ("▏", "")]
-                foot = " enter does it  tab completes  esc closes  " + " ".join(command.WORDS)
+                foot = " enter does it  tab completes  esc closes  " + " ".join(self._words)
             case Mode.ASK if question is not None:
                 row = [(" " + clean(question.text), "ask")]
                 foot = " " + "  ".join(f"[{key}] {word}" for key, word in (*question.options, ("n/esc", "no")))
-                tail = [("nothing sent yet ", "")]
+                tail = _where_room(foot, "nothing sent yet ", self.size.width)
             case Mode.TYPED if question is not None:
                 row = [(" " + clean(question.text), "ask")]
                 foot = f" type {question.typed}> {clean(state.text)}▏"
                 tail = [("enter when it matches   esc cancels ", "")]
+            case Mode.BLANK if state.blank is not None:
+                row = [(" " + clean(state.wrong), "fail")] if state.wrong else [(" " + state.blank.text, "ask")]
+                tail = [("  enter goes on   esc cancels ", "")]
+                room = self.size.width - len(tail[0][0]) - len(state.blank.name) - 4
+                foot = f" {state.blank.name}> {_end(clean(state.text), room)}▏"
             case _:
                 row = [(" ", ""), self.said if self.said[0] else self.note]
                 foot = " " + keys.hints(
-                    self.kind, self.size.width - 2, read_only=self.desk.gateway.read_only, off=not live
+                    self.kind,
+                    self.size.width - 2,
+                    read_only=self.desk.gateway.read_only,
+                    off=not live,
+                    idle=self.idle(),
                 )
         self.prompt.show(row)
         self.hints.show([(foot, "")], tail)
@@ -259,8 +272,12 @@ class Page(Screen[None], inherit_bindings=False):
             zoomed=self.has_class("-zoom"),
             root=self.desk.at_root,
             history=tuple(self.desk.commands),
-            words=command.WORDS,
+            words=self._words,
         )
+
+    @property
+    def _words(self) -> tuple[str, ...]:
+        return command.words(self.kind, read_only=self.desk.gateway.read_only)
 
     def _off(self, read_only: bool) -> dict[str, str]:
         off = keys.refused(self.kind, read_only=read_only)
@@ -279,6 +296,7 @@ class Page(Screen[None], inherit_bindings=False):
 
     def on_paste(self, event: events.Paste) -> None:
         event.stop()
+        self._pressed_at = self.now
         self._carry(router.paste(self.state, event.text))
 
     def on_table_opened(self) -> None:
@@ -301,6 +319,8 @@ class Page(Screen[None], inherit_bindings=False):
                 self.desk.command(text)
             case Answer(option):
                 self._answered(option)
+            case Given(text):
+                self._given(text)
             case Say(text):
                 self.say(text)
             case Do.UNZOOM:
@@ -406,45 +426,60 @@ class Page(Screen[None], inherit_bindings=False):
 
     # --- changes ------------------------------------------------------------------------------------------------------
 
-    def propose(self, plan: Plan) -> None:
+    def propose(self, plan: Plan | Message) -> None:
         """Ask about a plan; what it says is what will be sent, whatever moves meanwhile."""
-        if not plan.size:
+        if isinstance(plan, Plan) and not plan.size:
             why = f"what is chosen is in no state to {plan.verb}" if plan.passed else "nothing is chosen"
             self.say(why, "warn")
             return
-        self.plan, self.state = plan, router.ask(plan.question())
+        blank = plan.blank if isinstance(plan, Message) else None
+        self.plan, self.state = plan, router.ask(plan.question()) if blank is None else router.fill(blank)
+
+    def _given(self, text: str) -> None:
+        """Take what was typed, and go on to what is open still; what can't be taken may be mended."""
+        assert isinstance(self.plan, Message)
+        try:
+            self.propose(self.plan.filled(text))
+        except ValueError as error:
+            self.state = msgspec.structs.replace(self.state, wrong=str(error))
 
     def _answered(self, option: str) -> None:
         plan, self.plan = self.plan, None
         if plan is None or not option:
+            return
+        plan = plan.answered(option)
+        if isinstance(plan, Message) and not plan.agreed:
+            self.propose(plan)
             return
         refusal = self.desk.gateway.link.refusal(self.now)
         if refusal:
             self.say(refusal, "fail")
             return
         self.state = router.sending()
-        self._sender = self.run_worker(self._send(plan.answered(option)), group="send", exit_on_error=True)
+        self._sender = self.run_worker(self._send(plan), group="send", exit_on_error=True)
 
     def stop_sending(self) -> None:
         if self._sender is not None:
             self._sender.cancel()
 
-    async def _send(self, plan: Plan) -> None:
+    async def _send(self, plan: Plan | Message) -> None:
+        gateway, made = self.desk.gateway, ""
         done, refused, why, stopped = 0, 0, "", True
         try:
-            async for target in self._targets(plan):
+            async for target in sending.targets(gateway, plan):
                 self.say(plan.progress(done, refused))
                 self.paint()
                 try:
-                    await self._one(plan, target)
+                    made = await sending.carry_out(gateway, plan, target)
+                except Lost as error:
+                    refused, why = refused + 1, f"no answer, it may be done: {error}" if error.unsure else str(error)
+                    break
                 except HoldfastError as error:
                     refused, why = refused + 1, str(error)
-                    if isinstance(error, Lost):
-                        break
                 else:
                     done += 1
                     self.window.unmark([target])
-                if plan.verb is Verb.DRAIN:
+                if isinstance(plan, Plan) and plan.verb is Verb.DRAIN:
                     await anyio.sleep(1 / RATE)
             stopped = False
         except HoldfastError as error:
@@ -454,42 +489,8 @@ class Page(Screen[None], inherit_bindings=False):
             self.say(plan.outcome(done, refused, why, stopped=stopped), "fail" if refused else "")
             self.refresh_data()
             self.paint()
-
-    async def _targets(self, plan: Plan) -> Any:
-        """The plan's targets; for a drain page by page, from when it was asked back in time, so each comes once."""
-        for target in plan.targets:
-            yield target
-        query = plan.query
-        while plan.verb is Verb.DRAIN and query is not None:
-            page: api.LettersPage = await self.desk.gateway.letters(query)
-            for letter in page.letters:
-                if matches(plan, letter):
-                    yield letter.run
-            if not page.more or not page.letters:
-                return
-            last = page.letters[-1]
-            query = with_before(query, last)
-
-    async def _one(self, plan: Plan, target: str) -> None:
-        gateway = self.desk.gateway
-        match plan.verb:
-            case Verb.RETRY | Verb.DRAIN:
-                await gateway.retry(target, from_start=plan.from_start)
-            case Verb.CANCEL:
-                await gateway.cancel(target)
-            case Verb.DROP:
-                await gateway.drop(target)
-            case Verb.PAUSE | Verb.RESUME:
-                await gateway.pause(target, paused=plan.verb is Verb.PAUSE)
-
-
-def matches(plan: Plan, letter: api.Letter) -> bool:
-    return plan.filter.matches(letter.run, letter.task, letter.queue, letter.error.type, letter.error.message)
-
-
-def with_before(query: api.LettersQuery, last: api.Letter) -> api.LettersQuery:
-    """The query for the page behind a letter."""
-    return msgspec.structs.replace(query, before=(last.last_at, last.run))
+        if made:
+            self.desk.open_made(made, of=plan.targets[0])
 
 
 def marked(window: Window[Any]) -> list[Cell]:
@@ -507,3 +508,13 @@ def told(filter: str, parts: Iterable[Cell]) -> list[Cell]:
     for text, role in parts:
         cells.append((text + "  ", role))
     return cells
+
+
+def _where_room(line: str, tail: str, width: int) -> list[Cell]:
+    """What stands at the right, where the line leaves room for it."""
+    return [(tail, "")] if len(line) + 2 + len(tail) <= width else []
+
+
+def _end(text: str, room: int) -> str:
+    """The end of what is typed, where it is too long to be shown."""
+    return text if len(text) <= room else "…" + text[len(text) - room + 1 :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 from holdfast.core.model import Instant
 from holdfast.wire.api import QueueRow
@@ -15,6 +16,15 @@ from holdfast_tui.widgets.table import Column
 
 LATE = 60.0
 """A queue whose oldest run waits longer than this, in seconds, is stalled or slow."""
+
+
+EXTRA = MappingProxyType(
+    {
+        "compensating": Column("UNDO", 4, right=True),
+        "paused_runs": Column("PAUSED", 6, right=True),
+    }
+)
+"""Columns that are there while a count of theirs is not zero: runs that undo their steps, or wait for an operator."""
 
 
 class Queues(Page):
@@ -35,6 +45,8 @@ class Queues(Page):
     def __init__(self) -> None:
         self.listing = Listing[QueueRow](lambda row: row.name, lambda row: row.name)
         self.answered = False
+        self.extra: tuple[str, ...] = ()
+        """Fields of `EXTRA` that are shown: those that are not zero everywhere."""
         super().__init__()
 
     async def read(self) -> None:
@@ -43,6 +55,9 @@ class Queues(Page):
         self.listing.take(answer.queues, hold=self.held)
 
     def arrange_rows(self) -> None:
+        rows = self.listing.rows.values()
+        self.extra = tuple(extra for extra in EXTRA if any(getattr(row, extra) for row in rows))
+        self.table.columns = (*self.columns[:-1], *(EXTRA[extra] for extra in self.extra), self.columns[-1])
         given = filter.read(self.filter)
         shown = [name for name, row in self.listing.rows.items() if given.matches(name, standing(row, self.as_of)[0])]
         self.window.sync(shown, alive=self.listing.rows)
@@ -59,6 +74,7 @@ class Queues(Page):
             (rate(row.out_rate), ""),
             (took(row.p95), ""),
             (spark(row.ended), ""),
+            *((count(runs) if (runs := getattr(row, extra)) else "", "warn") for extra in self.extra),
             (count(row.dead), "fail" if row.dead else ""),
         )
 
@@ -81,10 +97,15 @@ class Queues(Page):
 
     def scope(self) -> tuple[list[Cell], list[Cell]]:
         rows = self.listing.rows.values()
-        waiting, running, dead = (sum(getattr(row, name) for row in rows) for name in ("depth", "running", "dead"))
+        waiting, running, dead, undo, paused = (
+            sum(getattr(row, name) for row in rows)
+            for name in ("depth", "running", "dead", "compensating", "paused_runs")
+        )
         told_: list[Cell] = [(plural(len(rows), "queue"), "")]
         if rows:
             told_ += [(f"{count(waiting)} ready", ""), (f"{count(running)} running", ""), (f"{count(dead)} dead", "")]
+            told_ += [(f"{count(undo)} undoing", "")] if undo else []
+            told_ += [(f"{plural(paused, 'paused run')}", "warn")] if paused else []
         if self.listing.waiting:
             told_.append((f"{self.listing.waiting} new", "title"))
         return told(self.filter, told_) + marked(self.window), [("by name", "")] if rows else []
@@ -101,6 +122,8 @@ class Queues(Page):
             (f"running {row.running:,}   limit {row.limit if row.limit is not None else 'none'}", ""),
             (f"waiting {row.waiting:,}   retrying {row.retrying:,}", ""),
             (f"delayed {row.delayed:,}   dead {row.dead:,}", ""),
+            *([(f"undoing {row.compensating:,}", "warn")] if row.compensating else []),
+            *([(f"paused runs {row.paused_runs:,}: enter, /is:paused", "warn")] if row.paused_runs else []),
             (f"in {rate(row.in_rate)}/s   out {rate(row.out_rate)}/s", ""),
             (f"p95 {took(row.p95)} from start to end, 5 min", ""),
             (f"workers {row.workers}", "" if row.workers else "warn"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from holdfast.core.lifecycle import Kind
-from holdfast.core.model import ErrorInfo, Instant, Run
+from holdfast.core.model import FINAL, ErrorInfo, Instant, Run, State
 from holdfast.core.pending import Wait, answers
 from holdfast.core.tree import WAITS, Node, NodeState, Tree
 from holdfast.errors import HoldfastError, Refused
 from holdfast.wire import api
-from holdfast_tui import keys
+from holdfast_tui import keys, message
 from holdfast_tui.format import (
     NODES,
     PAUSED,
@@ -28,7 +28,8 @@ from holdfast_tui.format import (
     took,
     value,
 )
-from holdfast_tui.model.run import CODE, RETRIABLE, ROOT, NodeRow, Story
+from holdfast_tui.message import Message, Unclear
+from holdfast_tui.model.run import CANCELLABLE, CODE, RETRIABLE, ROOT, NodeRow, Story
 from holdfast_tui.plan import Plan, Verb
 from holdfast_tui.screens.page import Page
 from holdfast_tui.widgets.table import Column
@@ -39,6 +40,8 @@ REPAINT = 0.1
 """Seconds between repaints while live entries come in."""
 CHECK: float = 3.0
 """Seconds between looks at what the daemon has counted, while the run is open."""
+NEW: float = 10.0
+"""For so many seconds the daemon need not know a run that was made just now."""
 
 
 class RunTree(Page):
@@ -52,8 +55,14 @@ class RunTree(Page):
         Column("", 14, spare=3),
     )
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, *, new: bool = False) -> None:
+        """
+        Args:
+            new: it was made just now.
+        """
         self.story = Story(run)
+        self.new = new
+        self._opened_at: Instant | None = None
         self.view: api.RunView | None = None
         self.page = 0
         self.turned = False
@@ -88,8 +97,16 @@ class RunTree(Page):
             if self.story.stale:
                 self.story.load(await gateway.history(self.story.id))
         except Refused as error:
+            if self.new and error.code == "not_found" and self._just_opened:
+                return
             self.missing = str(error)
             raise
+
+    @property
+    def _just_opened(self) -> bool:
+        if self._opened_at is None:
+            self._opened_at = self.now
+        return self.now - self._opened_at < NEW
 
     @property
     def _settled(self) -> bool:
@@ -304,19 +321,70 @@ class RunTree(Page):
     def do_output(self) -> None:
         self.desk.open_logs(self.story.id)
 
+    def idle(self) -> frozenset[str]:
+        run = self.story.run
+        if run is None:
+            return frozenset(action.id for action in keys.on(self.kind) if action.changes)
+        waits = self.story.waits()
+        able = {
+            "answer": any(wait.asks for wait in waits),
+            "complete": any(wait.kind == "token" for wait in waits),
+            "signal": run.state in CANCELLABLE,
+            "retry": run.state in RETRIABLE,
+            "cancel": run.state in CANCELLABLE,
+            "kill": not run.final,
+        }
+        return frozenset(id for id, is_able in able.items() if not is_able)
+
     def do_retry(self) -> None:
-        fit = self.story.run is not None and self.story.run.state in RETRIABLE
-        self._propose(Verb.RETRY, fit, "only a dead, failed, timed out or cancelled run can be retried")
+        self._propose(Verb.RETRY, RETRIABLE, "only a dead, failed, timed out or cancelled run can be retried")
 
     def do_cancel(self) -> None:
-        self._propose(Verb.CANCEL, not self.story.final, "only a run that has not ended can be cancelled")
+        undoes = self.story.run is not None and self.story.run.state is State.COMPENSATING
+        why = "while it undoes its steps it can only be killed (K)" if undoes else "only a live run can be cancelled"
+        self._propose(Verb.CANCEL, CANCELLABLE, why)
 
-    def _propose(self, verb: Verb, fit: bool, why: str) -> None:
+    def do_kill(self) -> None:
+        self._propose(Verb.KILL, frozenset(State) - FINAL, "only a live run can be killed")
+
+    def do_replay(self) -> None:
+        self._propose(Verb.REPLAY, frozenset(State), "")
+
+    def _propose(self, verb: Verb, states: frozenset[State], why: str) -> None:
         run = self.story.run
-        if run is None or not fit:
-            self.say(f"the run is {STATES[run.state][0] if run is not None else 'not read yet'}: {why}", "warn")
+        if run is None or run.state not in states:
+            self._no(why)
             return
         self.propose(Plan(verb=verb, targets=(self.story.id,)))
+
+    def _no(self, why: str) -> None:
+        run = self.story.run
+        self.say(f"the run is {STATES[run.state][0]}: {why}" if run is not None else "the run is not read yet", "warn")
+
+    def do_answer(self) -> None:
+        self._tell(message.answer, self.story.waits())
+
+    def do_complete(self) -> None:
+        row = self._rows.get(self.window.cursor or "")
+        node = row.node if row is not None else None
+        if node is not None and node.kind == "issued":
+            self._tell(message.completion, [Wait("token", node.key, node.wait)])
+        else:
+            self._tell(message.completion, self.story.waits())
+
+    def do_signal(self) -> None:
+        if self.story.run is None or self.story.run.state not in CANCELLABLE:
+            self._no("its code takes no signals any more")
+        else:
+            self._tell(message.signal, self.story.waits())
+
+    def _tell(self, make: Callable[[str, Sequence[Wait], str], Message], waits: Sequence[Wait]) -> None:
+        """Ask what to tell the run about what the cursor is on."""
+        at = (self.window.cursor or "").partition("!")[0]
+        try:
+            self.propose(make(self.story.id, waits, "" if at == ROOT else at))
+        except Unclear as error:
+            self._no(str(error))
 
 
 def _waits(row: NodeRow) -> bool:

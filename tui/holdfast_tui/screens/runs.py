@@ -10,8 +10,22 @@ from textual.timer import Timer
 from holdfast.core.model import FINAL, State
 from holdfast.wire import api
 from holdfast_tui import filter, keys
-from holdfast_tui.format import STATES, Cell, age, clean, clock, date, error_name, lines, plural, short, took
-from holdfast_tui.model.run import RETRIABLE
+from holdfast_tui.format import (
+    PAUSED,
+    STATES,
+    Cell,
+    age,
+    clean,
+    clock,
+    date,
+    error_name,
+    lines,
+    plural,
+    progress,
+    short,
+    took,
+)
+from holdfast_tui.model.run import CANCELLABLE, RETRIABLE
 from holdfast_tui.model.window import Follow, Listing
 from holdfast_tui.plan import Plan, Verb
 from holdfast_tui.screens.page import Page, marked, told
@@ -57,6 +71,7 @@ class Runs(Page):
             queue=given.queue,
             tag=given.tag,
             worker=given.worker,
+            paused=given.paused,
             text=given.text,
             limit=HEAD,
         )
@@ -146,14 +161,14 @@ class Runs(Page):
     def cells(self, key: str, widths: Sequence[int]) -> Sequence[Cell]:
         row = self.listing.rows[key]
         return (
-            STATES[row.state],
+            standing(row),
             (short(row.id), ""),
             (row.task, ""),
             (row.queue, ""),
             (str(row.attempt or ""), ""),
             (clock(row.started_at or row.created_at), "" if row.started_at else "dim"),
             (lasted(row, self.as_of), ""),
-            (doing(row, self.as_of), "fail" if row.error_type and row.state in FINAL else ""),
+            (doing(row, self.as_of), "fail" if row.error_type and row.state in FINAL else "warn" if row.paused else ""),
         )
 
     def empty(self) -> Sequence[str]:
@@ -205,7 +220,7 @@ class Runs(Page):
         self._propose(Verb.RETRY, RETRIABLE)
 
     def do_cancel(self) -> None:
-        self._propose(Verb.CANCEL, frozenset(State) - FINAL)
+        self._propose(Verb.CANCEL, CANCELLABLE)
 
     def _propose(self, verb: Verb, states: frozenset[State]) -> None:
         chosen = self.window.chosen()
@@ -213,6 +228,11 @@ class Runs(Page):
         fit = tuple(run for run in chosen if run not in rows or rows[run].state in states)
         hidden = self.window.hidden() if self.window.marks else 0
         self.propose(Plan(verb=verb, targets=fit, hidden=hidden, passed=len(chosen) - len(fit)))
+
+
+def standing(row: api.RunRow) -> Cell:
+    """A run's state; where it waits for an operator, that."""
+    return PAUSED if row.paused else STATES[row.state]
 
 
 def lasted(row: api.RunRow, now: float) -> str:
@@ -223,7 +243,9 @@ def lasted(row: api.RunRow, now: float) -> str:
 
 
 def doing(row: api.RunRow, now: float) -> str:
-    """What a run does just now, or how it ended."""
+    """What a run asks or does just now, or how it ended."""
+    if row.paused:
+        return row.paused
     if row.state is State.RETRYING:
         due = "" if row.due is None else f"in {age(row.due - now)} "
         return f"{due}{error_name(row.error_type)}: {row.error}"
@@ -233,14 +255,19 @@ def doing(row: api.RunRow, now: float) -> str:
         return row.reason
     if row.state is State.DELAYED and row.due is not None:
         return f"due in {age(row.due - now)}"
+    if row.state in FINAL:
+        return ""
     last = row.last_key.rpartition("/")[2].removesuffix("#1")
-    return f"step {row.steps} {last}" if row.steps and row.state not in FINAL else ""
+    step = f"step {row.steps} {last}" if row.steps else ""
+    made = progress(row.progress)
+    return made or step if row.state is State.RUNNING else row.waits or made or step
 
 
 def about(row: api.RunRow, now: float) -> list[Cell]:
     """A run in the pane."""
     word, role = STATES[row.state]
-    cells: list[Cell] = [
+    cells: list[Cell] = [("PAUSED: it waits for an operator", "warn"), (row.paused, "")] if row.paused else []
+    cells += [
         (word, role or "title"),
         (f"queue {row.queue}   priority {row.priority}", ""),
         (f"worker {row.worker or '-'}", ""),
@@ -248,6 +275,10 @@ def about(row: api.RunRow, now: float) -> list[Cell]:
         (f"started {clock(row.started_at, millis=True)}   took {lasted(row, now)}", ""),
         (f"try {row.attempt}   steps {row.steps}   from {row.source or '-'}", ""),
     ]
+    if row.progress is not None and row.state not in FINAL:
+        cells.append((f"progress {progress(row.progress)}", ""))
+    if row.waits:
+        cells.append((f"waits for {row.waits}", ""))
     if row.last_key:
         cells.append((f"last checkpoint {row.last_key}", ""))
     if row.tags:
