@@ -43,6 +43,9 @@ __all__ = ["Client", "RunHandle", "card_settings", "encode_payload"]
 
 T = TypeVar("T")
 
+ASKED = 20
+"""How often a query is sent to workers of which each says that it does not have the run any more."""
+
 
 def encode_payload(payload: Mapping[str, Any]) -> bytes:
     """A payload for the journal. Raises: PayloadError: not a mapping of names to values; EncodeError."""
@@ -240,7 +243,7 @@ class Client:
         """
         question = codec.encode(api.Query(name, encode_value(list(args))))
         try:
-            reply = await self.bus.request(self.bus.subjects.api(f"{api.QUERY}.{token('run', run)}"), question)
+            reply = await self._ask_holder(self.bus.subjects.api(f"{api.QUERY}.{token('run', run)}"), question)
         except DaemonUnavailable:
             state = (await self.journal.load(run)).state
             raise RunStateError(
@@ -250,6 +253,16 @@ class Client:
         if answer.error:
             raise Refused(answer.error, code="bad_request")
         return None if answer.value is None else decode_value(answer.value)
+
+    async def _ask_holder(self, subject: str, question: bytes) -> bytes:
+        """The answer of the worker that has a run; one that only had it says so, once."""
+        for _ in range(ASKED):
+            try:
+                return await self.bus.request(subject, question)
+            except Refused as refused:
+                if refused.code != api.MOVED:
+                    raise
+        raise DaemonUnavailable(f"no worker answers {subject}: each of {ASKED} said that another one has the run")
 
     async def retry(self, run: str, *, from_start: bool = False, payload: Mapping[str, Any] | None = None) -> Run:
         """Take an ended run up again behind its last checkpoint. Raises: UnknownRun; RunStateError."""

@@ -7,7 +7,9 @@ is done here, so that a run that waits goes on without the daemon.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -16,7 +18,7 @@ from holdfast.bus.blobs import Blobs
 from holdfast.bus.journal import Journal
 from holdfast.core import ids
 from holdfast.core.entries import Entry, Resolved, Signalled, TokenCompleted, WaitStarted
-from holdfast.core.lifecycle import PAUSE, fold, story
+from holdfast.core.lifecycle import PAUSE, Record, fold, story
 from holdfast.core.model import Instant, Run, State
 from holdfast.core.pending import OPTIONS, pending
 from holdfast.core.tree import Tree
@@ -45,25 +47,27 @@ async def complete(journal: Journal, blobs: Blobs, entry: TokenCompleted) -> Run
     run_id = entry.token.rpartition("-")[0]
     if not TOKEN.match(run_id):
         raise _unknown_token(entry.token, "another text")
-    run, entries = await _read(journal, run_id, entry.token)
-    if not any(isinstance(one, WaitStarted) and one.wait == entry.token for one in entries):
+    run, records = await _read(journal, run_id, entry.token)
+    if not any(isinstance(one, WaitStarted) and one.wait == entry.token for one in story(records)):
         raise _unknown_token(entry.token, f"a run {run_id} that has not asked for it")
-    _check_first(entry, entries)
+    _check_first(entry, story(records))
     _refuse_ended(run, f"token {entry.token} can't be completed")
     entry = await _kept(blobs, entry)
     await journal.tell(run.id, entry, dedupe=f"token-{entry.token}")
-    run, entries = await _read(journal, run_id, entry.token)
-    _check_first(entry, entries)
-    _refuse_ended(run, f"token {entry.token} was completed too late")
+    run, records = await _read(journal, run_id, entry.token)
+    _check_first(entry, story(records))
+    stood = fold(takewhile(lambda record: entry not in record.entries, records))  # it may have ended since, by this
+    assert stood is not None
+    _refuse_ended(stood, f"token {entry.token} was completed too late")
     return await _gone_on(journal, run)
 
 
-async def _read(journal: Journal, run_id: str, token: str) -> tuple[Run, list[Entry]]:
+async def _read(journal: Journal, run_id: str, token: str) -> tuple[Run, list[Record]]:
     records = [record for _, record in await journal.messages(run_id)]
     run = fold(records)
     if run is None:
         raise _unknown_token(token, f"no run {run_id} in project {journal.bus.subjects.project}")
-    return run, list(story(records))
+    return run, records
 
 
 def _unknown_token(token: str, found: str) -> UnknownToken:
@@ -72,7 +76,7 @@ def _unknown_token(token: str, found: str) -> UnknownToken:
     )
 
 
-def _check_first(entry: TokenCompleted, entries: list[Entry]) -> None:
+def _check_first(entry: TokenCompleted, entries: Iterable[Entry]) -> None:
     """Raises: TokenTaken: another completion came first."""
     for one in entries:
         if isinstance(one, TokenCompleted) and one.token == entry.token and one != entry:

@@ -462,3 +462,28 @@ def test_what_was_unseen_is_a_picture_of_its_moment() -> None:
     before = recall.unseen
     recall.take("/a#1")
     assert before == {"/a#1"}
+
+
+def test_a_failed_await_names_the_awaits_within_it_whose_exception_it_passed_on() -> None:
+    down, other = ErrorInfo("ConnectionError", "down"), ErrorInfo("ValueError", "other")
+    known = recall_of(
+        StepFailed("/gather#1/a#1", 3.0, 0.1, down),
+        StepFailed("/gather#1/b#1", 3.0, 0.1, other),
+        done("/gather#1/c#1"),
+        StepFailed("/gather#1", 3.0, 0.1, down),
+        StepFailed("/elsewhere#1", 3.0, 0.1, down),
+    )
+    assert known.came_from("/gather#1") == ("/gather#1/a#1",)
+    assert known.came_from("/gather#1/a#1") == ()
+    assert known.came_from("/gather#1/c#1") == ()
+
+
+def test_a_child_whose_failure_was_passed_on_is_named_too() -> None:
+    known = recall_of(
+        ChildTriggered("/gather#1/ship#1", 2.0, "R1", "ship"),
+        ChildTriggered("/gather#1/ship#2", 2.0, "R2", "ship"),
+        ChildEnded("/gather#1/ship#1", 3.0, "R1", "dead", None, ERROR),
+        ChildEnded("/gather#1/ship#2", 3.0, "R2", "dead", None, ERROR),
+        StepFailed("/gather#1", 3.0, 0.1, ErrorInfo("holdfast.errors.ChildFailed", "child run R2 ended dead: no")),
+    )
+    assert known.came_from("/gather#1") == ("/gather#1/ship#2",)

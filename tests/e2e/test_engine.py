@@ -183,19 +183,19 @@ async def does_with(key):
 PLIANT = """
 import asyncio, os
 from holdfast import task
-from tasks import does, gate
+from tasks import does, effect, gate
 
 @task(on_divergence="pause")
 async def pliant(name: str) -> str:
-    await does(name, "old way")
+    await old_way(name)
     await gate(name)
     return await does(name, "end")
+
+async def old_way(name):
+    effect(name, "old way")
 """
 
-CHANGED = PLIANT.replace('does(name, "old way")', 'new_way(name)') + """
-async def new_way(name):
-    await does(name, "new way")
-"""
+CHANGED = PLIANT.replace("old_way(name)", "new_way(name)").replace("old way", "new way")
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +206,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     settings = deployment.home / "holdfast.toml"
     settings.write_text(
         settings.read_text().replace('["tasks"]', '["tasks", "pliant"]')
-        + '[projects.archive]\nmodules = ["tasks"]\nworkers.min = 0\n'
+        + '[projects.archive]\n'
     )
     with deployment:
         yield deployment
@@ -355,7 +355,7 @@ def test_signals_drive_a_run_in_order_and_queries_see_where_it_stands(there: Dep
     at_gate(there, "basket")
     assert json.loads(there.run("runs", "query", run, "items").stdout) == ["apple", "pear", "wait"]
     assert there.json("runs", "query", run, "has", '"pear"')[0]["answer"] is True
-    assert "no query 'price'" in refusal(there.run("runs", "query", run, "price", check=False))
+    assert "exposes no 'price'; it exposes: has, items" in refusal(there.run("runs", "query", run, "price", check=False))
     there.run("runs", "signal", run, "add", '"fig"')
     there.run("runs", "signal", run, "add")
     open_gate(there, "basket")
@@ -406,7 +406,7 @@ def test_a_failed_saga_undoes_last_first_also_when_its_worker_is_killed_between_
     assert effects(there, "trip") == [*(f"books {what}" for what in ("flight", "hotel", "car")), *back]
     tree = there.run("runs", "tree", run).stdout
     assert tree.count("undone") == 3, tree
-    assert tree.count("give_back") == 3, tree
+    assert tree.count("undo  ") == 3, tree
 
 
 def test_a_step_killed_between_its_start_and_its_record_is_settled_by_its_verify(there: Deployment) -> None:
@@ -430,10 +430,10 @@ def test_without_verify_it_pauses_and_goes_on_by_the_command_that_is_printed(
     run = there.trigger("checkout", {"name": name, "known": False})
     kill_worker(there, at_gate(there, name)[0])
     question = asks(there, run)["paused"]
-    assert "/pay_blind#1" in question
+    assert question == "step pay_blind began and its outcome is not known"
     listed = [row["id"] for row in there.json("runs", "list", "--paused")]
     assert listed == [run]
-    assert question[:20] in there.run("runs", "list", "--paused").stdout
+    assert question in there.run("runs", "list", "--paused").stdout
     shown, tree = there.run("runs", "show", run).stdout, there.run("runs", "tree", run).stdout
     assert question in shown
     assert printed(shown) == printed(tree) == [
@@ -529,7 +529,7 @@ def test_a_run_that_nobody_takes_within_its_time_to_live_expires(there: Deployme
     there.run("queues", "pause", "slow")
     expires = there.json("trigger", "late", '{"name": "late"}', "--ttl", "1s")[0]["run"]
     keeps = there.trigger("late", {"name": "kept"})
-    assert "ttl" in reaches(there, expires, "expired")["reason"]
+    assert reaches(there, expires, "expired")["reason"].startswith("it had to start by 20")
     there.run("queues", "resume", "slow")
     reaches(there, keeps, "completed")
     assert (effects(there, "late"), effects(there, "kept")) == ([], ["ran"])
@@ -543,7 +543,7 @@ def test_a_deadline_ends_a_run_in_its_sleep_and_before_a_backoff_that_would_pass
     begun = time.monotonic()
     shown = reaches(there, tries, "timed_out")
     assert time.monotonic() - begun < 2
-    assert shown["reason"] == "schedule_to_close"
+    assert shown["reason"] == "schedule_to_close: the next retry would come after it"
     assert "not now" in shown["error"]["message"] + shown["error"]["traceback"]
     assert effects(there, "backs") == ["tries"]
     assert reaches(there, sleeper, "timed_out")["reason"] == "schedule_to_close"
@@ -618,6 +618,7 @@ def test_a_task_is_verified_on_the_command_line(there: Deployment) -> None:
 # --- secrets
 
 SECRET = "s3cr3t-" + "x9Q7" * 4
+ENDS = {"return": "completed", "raise": "dead", "print": "completed"}
 
 
 def test_a_secret_is_in_no_file_and_no_output_whatever_a_task_does_with_it(there: Deployment) -> None:
@@ -625,22 +626,16 @@ def test_a_secret_is_in_no_file_and_no_output_whatever_a_task_does_with_it(there
         [*HOLDFAST, "secrets", "set", "API_KEY"],
         input=f"{SECRET}\n", cwd=there.home, env=there.env, capture_output=True, text=True, timeout=30, check=True,
     )  # fmt: skip
+    runs = {there.trigger("leaks", {"how": how}): end for how, end in ENDS.items()}
     said = [told.stdout, told.stderr]
-    for how, end in (("return", "completed"), ("raise", "dead"), ("print", "completed")):
-        run = there.trigger("leaks", {"how": how})
-        reaches(there, run, end)
-        for command in ("show", "tree", "history", "export"):
-            said.append(there.run("runs", command, run).stdout)
-            if command != "export":
-                said.append(there.run("runs", command, run, "--json").stdout)
-        until(lambda run=run: "in a step" in there.run("logs", "--run", run).stdout, there.log, within=10)
-        said.append(there.run("logs", "--run", run).stdout)
-    said += [there.run("secrets", "list").stdout, there.run("dlq", "list").stdout, there.run("runs", "list").stdout]
-    there.stop()
-    there.start()
+    for run, end in runs.items():
+        assert SECRET not in str(reaches(there, run, end))
+        said += [there.run("runs", command, run).stdout for command in ("show", "history", "export")]
+    until(lambda: there.run("logs").stdout.count("in a step: [secret]") == 3, there.log, within=10)
+    said += [there.run(*words).stdout for words in (("logs",), ("secrets", "list"), ("dlq", "list"), ("dlq", "list", "--json"))]
+    assert sum("[secret]" in text for text in said) >= 4
     for text in said:
         assert SECRET not in text
     files = [path for path in (there.home / ".holdfast").rglob("*") if path.is_file()]
     assert len(files) > 10
-    holding = [path for path in files if SECRET.encode() in path.read_bytes()]
-    assert holding == []
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []

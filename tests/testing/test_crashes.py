@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import time
 from collections import Counter
@@ -247,6 +248,20 @@ async def test_a_failed_branch_is_tried_again_also_where_the_worker_dies_before_
     for made in (branches, nested, parent):
         report = await crashed(made, child)
         assert report.differences == (), report
+
+
+async def test_a_branch_that_the_code_cancels_before_it_began_leaves_no_trace() -> None:
+    @task
+    async def cancels() -> str:
+        long = asyncio.create_task(outside.do("long", 100))
+        await outside.do("short")
+        long.cancel()
+        await wait.for_(hours=2)
+        return await outside.do("end")
+
+    report = await crashed(cancels)
+    gc.collect()
+    assert report.differences == (), report
 
 
 async def test_a_later_attempt_that_takes_another_way_on_purpose_is_no_difference() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tui.desks import Bench, bench, frame
-from tui.world import FakeClient, run_id
+from tui.world import FakeClient, questions, queue, run_id, runs
 
 FRAMES = Path(__file__).parent / "frames"
 SIZES = {"80x24": (80, 24), "120x36": (120, 36)}
@@ -68,6 +68,54 @@ async def test_a_run_that_waits_and_asks(size: str) -> None:
         check(desk, f"run-paused-{size}")
         await desk.press(*["down"] * 5)
         check(desk, f"run-token-{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_question_of_a_run_its_answers_and_its_value(size: str) -> None:
+    async with bench(size=SIZES[size]) as desk:
+        desk.app.open_run(run_id(2797))
+        await desk.settle()
+        await desk.press("A")
+        check(desk, f"run-question-{size}")
+        await desk.press("h", *'{"id"', "enter")
+        check(desk, f"run-value-{size}")
+        await desk.press(*': "ch_7"}', "enter")
+        check(desk, f"run-sure-{size}")
+        await desk.press("y")
+        check(desk, f"run-answered-{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_an_undo_that_failed_and_a_kill(size: str) -> None:
+    async with bench(size=SIZES[size]) as desk:
+        desk.app.open_run(run_id(2795))
+        await desk.settle()
+        await desk.press("A")
+        check(desk, f"run-undo-question-{size}")
+        await desk.press("n", "K", *"0000")
+        check(desk, f"run-kill-{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_list_of_runs_that_ask_and_of_queues_that_have_some(size: str) -> None:
+    client = FakeClient()
+    client.run_rows = [*questions(), *runs()]
+    client.queue_rows[1] = queue("billing", 3, depth=212, running=16, workers=4, paused_runs=2, compensating=1)
+    async with bench(client, size=SIZES[size]) as desk:
+        await desk.press("down")
+        check(desk, f"queues-paused-{size}")
+        await desk.press("2")
+        check(desk, f"runs-paused-{size}")
+
+
+async def test_read_only_offers_no_answer() -> None:
+    async with bench(read_only=True) as desk:
+        desk.app.open_run(run_id(2797))
+        await desk.settle()
+        await desk.press("A")
+        check(desk, "run-read-only-80x24")
+        await desk.press("?")
+        check(desk, "run-help-read-only-80x24")
 
 
 async def test_a_fork_that_undoes_its_steps() -> None:

@@ -78,6 +78,11 @@ async def test_read_only_refuses_before_the_client_is_touched() -> None:
     for change in (
         gateway.retry("x", from_start=True),
         gateway.cancel("x"),
+        gateway.kill("x"),
+        gateway.replay("x"),
+        gateway.resolve("x", "/a#1", "done", 1),
+        gateway.complete("x", 1),
+        gateway.signal("x", "a", 1),
         gateway.drop("x"),
         gateway.pause("x", paused=True),
     ):

@@ -75,6 +75,18 @@ def test_read_only_takes_what_changes_from_keys_hints_and_says_why_in_the_help(s
     }
 
 
+@pytest.mark.parametrize("screen", SCREENS)
+def test_every_key_that_changes_something_is_a_command_too_but_not_in_read_only(screen: str) -> None:
+    changing = {action.id for action in keys.on(screen) if action.changes}
+    assert changing <= set(command.words(screen))
+    assert changing & set(command.words(screen, read_only=True)) <= set(command.WORDS)
+
+
+def test_what_would_find_nothing_to_act_on_is_not_offered() -> None:
+    assert "A answer" in keys.hints(keys.RUN, 200)
+    assert "A answer" not in keys.hints(keys.RUN, 200, idle=frozenset({"answer"}))
+
+
 def test_the_help_is_searched_by_key_and_by_label() -> None:
     assert [row.keys for row in keys.help_rows(keys.DEAD, search="drain")] == ["Z"]
     assert "ctrl+r" in [row.keys for row in keys.help_rows(keys.DEAD, search="ctrl+r")]
@@ -92,7 +104,7 @@ async def test_in_read_only_no_key_and_no_command_reaches_the_client(screen: str
         for action in keys.on(screen):
             if action.changes:
                 await desk.press(action.keys[0], "y")
-        for line in ("pause emails", "resume emails", "drain"):
+        for line in ("pause emails", "resume emails", "drain", *command.PERFORMED):
             desk.app.command(line)
             await desk.press("y")
         with pytest.raises(Exception, match="read-only"):
@@ -101,9 +113,10 @@ async def test_in_read_only_no_key_and_no_command_reaches_the_client(screen: str
 
 
 def test_every_word_of_the_command_line_is_understood() -> None:
-    for word in command.WORDS:
+    for word in (*command.WORDS, *command.PERFORMED):
         assert not isinstance(command.read(f"{word} x"), command.Wrong), word
     assert isinstance(command.read("rnus"), command.Wrong)
     assert isinstance(command.read("run"), command.Wrong)
     assert command.read("runs state:fail") == command.Go(keys.RUNS, "state:fail")
+    assert command.read("kill") == command.Perform("kill", "")
     assert set(SECTIONS) == set(keys.SECTIONS.values())

@@ -239,6 +239,11 @@ def test_a_filter_has_fields_and_words() -> None:
     assert not read.matches("time")
     assert filter.read("state:fai").wrong == ""  # half typed
     assert "no state 'nope'" in filter.read("state:nope").wrong
+    paused = filter.read("is:paused state:wait x")
+    assert (paused.paused, paused.states, paused.words, paused.wrong) == (True, (State.WAITING,), ("x",), "")
+    assert (filter.read("is:pau").paused, filter.read("is:pau").wrong) == (False, "")
+    assert "only is:paused" in filter.read("is:dead").wrong
+    assert "is:paused" in filter.read("state:paused").wrong
     assert filter.read("http://x").words == ("http://x",)
 
 

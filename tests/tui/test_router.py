@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from holdfast_tui import keys, router
-from holdfast_tui.router import Act, Answer, Do, Mode, Narrow, Question, Say, Scene, State, Submit, paste, press
+from holdfast_tui.router import Act, Answer, Do, Given, Mode, Narrow, Question, Say, Scene, State, Submit, paste, press
 
 QUESTION = Question(text="Retry 3 runs?", options=(("y", "yes"), ("s", "from start")))
 TYPED = Question(text="DROP 3", typed="3")
@@ -16,6 +16,7 @@ STATES = {
     Mode.COMMAND: State(mode=Mode.COMMAND, text="runs"),
     Mode.ASK: router.ask(QUESTION),
     Mode.TYPED: msgspec.structs.replace(router.ask(TYPED), text="3"),
+    Mode.BLANK: msgspec.structs.replace(router.fill(router.Blank(text="its value", name="JSON")), text="3"),
     Mode.SENDING: router.sending(),
 }
 KEYS = sorted(
@@ -49,7 +50,7 @@ def test_every_key_is_answered_in_every_mode(screen: str, mode: Mode) -> None:
                 assert key.isupper()
             if intent is Do.QUIT:
                 assert key == "ctrl+c"
-        if mode in (Mode.FILTER, Mode.COMMAND) and len(key) == 1:
+        if mode in (Mode.FILTER, Mode.COMMAND, Mode.BLANK) and len(key) == 1:
             assert step.state.text == STATES[mode].text + key
 
 
@@ -116,6 +117,16 @@ def test_a_paste_is_no_answer_and_no_key(mode: Mode) -> None:
 def test_a_paste_fills_a_prompt_with_its_first_line() -> None:
     assert paste(STATES[Mode.FILTER], "cd\nef").intents == (Narrow("abcd"),)
     assert paste(STATES[Mode.COMMAND], " x\n").state.text == "runs x"
+
+
+def test_what_is_typed_for_a_question_is_handed_over_and_sends_nothing() -> None:
+    state = router.fill(router.Blank(text="its value", name="JSON", start="[1"))
+    assert (state.mode, state.text) == (Mode.BLANK, "[1")
+    state = paste(state, ",2]\ny").state
+    assert press(state, "enter", scene()) == (state, (Given("[1,2]"),))
+    assert press(state, "escape", scene()) == (router.NORMAL, (Answer(""), Say(router.NOTHING_SENT)))
+    wrong = msgspec.structs.replace(state, wrong="no JSON")
+    assert press(wrong, "backspace", scene()).state == msgspec.structs.replace(state, text="[1,2")
 
 
 def test_while_sending_only_movement_works_and_ctrl_c_asks_twice() -> None:

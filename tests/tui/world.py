@@ -31,7 +31,7 @@ from holdfast.core.entries import (
 )
 from holdfast.core.lifecycle import Kind, fold
 from holdfast.core.model import ErrorInfo, Origin, Progress, Retry, State
-from holdfast.errors import DaemonUnavailable, Refused, RunStateError
+from holdfast.errors import DaemonUnavailable, Refused, RunStateError, Unanswered
 from holdfast.wire import api, codec
 from holdfast.wire.subjects import Subjects
 from holdfast.wire.values import encode_value
@@ -184,6 +184,19 @@ def undo_failed(run: str) -> Trace:
     return trace
 
 
+def undos_lost(run: str) -> Trace:
+    """A run that failed, and whose undos took down worker after worker."""
+    trace, at = Trace(run, task="onboard"), NOW - 58
+    trace.log(AttemptStarted(at, 1, "w-07", "n1", "item"))
+    trace.log(StepCompleted("/reserve#1", at + 0.5, 0.4, encode_value({"hold": "h_81"}), b"undo"))
+    trace.log(RunDead(at + 3, BAD, "attempts used up"))
+    for number in range(6):
+        nonce = f"c{number}"
+        trace.put("log", nonce, AttemptResumed(at + 4 + number, 1, "w-03", nonce, "item"))
+        trace.put("log", "", AttemptInterrupted(at + 4.5 + number, "worker w-03 was lost"))
+    return trace
+
+
 def timed_out(run: str) -> Trace:
     """A run whose time was up."""
     trace = Trace(run, task="onboard")
@@ -240,6 +253,8 @@ class FakeClient:
         self.changed: list[tuple[Any, ...]] = []
         self.refuse: dict[str, str] = {}
         """Runs that refuse a change, with the reason."""
+        self.silent = False
+        """A change gets no answer."""
         self.down = False
         """The daemon does not answer."""
         self.closed = False
@@ -260,6 +275,8 @@ class FakeClient:
         self.asked: list[Any] = []
 
     def change(self, verb: str, target: str, *more: Any) -> None:
+        if self.silent:
+            raise Unanswered("no answer within 5 s")
         if target in self.refuse:
             raise RunStateError(self.refuse[target])
         self.changed.append((verb, target, *more))

@@ -27,10 +27,13 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waits, "SOON", 0.05)
 
 
-@pytest.fixture(params=[100, 0], ids=["warm", "cold"])
-def warm(request: pytest.FixtureRequest) -> int:
-    """How many suspended runs stay in memory."""
-    return int(request.param)
+both_ways = pytest.mark.parametrize(
+    ("stage", "warm"),
+    [("memory", 100), ("memory", 0), ("jetstream", 0)],
+    ids=["memory-warm", "memory-cold", "jetstream-cold"],
+    indirect=["stage"],
+)
+"""`warm`: how many suspended runs stay in memory."""
 
 
 async def children(stage: Stage, handle: RunHandle, count: int = 1) -> list[RunHandle]:
@@ -43,6 +46,7 @@ async def children(stage: Stage, handle: RunHandle, count: int = 1) -> list[RunH
             await asyncio.sleep(0.01)
 
 
+@both_ways
 async def test_a_parent_gives_its_slot_to_its_child_and_gets_its_result(stage: Stage, warm: int) -> None:
     calls: list[str] = []
 
@@ -110,6 +114,7 @@ async def test_five_hundred_children_give_their_results_and_failures_in_order(st
     assert "Diverged" not in await stage.names(handle)
 
 
+@both_ways
 async def test_a_batch_is_the_same_after_a_resume(stage: Stage, warm: int) -> None:
     seen: list[list[str]] = []
 
@@ -363,6 +368,7 @@ async def test_a_child_inherits_its_parents_deadline_where_that_is_sooner(stage:
     assert sooner.deadline == pytest.approx(sooner.created_at + 6)
 
 
+@both_ways
 async def test_an_await_of_a_child_that_was_cut_short_is_so_again_though_the_child_ended_since(
     stage: Stage, warm: int
 ) -> None:

@@ -25,7 +25,6 @@ from holdfast.core.entries import (
     Suspended,
     WaitStarted,
 )
-from holdfast.task import Task
 from holdfast.wire.values import encode_value
 from holdfast.worker import pool, waits
 from stage import Stage
@@ -153,7 +152,7 @@ async def test_many_parked_runs_are_let_go_at_once_without_harm(stage: Stage) ->
         return n
 
     async with stage.worker(crowd, warm=3):
-        handles = [handle for handle in await crowd.batch_trigger([{"n": n} for n in range(60)])]
+        handles = await crowd.batch_trigger([{"n": n} for n in range(60)])
         found = [await handle.result(10) for handle in handles if isinstance(handle, RunHandle)]
     assert found == list(range(60))
 
@@ -428,20 +427,19 @@ def shape(entries: list[Entry]) -> list[tuple[Any, ...]]:
     return sorted((type(one).__name__, getattr(one, "key", "")) for one in entries if not isinstance(one, left_out))
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
-async def test_warm_and_cold_write_the_same_entries_and_end_the_same(stage: Stage, name: str) -> None:
-    code, expected = SCENARIOS[name]
-    scenario: Task[..., Any] = task(id=name, retry=ONCE)(code)
-    shapes: list[list[tuple[Any, ...]]] = []
+async def test_warm_and_cold_write_the_same_entries_and_end_the_same(stage: Stage) -> None:
+    scenarios = {name: task(id=name, retry=ONCE)(code) for name, (code, _) in SCENARIOS.items()}
+    shapes: list[dict[str, list[tuple[Any, ...]]]] = []
     for warm in (100, 0):
-        async with stage.worker(scenario, name=f"w{warm}", warm=warm):
-            handle = await scenario.trigger()
-            assert await handle.result(10) == expected
-        entries = await stage.entries(handle)
-        assert any(isinstance(entry, Suspended) for entry in entries)
-        shapes.append(shape(entries))
+        async with stage.worker(*scenarios.values(), name=f"w{warm}", warm=warm):
+            handles = {name: await scenario.trigger() for name, scenario in scenarios.items()}
+            found = {name: await handle.result(10) for name, handle in handles.items()}
+        assert found == {name: expected for name, (_, expected) in SCENARIOS.items()}
+        entries = {name: await stage.entries(handle) for name, handle in handles.items()}
+        assert all(any(isinstance(entry, Suspended) for entry in each) for each in entries.values())
+        shapes.append({name: shape(each) for name, each in entries.items()})
     assert shapes[0] == shapes[1]
-    assert "Diverged" not in [kind for kind, _ in shapes[1]]
+    assert not [kind for each in shapes[1].values() for kind, _ in each if kind == "Diverged"]
 
 
 # --- workers that go --------------------------------------------------------------------------------------------------
@@ -565,7 +563,8 @@ async def test_a_body_of_ten_thousand_awaits_is_resumed_without_running_one_of_t
     last = await stage.journal.append(made.id, 0, "n", [AttemptStarted(time.time(), 1, "gone", "n", item)])
     for begin in range(0, count - 1, 500):
         entries = [
-            StepCompleted(f"/work#{n + 1}", 1.0, 0.0, encode_value(n)) for n in range(begin, min(begin + 500, count - 1))
+            StepCompleted(f"/work#{n + 1}", 1.0, 0.0, encode_value(n))
+            for n in range(begin, min(begin + 500, count - 1))
         ]
         last = await stage.journal.append(made.id, last, "n", entries)
     await stage.journal.append(made.id, last, "x", [AttemptInterrupted(time.time(), "it fell silent")])

@@ -15,10 +15,9 @@ from typing import Any
 import anyio
 import pytest
 
-from holdfast import Retry, State, run, step, task, wait
+from holdfast import Retry, State, run, task, wait
 from holdfast.client import RunHandle
 from holdfast.core.entries import EventArrived, StepCompleted, Suspended, TokenCompleted, WaitStarted
-from holdfast.core.model import Run
 from holdfast.errors import HoldfastError, RunStateError, TokenTaken, WaitTimeout
 from holdfast.wire.values import encode_value
 from holdfast.worker import waits
@@ -36,10 +35,13 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waits, "SOON", 0.05)
 
 
-@pytest.fixture(params=[100, 0], ids=["warm", "cold"])
-def warm(request: pytest.FixtureRequest) -> int:
-    """How many suspended runs stay in memory."""
-    return int(request.param)
+both_ways = pytest.mark.parametrize(
+    ("stage", "warm"),
+    [("memory", 100), ("memory", 0), ("jetstream", 0)],
+    ids=["memory-warm", "memory-cold", "jetstream-cold"],
+    indirect=["stage"],
+)
+"""`warm`: how many suspended runs stay in memory."""
 
 
 async def started(stage: Stage, handle: RunHandle, kind: str, count: int = 1) -> list[WaitStarted]:
@@ -64,6 +66,7 @@ def kinds(entries: list[Any], *kinds: type) -> list[Any]:
 # --- sleeps -----------------------------------------------------------------------------------------------------------
 
 
+@both_ways
 async def test_a_sleeping_run_is_waiting_and_its_slot_is_free_meanwhile(stage: Stage, warm: int) -> None:
     woken: list[float] = []
 
@@ -222,6 +225,7 @@ async def test_a_token_that_is_completed_before_anybody_waits_for_it_is_remember
     assert "Diverged" not in await stage.names(handle)
 
 
+@both_ways
 async def test_a_token_that_is_completed_while_the_run_is_suspended_resumes_it(stage: Stage, warm: int) -> None:
     ids: list[str] = []
 
@@ -262,6 +266,7 @@ async def test_a_token_that_is_completed_while_its_run_lingers_needs_no_suspensi
     assert "Suspended" not in await stage.names(handle)
 
 
+@both_ways
 async def test_many_awaits_of_one_token_all_get_its_value(stage: Stage, warm: int) -> None:
     @task
     async def many() -> list[Any]:
@@ -276,6 +281,7 @@ async def test_many_awaits_of_one_token_all_get_its_value(stage: Stage, warm: in
         assert await handle.result(5) == [7, 7, 7]
 
 
+@both_ways
 async def test_a_token_completed_with_an_error_raises_it_where_it_is_awaited(stage: Stage, warm: int) -> None:
     @task(retry=ONCE)
     async def refused() -> str:
@@ -292,6 +298,7 @@ async def test_a_token_completed_with_an_error_raises_it_where_it_is_awaited(sta
         assert await handle.result(5) == "caught not today"
 
 
+@both_ways
 async def test_a_token_that_is_not_completed_in_time_raises_and_does_so_again_on_resume(
     stage: Stage, warm: int
 ) -> None:
@@ -405,6 +412,7 @@ async def arrive(stage: Stage, handle: RunHandle, started: WaitStarted, value: A
     await stage.journal.resume(handle.id)
 
 
+@both_ways
 async def test_an_event_that_arrives_resumes_the_run_and_is_expected_no_more(stage: Stage, warm: int) -> None:
     @task
     async def paid(order: str) -> Any:
@@ -423,6 +431,7 @@ async def test_an_event_that_arrives_resumes_the_run_and_is_expected_no_more(sta
     assert len(await started(stage, handle, "event")) == 1
 
 
+@both_ways
 async def test_an_event_that_does_not_come_in_time_raises_and_is_expected_no_more(stage: Stage, warm: int) -> None:
     @task(retry=ONCE)
     async def unpaid() -> Any:
@@ -471,6 +480,7 @@ async def test_an_event_awaited_since_an_earlier_attempt_is_still_the_same_wait(
 # --- signals ----------------------------------------------------------------------------------------------------------
 
 
+@both_ways
 async def test_signals_are_taken_in_order_each_once_over_suspensions(stage: Stage, warm: int) -> None:
     @task
     async def listener() -> list[Any]:
@@ -521,15 +531,19 @@ async def test_signals_are_taken_once_over_a_crash(stage: Stage) -> None:
         await handle.signal("say", "late")
 
 
+@both_ways
 async def test_signals_of_two_names_and_two_takers_of_one(stage: Stage, warm: int) -> None:
     async def one(name: str) -> Any:
         async for value in run.signals(name):
             return value
+        return None
 
     @task
     async def takers() -> list[Any]:
         first = list(await asyncio.gather(one("a"), one("a"), one("b")))
-        return [*first, await one("a")]
+        last = await one("a")
+        await one("end")
+        return [*first, last]
 
     async with stage.worker(takers, warm=warm):
         handle = await takers.trigger()
@@ -537,11 +551,13 @@ async def test_signals_of_two_names_and_two_takers_of_one(stage: Stage, warm: in
         await handle.signal("b", "b1")
         await handle.signal("a", "a1")
         await stage.until(handle, "waiting")
-        for value in ("a2", "a3", "a4"):
+        for value in ("a2", "a3", "nobody takes it"):
             await handle.signal("a", value)
+        await handle.signal("end")
         assert await handle.result(5) == ["a1", "a2", "b1", "a3"]
 
 
+@both_ways
 async def test_no_signal_is_lost_between_suspension_and_resume(stage: Stage, warm: int) -> None:
     count = 25
 
@@ -566,6 +582,7 @@ async def test_no_signal_is_lost_between_suspension_and_resume(stage: Stage, war
 # --- several at once --------------------------------------------------------------------------------------------------
 
 
+@both_ways
 async def test_gathered_waits_are_resolved_once_each(stage: Stage, warm: int) -> None:
     @task
     async def several() -> list[Any]:
@@ -584,6 +601,7 @@ async def test_gathered_waits_are_resolved_once_each(stage: Stage, warm: int) ->
     assert len(outcomes) == len(set(outcomes))
 
 
+@both_ways
 @pytest.mark.parametrize("as_set", [False, True], ids=["list", "set"])
 async def test_after_a_resume_the_same_waits_are_done_and_the_losers_still_cancelled(
     stage: Stage, warm: int, as_set: bool
@@ -619,6 +637,7 @@ async def test_after_a_resume_the_same_waits_are_done_and_the_losers_still_cance
     assert "Diverged" not in await stage.names(handle)
 
 
+@both_ways
 async def test_a_wait_for_fires_although_its_run_was_suspended(stage: Stage, warm: int) -> None:
     """Its time is not the process's: it begins once, and outlives the suspension."""
     times: list[float] = []
@@ -642,17 +661,15 @@ async def test_a_wait_for_fires_although_its_run_was_suspended(stage: Stage, war
     assert "Diverged" not in await stage.names(handle)
 
 
-@pytest.mark.parametrize("form", ["timeout", "keyword", "timeout_at", "fail_after"])
-async def test_a_block_with_a_time_limit_fires_although_its_run_was_suspended(
-    stage: Stage, warm: int, form: str
-) -> None:
+@both_ways
+async def test_a_block_with_a_time_limit_fires_although_its_run_was_suspended(stage: Stage, warm: int) -> None:
     calls: list[str] = []
 
     async def before() -> None:
         calls.append("before")
 
     @task(retry=ONCE)
-    async def limited() -> str:
+    async def limited(form: str) -> str:
         try:
             if form == "timeout":
                 async with asyncio.timeout(0.4):
@@ -673,10 +690,10 @@ async def test_a_block_with_a_time_limit_fires_although_its_run_was_suspended(
         return "came"
 
     async with stage.worker(limited, warm=warm):
-        handle = await limited.trigger()
-        assert await handle.result(10) == "in vain"
-    assert "Diverged" not in await stage.names(handle)
-    assert len(calls) <= 1
+        for handle in [await limited.trigger(form) for form in ("timeout", "keyword", "timeout_at", "fail_after")]:
+            assert await handle.result(10) == "in vain"
+            assert "Diverged" not in await stage.names(handle)
+    assert calls == ["before"]
 
 
 async def test_what_came_in_time_wins_against_a_limit_that_passed_while_no_worker_was_there(stage: Stage) -> None:
@@ -738,6 +755,7 @@ async def test_a_block_that_was_cut_short_is_cut_short_again_without_waiting_as_
     assert calls == ["slow"]
 
 
+@both_ways
 async def test_a_task_group_with_a_failing_branch_cancels_its_waits_the_same_on_resume(stage: Stage, warm: int) -> None:
     calls: list[str] = []
 
@@ -767,6 +785,7 @@ async def test_a_task_group_with_a_failing_branch_cancels_its_waits_the_same_on_
     assert "Diverged" not in await stage.names(handle)
 
 
+@both_ways
 async def test_as_completed_over_waits_suspends_and_keeps_its_order(stage: Stage, warm: int) -> None:
     @task
     async def ordered() -> list[Any]:
@@ -786,13 +805,14 @@ async def test_as_completed_over_waits_suspends_and_keeps_its_order(stage: Stage
         assert await handle.result(10) == [2, 0, 1]
 
 
+@both_ways
 async def test_the_time_limit_of_as_completed_outlives_a_suspension(stage: Stage, warm: int) -> None:
     @task(retry=ONCE)
     async def bounded() -> list[Any]:
         found: list[Any] = []
         try:
             for turn in asyncio.as_completed([wait.for_(0.15), wait.token().wait()], timeout=0.6):
-                found.append(await turn)
+                found.append(await turn)  # noqa: PERF401 - as users write it
         except TimeoutError:
             found.append("late")
         return found
@@ -803,6 +823,7 @@ async def test_the_time_limit_of_as_completed_outlives_a_suspension(stage: Stage
         assert await handle.result(10) == [None, "late"]
 
 
+@both_ways
 async def test_a_wait_deep_in_the_branches_suspends_the_run(stage: Stage, warm: int) -> None:
     calls: list[str] = []
 
@@ -845,6 +866,7 @@ async def test_a_step_that_runs_keeps_a_run_with_waits_from_being_suspended(stag
     assert "Suspended" not in await stage.names(handle)
 
 
+@both_ways
 async def test_anyios_limits_around_a_wait_are_kept(stage: Stage, warm: int) -> None:
     @task(retry=ONCE)
     async def anyios() -> list[Any]:
@@ -861,6 +883,7 @@ async def test_anyios_limits_around_a_wait_are_kept(stage: Stage, warm: int) -> 
     assert "Diverged" not in await stage.names(handle)
 
 
+@both_ways
 async def test_exceptions_of_waits_are_values_where_a_gather_returns_them(stage: Stage, warm: int) -> None:
     @task(retry=ONCE)
     async def collected() -> list[str]:
@@ -875,6 +898,7 @@ async def test_exceptions_of_waits_are_values_where_a_gather_returns_them(stage:
         assert await handle.result(10) == ["WaitTimeout", "NoneType", "WaitTimeout"]
 
 
+@both_ways
 async def test_a_shielded_wait_outlives_the_limit_around_it(stage: Stage, warm: int) -> None:
     @task(retry=ONCE)
     async def shielded() -> list[Any]:
@@ -917,24 +941,6 @@ async def test_a_wait_that_a_failed_gather_left_behind_ends_with_the_run(stage: 
         handle = await leaving.trigger()
         assert await handle.result(5) == "left"
         async with asyncio.timeout(0.4):
-            while len(asyncio.all_tasks()) > before:
+            while len(asyncio.all_tasks()) > before:  # noqa: ASYNC110 - what is waited for knows no events
                 await asyncio.sleep(0.01)
     assert (await stage.names(handle))[-1] == "RunCompleted"
-
-
-async def test_time_in_which_the_run_was_suspended_does_not_count_as_its_attempt(stage: Stage) -> None:
-    @task
-    async def idle() -> str:
-        await wait.for_(0.8)
-        return "done"
-
-    async with stage.worker(idle):
-        handle = await idle.trigger()
-        found: Run = await stage.until(handle, "waiting")
-        assert found.used < 0.5
-        await handle.result(10)
-
-
-@step
-async def nothing() -> None:
-    """A step without an effect."""

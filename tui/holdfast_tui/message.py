@@ -163,14 +163,14 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 def answer(run: str, waits: Sequence[Wait], at: str) -> Message:
     """The answer to the question at a checkpoint or below it, or to the only one. Raises: Unclear."""
     asked = [wait for wait in waits if wait.asks]
-    wait = _meant(asked, at, "the run asks nothing", "questions")
+    wait = _meant(asked, at, "it asks nothing", "questions")
     return Message(run=run, to=To.QUESTION, name=wait.key, asks=wait.asks)
 
 
 def completion(run: str, waits: Sequence[Wait], at: str) -> Message:
     """The completion of the token at a checkpoint or below it, or of the only one. Raises: Unclear."""
     tokens = [wait for wait in waits if wait.kind == "token"]
-    wait = _meant(tokens, at, "the run waits for no token", "tokens")
+    wait = _meant(tokens, at, "it waits for no token", "tokens")
     return Message(run=run, to=To.TOKEN, name=wait.id)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from holdfast.step import step
 from holdfast.task import task
+from holdfast.waiting import wait
 
 
 @task(id="bench-first-line")
@@ -43,6 +44,20 @@ async def fan_out(children: int) -> float:
     begun = await moment()
     await asyncio.gather(*(noop.trigger_and_wait() for _ in range(children)))
     return time.time() - begun
+
+
+@task(id="bench-batch")
+async def batched(children: int) -> float:
+    """The same, triggered as one batch."""
+    begun = await moment()
+    await noop.batch_trigger_and_wait([{}] * children)
+    return time.time() - begun
+
+
+@task(id="bench-patient")
+async def patient() -> None:
+    """Waits for a day."""
+    await wait.for_(days=1)
 
 
 @step

@@ -16,7 +16,7 @@ from holdfast.bench import memory, tasks
 from holdfast.bench.deployment import Deploy, Deployed
 from holdfast.bench.figures import Measure, rate, spread
 from holdfast.client import Client, RunHandle
-from holdfast.core.entries import RunCompleted
+from holdfast.core.entries import Entry, RunCompleted, Suspended
 from holdfast.core.model import Run
 from holdfast.errors import HoldfastError
 from holdfast.wire import codec
@@ -110,7 +110,12 @@ async def fanout(deploy: Deploy, count: int) -> list[Measure]:
     async with deploy():
         await (await tasks.fan_out.trigger(_warm(count))).result(RESULT_WITHIN)
         took = [await (await tasks.fan_out.trigger(count)).result(RESULT_WITHIN) for _ in range(JOINS)]
-    return spread(f"fan-out of {count} and join", took, (50,))
+        await (await tasks.batched.trigger(_warm(count))).result(RESULT_WITHIN)
+        batches = [await (await tasks.batched.trigger(count)).result(RESULT_WITHIN) for _ in range(JOINS)]
+    return [
+        *spread(f"fan-out of {count} and join", took, (50,)),
+        *spread(f"batch of {count} and join", batches, (50,)),
+    ]
 
 
 async def recovery(deploy: Deploy, count: int) -> list[Measure]:
@@ -137,6 +142,34 @@ async def footprint(deploy: Deploy, count: int) -> list[Measure]:
     ]
 
 
+async def waiting(deploy: Deploy, count: int) -> list[Measure]:
+    """Runs that wait for a day: memory before and after, and how quickly they came to wait."""
+    async with deploy() as deployed:
+        client = deployed.client
+        await (await tasks.steps.trigger(100)).result(RESULT_WITHIN)
+        await anyio.sleep(2.0)
+        before = memory.resident(deployed.pid)
+        mark = await client.bus.last_seq(Stream.JOURNAL)
+        begun = time.perf_counter()
+        await tasks.patient.batch_trigger([{}] * count)
+        await _settled(client)
+        seconds = time.perf_counter() - begun
+        await _check(client, mark, count, Suspended)
+        await anyio.sleep(2.0)
+        after = memory.resident(deployed.pid)
+    return [
+        rate("runs, trigger to waiting", count, seconds),
+        *(
+            Measure(f"memory of {name}, {count:,} runs waiting", "MiB", after[name] / 2**20, 1)
+            for name in sorted(after)
+        ),
+        *(
+            Measure(f"more than before, {name}", "MiB", (after[name] - before.get(name, 0)) / 2**20, 1)
+            for name in sorted(after)
+        ),
+    ]
+
+
 async def start(deploy: Deploy, count: int) -> list[Measure]:
     """`holdfast up` in an empty directory until the first run has ended."""
     took = []
@@ -154,6 +187,7 @@ WORKLOADS = {
     "fanout": Workload("Child runs and their join.", 500, fanout),
     "recovery": Workload("kill -9 of a worker until its run goes on elsewhere.", 5, recovery),
     "footprint": Workload("Idle memory, and journal bytes of a run.", 20, footprint),
+    "waiting": Workload("Memory while runs wait for a day.", 10_000, waiting),
     "start": Workload("From an empty directory to the first result.", 3, start),
 }
 
@@ -195,17 +229,17 @@ async def _busy(client: Client) -> bool:
     return not states or any(state.pending or state.delivered for state in states)
 
 
-async def _check(client: Client, mark: int, count: int) -> None:
-    """Raises: HoldfastError: not so many runs have completed in the journal since."""
+async def _check(client: Client, mark: int, count: int, end: type[Entry] = RunCompleted) -> None:
+    """Raises: HoldfastError: not so many runs have come to such an end in the journal since."""
     logs = client.bus.subjects.log("*")
     ends = [
         entry
         for message in await client.bus.read(Stream.JOURNAL, logs, first=mark + 1)
         for entry in codec.decode_batch(message.data).entries
-        if isinstance(entry, RunCompleted)
+        if isinstance(entry, end)
     ]
     if len(ends) != count:
-        raise HoldfastError(f"expected {count} completed runs in the journal, found {len(ends)}")
+        raise HoldfastError(f"expected {count} times {end.__name__} in the journal, found {len(ends)}")
 
 
 async def _killed(deployed: Deployed) -> float:

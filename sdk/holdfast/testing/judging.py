@@ -11,6 +11,7 @@ from holdfast.core.model import Run
 from holdfast.testing.playing import Played, equal
 from holdfast.testing.report import CAPTURE, IDEMPOTENT, RAN, Boundary, Difference, Note, What
 from holdfast.wire.values import decode_value
+from holdfast.worker.execution import CUT
 
 
 class Judge:
@@ -70,7 +71,7 @@ class Judge:
     def _compare(self, at: Boundary, played: Played) -> None:
         model = self._model
         for pair in _compared(model, played):
-            if pair.same or (pair.key in self._varying and pair.left.came is pair.right.came):
+            if pair.same or _was_cut(pair) or (pair.key in self._varying and pair.left.came is pair.right.came):
                 continue
             what = What.END if pair.key == END else What.OUTCOME
             key = "" if pair.key == END else pair.key
@@ -108,6 +109,12 @@ class Judge:
 def _compared(left: Played, right: Played) -> list[Pair]:
     pairs = diff(left.records, right.records, same=equal).pairs
     return [pair for pair in pairs if pair.key != PAYLOAD]
+
+
+def _was_cut(pair: Pair) -> bool:
+    """Whether it is about an await that the code itself cancelled, which may show or not."""
+    cut = [side for side in (pair.left, pair.right) if side.error is not None and side.error.type == CUT]
+    return bool(cut) and all(side in cut or side.came in (Came.ABSENT, Came.OPEN) for side in (pair.left, pair.right))
 
 
 def _side(side: Side) -> str:

@@ -67,6 +67,11 @@ QUERY = "query"
 """`query.<run>`, served by the worker that has the run in memory: `Query` → `Answer`."""
 
 
+MOVED = "moved"
+"""Code of a worker's refusal to answer a `Query`: another one has the run by now. It answers none of it any more, so
+whoever asks again comes to another worker."""
+
+
 class Query(msgspec.Struct, frozen=True):
     """A question to the code of a run (`run.expose`)."""
 

@@ -143,9 +143,12 @@ class Capture:
         stdout, stderr = sys.stdout, sys.stderr
         handler = _Handler()
         root = logging.getLogger()
+        shown = [one for one in root.handlers if getattr(one, "stream", None) in (stdout, stderr)]
         level = root.level
         sys.stdout = _Tee(stdout, "stdout", logging.INFO)
         sys.stderr = _Tee(stderr, "stderr", logging.WARNING)
+        for one in shown:
+            one.addFilter(_not_of_a_run)
         root.addHandler(handler)
         root.setLevel(min(level, logging.INFO) if level else logging.INFO)
         try:
@@ -153,6 +156,8 @@ class Capture:
         finally:
             root.removeHandler(handler)
             root.setLevel(level)
+            for one in shown:
+                one.removeFilter(_not_of_a_run)
             sys.stdout, sys.stderr = stdout, stderr
 
 
@@ -194,5 +199,14 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         output = _current.get()
-        if output is not None and (not record.name.startswith("holdfast.") or record.name.startswith("holdfast.run.")):
+        if output is not None and _of_user_code(record):
             output.record(record)
+
+
+def _not_of_a_run(record: logging.LogRecord) -> bool:
+    """What the process's own log takes: a run's lines are in the run's, without secrets and not told again."""
+    return _current.get() is None or not _of_user_code(record)
+
+
+def _of_user_code(record: logging.LogRecord) -> bool:
+    return not record.name.startswith("holdfast.") or record.name.startswith("holdfast.run.")

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeGuard
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 import anyio
 import msgspec
@@ -151,7 +151,7 @@ class Execution:
         self.unread = False
         """Whether the run was begun without reading what it had been told by then."""
         self._reading: asyncio.Future[list[Message]] | None = None
-        self.questions = Questions(journal.bus, run.id, stored)
+        self.questions = Questions(journal.bus, run.id, stored, self._current)
         self.stored = stored
         self.recall = recall
         self.writer = writer
@@ -165,6 +165,8 @@ class Execution:
         self._shown: set[str] = set()
         self._journal = journal
         self._raised: dict[int, tuple[BaseException, list[str]]] = {}
+        self._issued: dict[str, Instant] = {}
+        """When each token was made."""
         self._cut: dict[str, StepFailed] = {}
         """Steps that were cancelled from within the task's code, until that goes on."""
         self._derived: Counter[str] = Counter()
@@ -272,14 +274,15 @@ class Execution:
             self.recall.add(started)
             self._capture(started)
         url = f"{self._url}/v1/tokens/{started.wait}/complete" if self._url else ""
+        self._issued[started.wait] = started.at
         return Token(started.wait, url, self, started.due)
 
     def token_wait(self, token: Token) -> Call:
-        return Call(
-            "completion",
-            lambda key: self._outside(key, token.id, "token", f"token {token.id}", due=token.due),
-            lambda: self._new_key("completion"),
-        )
+        async def wait(key: str) -> Any:
+            began = self._issued.get(token.id)
+            return await self._outside(key, token.id, "token", f"token {token.id}", due=token.due, began=began)
+
+        return Call("completion", wait, lambda: self._new_key("completion"))
 
     def event(self, subject: str, match: Mapping[str, Any], timeout: Seconds | None, lookback: Seconds) -> Call:
         fields = msgspec.msgpack.encode(dict(match)) if match else b""
@@ -361,6 +364,12 @@ class Execution:
     def expose(self, name: str, answer: Callable[..., Any]) -> None:
         self.questions.expose(name, answer)
 
+    async def _current(self) -> bool:
+        """Whether the run is still where this code has it: while it is parked another worker may have gone on."""
+        if not self.waits.parked:
+            return not self.stopped
+        return (await self._journal.load(self.id, self.writer.run.first)).last == self.writer.run.last
+
     def _check_thread(self) -> None:
         """How code in a thread, which nobody can cancel, is told to end."""
         if self.cancelled and not _in_loop():
@@ -432,7 +441,12 @@ class Execution:
 
         return start
 
-    async def _branch(self, key: str, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def _branch(self, key: str, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+        branch = self._branched(key, coroutine)
+        finalize(branch, coroutine.close).atexit = False  # a task that is cancelled before it began awaits neither
+        return branch
+
+    async def _branched(self, key: str, coroutine: Coroutine[Any, Any, Any]) -> Any:
         if self._observer is not None:
             self._observer.comes_to(self.id, key, inspect.getcoroutinelocals(coroutine))
         try:
@@ -820,8 +834,22 @@ class Execution:
             raise
         await self.completed(key, started.at, None)
 
-    async def _outside(self, key: str, wait: str, kind: str, what: str, *, due: Instant | None, **more: Any) -> Any:
-        """Wait for a token or an event."""
+    async def _outside(
+        self,
+        key: str,
+        wait: str,
+        kind: str,
+        what: str,
+        *,
+        due: Instant | None,
+        began: Instant | None = None,
+        **more: Any,
+    ) -> Any:
+        """Wait for a token or an event.
+
+        Args:
+            began: when its time began; None: with the wait.
+        """
         outcome = await self.known(key)
         if outcome is None:
             await self.ready(key)
@@ -834,7 +862,8 @@ class Execution:
                 self.cut(key, started.at, cut)
                 raise
             if outcome is None:
-                error = WaitTimeout(f"{what} did not come within {round((started.due or 0.0) - started.at, 2):g} s")
+                allowed = (started.due or 0.0) - (started.at if began is None else began)
+                error = WaitTimeout(f"{what} did not come within {round(allowed, 3)} s")
                 await self.failed(key, started.at, error)
                 raise error
         return await self.recalled(key, outcome)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from holdfast.bus.ports import Bus
+from holdfast.errors import Refused
 from holdfast.wire import api, codec
 from holdfast.wire.values import decode_value
 from holdfast.worker.stored import Stored
@@ -16,12 +17,18 @@ from holdfast.worker.stored import Stored
 class Questions:
     """What one run answers; served from its first `expose` on."""
 
-    def __init__(self, bus: Bus, run: str, stored: Stored) -> None:
+    def __init__(self, bus: Bus, run: str, stored: Stored, current: Callable[[], Awaitable[bool]]) -> None:
+        """
+        Args:
+            current: whether this code is where the run stands: parked code stays when another worker goes on.
+        """
+        self._current = current
         self._bus = bus
         self._run = run
         self._stored = stored
         self._answers: dict[str, Callable[..., Any]] = {}
         self._serving: asyncio.Task[Callable[[], Awaitable[None]]] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     def expose(self, name: str, answer: Callable[..., Any]) -> None:
         """Answer queries of a name from now on."""
@@ -38,6 +45,9 @@ class Questions:
             self._serving = None
 
     async def _answered(self, data: bytes) -> bytes:
+        if not await self._current():
+            self._closing = asyncio.ensure_future(self.close())  # a task of its own: it waits for this answer
+            raise Refused(f"run {self._run} goes on in another worker", code=api.MOVED)
         question = api.decode(data, api.Query)
         answer = self._answers.get(question.name)
         if answer is None:

@@ -359,7 +359,11 @@ class RunTree(Page):
 
     def _no(self, why: str) -> None:
         run = self.story.run
-        self.say(f"the run is {STATES[run.state][0]}: {why}" if run is not None else "the run is not read yet", "warn")
+        if run is None:
+            self.say("the run is not read yet", "warn")
+            return
+        word, _ = PAUSED if run.paused else STATES[run.state]
+        self.say(f"the run is {word}: {why}", "warn")
 
     def do_answer(self) -> None:
         self._tell(message.answer, self.story.waits())
