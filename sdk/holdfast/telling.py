@@ -117,20 +117,30 @@ async def resolve(journal: Journal, blobs: Blobs, run_id: str, entry: Resolved) 
         UnknownRun: there is none of this id.
         RunStateError: it does not ask that, or the answer is none to its question.
     """
+    run, question = await asked(journal, run_id, entry.key)
+    check_answer(question, entry.action)
+    mark = ids.digest(run_id, entry.key, str(entry.at))
+    await journal.tell(run_id, await _kept(blobs, entry), dedupe=f"resolved-{mark}")
+    return await _gone_on(journal, run)
+
+
+async def asked(journal: Journal, run_id: str, key: str) -> tuple[Run, str]:
+    """A paused run, and what it asks at a checkpoint: see `Wait.asks`.
+
+    Raises:
+        UnknownRun: there is none of this id.
+        RunStateError: it asks nothing there.
+    """
     records = [record for _, record in await journal.messages(run_id)]
     run = fold(records)
     if run is None:
         raise UnknownRun(f"no run {run_id} in project {journal.bus.subjects.project}")
-    if PAUSE + entry.key not in run.waits:
-        raise RunStateError(f"run {run_id} is not paused at {entry.key}: {questions_in_words(run)}")
+    if PAUSE + key not in run.waits:
+        raise RunStateError(f"run {run_id} is not paused at {key}: {questions_in_words(run)}")
     tree = Tree()
     for one in story(records):
         tree.add(one)
-    asked = next(wait.asks for wait in pending(run, tree) if wait.kind == "pause" and wait.key == entry.key)
-    check_answer(asked, entry.action)
-    mark = ids.digest(run_id, entry.key, str(entry.at))
-    await journal.tell(run_id, await _kept(blobs, entry), dedupe=f"resolved-{mark}")
-    return await _gone_on(journal, run)
+    return run, next(wait.asks for wait in pending(run, tree) if wait.kind == "pause" and wait.key == key)
 
 
 def questions(run: Run) -> tuple[str, ...]:
@@ -154,10 +164,25 @@ def check_answer(question: str, action: str) -> None:
         RunStateError: the action answers another question than this one.
     """
     if action not in ANSWERS[question]:
-        ways = "; ".join(f"{option} ({means})" for means, option in OPTIONS[question])
-        raise RunStateError(
-            f"expected an answer to a question about {_ABOUT[question]}, found {action!r}: the answers are {ways}"
-        )
+        raise no_answer(question, action)
+
+
+def check_option(question: str, option: str) -> None:
+    """The same of an option of `holdfast runs resolve`: several mean one action, but each answers its own question.
+
+    Raises:
+        RunStateError: it answers another question than this one.
+    """
+    if option not in [one.split()[0] for _, one in OPTIONS[question]]:
+        raise no_answer(question, option)
+
+
+def no_answer(question: str, found: str) -> RunStateError:
+    """The error for what is found to answer another question; it names the answers that there are."""
+    ways = "; ".join(f"{option} ({means})" for means, option in OPTIONS[question])
+    return RunStateError(
+        f"expected an answer to a question about {_ABOUT[question]}, found {found!r}: the answers are {ways}"
+    )
 
 
 _ABOUT = {

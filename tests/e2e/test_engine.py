@@ -7,7 +7,6 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -204,15 +203,19 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     deployment = Deployment(tmp_path_factory.mktemp("engine") / "home", TASKS, workers=2)
     (deployment.home / "pliant.py").write_text(PLIANT)
     settings = deployment.home / "holdfast.toml"
-    settings.write_text(
-        settings.read_text().replace('["tasks"]', '["tasks", "pliant"]')
-        + '[projects.archive]\n'
-    )
+    settings.write_text(settings.read_text().replace('["tasks"]', '["tasks", "pliant"]') + "[projects.archive]\n")
     with deployment:
         yield deployment
 
 
 # --- what the tests do
+
+
+def triggered(there: Deployment, task: str, payload: dict[str, Any]) -> str:
+    """A run that was started over HTTP; its id."""
+    status, answer = post(f"{there.http}/v1/tasks/{task}/trigger", payload)
+    assert status == 202, answer
+    return str(answer["run"])
 
 
 def state(there: Deployment, run: str) -> dict[str, Any]:
@@ -336,7 +339,7 @@ def test_a_token_completed_on_the_command_line_lets_its_run_go_on_and_a_second_t
 def test_a_token_completed_over_http_lets_its_run_go_on_and_a_second_time_says_who_was_first(
     there: Deployment,
 ) -> None:
-    run = there.trigger("approval", {"order": "A2"})
+    run = triggered(there, "approval", {"order": "A2"})
     wait = waits_for(there, run)
     (url,) = {line.split()[2] for line in there.lines() if line.startswith("url A2 ")}
     assert post(url, {"by": "ann"}) == (200, {"run": run})
@@ -349,13 +352,15 @@ def test_a_token_completed_over_http_lets_its_run_go_on_and_a_second_time_says_w
 
 
 def test_signals_drive_a_run_in_order_and_queries_see_where_it_stands(there: Deployment) -> None:
-    run = there.trigger("basket", {"name": "basket"})
+    run = triggered(there, "basket", {"name": "basket"})
     for item in ('"apple"', '"pear"', '"wait"'):
         there.run("runs", "signal", run, "add", item)
     at_gate(there, "basket")
     assert json.loads(there.run("runs", "query", run, "items").stdout) == ["apple", "pear", "wait"]
     assert there.json("runs", "query", run, "has", '"pear"')[0]["answer"] is True
-    assert "exposes no 'price'; it exposes: has, items" in refusal(there.run("runs", "query", run, "price", check=False))
+    assert "exposes no 'price'; it exposes: has, items" in refusal(
+        there.run("runs", "query", run, "price", check=False)
+    )
     there.run("runs", "signal", run, "add", '"fig"')
     there.run("runs", "signal", run, "add")
     open_gate(there, "basket")
@@ -367,7 +372,7 @@ def test_signals_drive_a_run_in_order_and_queries_see_where_it_stands(there: Dep
 
 
 def test_an_event_emitted_just_before_the_wait_began_satisfies_it(there: Deployment) -> None:
-    run = there.trigger("shipment", {"order": "E1"})
+    run = triggered(there, "shipment", {"order": "E1"})
     at_gate(there, "E1")
     there.run("emit", "payments.settled", '{"order": {"id": "other"}, "sum": 1}')
     there.run("emit", "payments.settled", '{"order": {"id": "E1"}, "sum": 2}')
@@ -376,7 +381,7 @@ def test_an_event_emitted_just_before_the_wait_began_satisfies_it(there: Deploym
 
 
 def test_a_parent_and_its_children_go_on_when_their_workers_are_killed(there: Deployment) -> None:
-    run = there.trigger("family", {"name": "family"})
+    run = triggered(there, "family", {"name": "family"})
     kill_worker(there, at_gate(there, "family")[0])
     at_gate(there, "family", times=2)
     open_gate(there, "family")
@@ -395,7 +400,7 @@ def test_a_parent_and_its_children_go_on_when_their_workers_are_killed(there: De
 
 
 def test_a_failed_saga_undoes_last_first_also_when_its_worker_is_killed_between_two_undos(there: Deployment) -> None:
-    run = there.trigger("trip", {"name": "trip"})
+    run = triggered(there, "trip", {"name": "trip"})
     kill_worker(there, at_gate(there, "trip-undo")[0])
     at_gate(there, "trip-undo", times=2)
     assert state(there, run)["state"] == "compensating"
@@ -410,7 +415,7 @@ def test_a_failed_saga_undoes_last_first_also_when_its_worker_is_killed_between_
 
 
 def test_a_step_killed_between_its_start_and_its_record_is_settled_by_its_verify(there: Deployment) -> None:
-    run = there.trigger("checkout", {"name": "known", "known": True})
+    run = triggered(there, "checkout", {"name": "known", "known": True})
     kill_worker(there, at_gate(there, "known")[0])
     assert reaches(there, run, "completed")["result"] == "found paid"
     assert effects(there, "known") == ["pays", "said found paid"]
@@ -419,7 +424,7 @@ def test_a_step_killed_between_its_start_and_its_record_is_settled_by_its_verify
 @pytest.mark.parametrize(
     ("option", "value", "result", "did"),
     [
-        ("--done JSON", '\'"by hand"\'', "by hand", ["pays", "said by hand"]),
+        ("--done JSON", "'\"by hand\"'", "by hand", ["pays", "said by hand"]),
         ("--not-done", "", "paid", ["pays", "pays", "said paid"]),
     ],
 )
@@ -427,7 +432,7 @@ def test_without_verify_it_pauses_and_goes_on_by_the_command_that_is_printed(
     there: Deployment, option: str, value: str, result: str, did: list[str]
 ) -> None:
     name = f"blind{option.split()[0]}"
-    run = there.trigger("checkout", {"name": name, "known": False})
+    run = triggered(there, "checkout", {"name": name, "known": False})
     kill_worker(there, at_gate(there, name)[0])
     question = asks(there, run)["paused"]
     assert question == "step pay_blind began and its outcome is not known"
@@ -436,10 +441,14 @@ def test_without_verify_it_pauses_and_goes_on_by_the_command_that_is_printed(
     assert question in there.run("runs", "list", "--paused").stdout
     shown, tree = there.run("runs", "show", run).stdout, there.run("runs", "tree", run).stdout
     assert question in shown
-    assert printed(shown) == printed(tree) == [
-        f"holdfast runs resolve {run} '/pay_blind#1' --done JSON",
-        f"holdfast runs resolve {run} '/pay_blind#1' --not-done",
-    ]
+    assert (
+        printed(shown)
+        == printed(tree)
+        == [
+            f"holdfast runs resolve {run} '/pay_blind#1' --done JSON",
+            f"holdfast runs resolve {run} '/pay_blind#1' --not-done",
+        ]
+    )
     wrong = refusal(there.run("runs", "resolve", run, "/pay_blind#1", "--skip", check=False))
     assert "--not-done" in wrong
     assert state(there, run)["paused"] == question
@@ -457,7 +466,7 @@ def test_without_verify_it_pauses_and_goes_on_by_the_command_that_is_printed(
 
 def diverged(there: Deployment, name: str) -> str:
     """A run that pauses, because the code was changed under it."""
-    run = there.trigger("pliant", {"name": name})
+    run = triggered(there, "pliant", {"name": name})
     at_gate(there, name)
     (there.home / "pliant.py").write_text(CHANGED)
     checked = there.run("runs", "check", check=False)
@@ -504,7 +513,7 @@ def test_restored_code_goes_on_the_recorded_way_when_it_is_told_to_look_again(th
 
 
 def test_children_follow_a_waiting_parent_that_is_cancelled(there: Deployment) -> None:
-    run = there.trigger("waits-for-child", {"name": "C1"})
+    run = triggered(there, "waits-for-child", {"name": "C1"})
     child = waits_for(there, run)["id"]
     reaches(there, child, "waiting")
     there.run("runs", "cancel", run, "--reason", "not wanted")
@@ -514,7 +523,7 @@ def test_children_follow_a_waiting_parent_that_is_cancelled(there: Deployment) -
 
 def test_a_cancelled_run_cleans_up_and_is_undone_and_a_killed_one_is_not_undone(there: Deployment) -> None:
     for name, options in (("told", ()), ("killed", ("--kill",))):
-        run = there.trigger("loiters", {"name": name})
+        run = triggered(there, "loiters", {"name": name})
         at_gate(there, name)
         there.run("runs", "cancel", run, *options)
         reaches(there, run, "cancelled")
@@ -528,7 +537,7 @@ def test_a_cancelled_run_cleans_up_and_is_undone_and_a_killed_one_is_not_undone(
 def test_a_run_that_nobody_takes_within_its_time_to_live_expires(there: Deployment) -> None:
     there.run("queues", "pause", "slow")
     expires = there.json("trigger", "late", '{"name": "late"}', "--ttl", "1s")[0]["run"]
-    keeps = there.trigger("late", {"name": "kept"})
+    keeps = triggered(there, "late", {"name": "kept"})
     assert reaches(there, expires, "expired")["reason"].startswith("it had to start by 20")
     there.run("queues", "resume", "slow")
     reaches(there, keeps, "completed")
@@ -550,8 +559,8 @@ def test_a_deadline_ends_a_run_in_its_sleep_and_before_a_backoff_that_would_pass
 
 
 def test_each_hook_runs_once_for_its_run_also_when_the_daemon_is_killed_in_between(there: Deployment) -> None:
-    failing = [there.trigger("watched", {"name": "fails", "n": n}) for n in range(4)]
-    cancelled = [there.trigger("watched", {"name": "stays", "n": n}) for n in range(2)]
+    failing = [triggered(there, "watched", {"name": "fails", "n": n}) for n in range(4)]
+    cancelled = [triggered(there, "watched", {"name": "stays", "n": n}) for n in range(2)]
     at_gate(there, "fails", times=4)
     at_gate(there, "stays", times=2)
     there.run("runs", "cancel", *cancelled)
@@ -579,7 +588,7 @@ def hooks(there: Deployment) -> set[str]:
 
 
 def test_a_run_is_forked_edited_compared_replayed_exported_and_imported(there: Deployment, tmp_path: Path) -> None:
-    origin = there.trigger("order", {"name": "first"})
+    origin = triggered(there, "order", {"name": "first"})
     assert reaches(there, origin, "completed")["result"] == {"paid": 30, "to": "Lyon"}
 
     fork = there.run("runs", "fork", origin, "--from", "/does#1", "--set", '/fill#1.address.city="Rome"').stdout.strip()
@@ -626,13 +635,16 @@ def test_a_secret_is_in_no_file_and_no_output_whatever_a_task_does_with_it(there
         [*HOLDFAST, "secrets", "set", "API_KEY"],
         input=f"{SECRET}\n", cwd=there.home, env=there.env, capture_output=True, text=True, timeout=30, check=True,
     )  # fmt: skip
-    runs = {there.trigger("leaks", {"how": how}): end for how, end in ENDS.items()}
+    runs = {triggered(there, "leaks", {"how": how}): end for how, end in ENDS.items()}
     said = [told.stdout, told.stderr]
     for run, end in runs.items():
         assert SECRET not in str(reaches(there, run, end))
         said += [there.run("runs", command, run).stdout for command in ("show", "history", "export")]
     until(lambda: there.run("logs").stdout.count("in a step: [secret]") == 3, there.log, within=10)
-    said += [there.run(*words).stdout for words in (("logs",), ("secrets", "list"), ("dlq", "list"), ("dlq", "list", "--json"))]
+    said += [
+        there.run(*words).stdout
+        for words in (("logs",), ("secrets", "list"), ("dlq", "list"), ("dlq", "list", "--json"))
+    ]
     assert sum("[secret]" in text for text in said) >= 4
     for text in said:
         assert SECRET not in text

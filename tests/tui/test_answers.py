@@ -153,7 +153,15 @@ async def test_an_answer_without_an_answer_may_have_arrived() -> None:
         await opened(desk, PAUSED)
         desk.client.silent = True
         await desk.press("A", "r")
-        assert "no answer, it may be done: no answer within 5 s" in last(desk)[0]
+        assert "no answer, it may have been told: no answer within 5 s" in last(desk)[0]
+
+
+async def test_a_kill_without_an_answer_may_be_done() -> None:
+    async with bench() as desk:
+        await opened(desk, PAUSED)
+        desk.client.silent = True
+        await desk.press("K", *"00002797", "enter")
+        assert "0 killed, 1 refused or not answered, it may be done: no answer within 5 s" in last(desk)[0]
 
 
 async def test_a_lost_link_between_question_and_answer_sends_nothing() -> None:

@@ -6,8 +6,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from holdfast.bus.memory import MemoryBus, MemoryServer
 from holdfast.client import Client
-from holdfast.errors import ConnectError, HoldfastError, RunStateError
+from holdfast.core.model import State
+from holdfast.errors import ConnectError, HoldfastError, RunStateError, UnknownToken
+from holdfast.wire.values import encode_value
 from holdfast_tui.gateway import Gateway, Lost, ReadOnly
 from tui.world import NOW, FakeClient, run_id
 
@@ -89,6 +92,45 @@ async def test_read_only_refuses_before_the_client_is_touched() -> None:
         with pytest.raises(ReadOnly):
             await change
     assert client.changed == []
+
+
+async def test_the_real_client_takes_what_the_desk_tells_a_run_and_refuses_the_rest() -> None:
+    client = Client(MemoryBus("shop", MemoryServer()), name="tui")  # type: ignore[arg-type]
+
+    async def factory() -> Client:
+        return client
+
+    gateway = Gateway(factory, project="shop")
+    await gateway._connect()
+    run = (await client.start(client.new_run("pay", encode_value({})))).id
+    await gateway.signal(run, "approve", {"by": "ana"})
+    with pytest.raises(RunStateError, match="is not paused at /charge#1"):
+        await gateway.resolve(run, "/charge#1", "done", 1)
+    with pytest.raises(UnknownToken):
+        await gateway.complete(f"{run}-1", True)
+    again = await gateway.replay(run)
+    assert again != run
+    assert (await client.run(again).status()).task == "pay"
+    await gateway.kill(run)
+    assert (await client.run(run).status()).state is State.CANCELLED
+    with pytest.raises(RunStateError, match="has ended"):
+        await gateway.kill(run)
+    with pytest.raises(RunStateError, match="has ended"):
+        await gateway.signal(run, "approve", None)
+    await client.close()
+
+
+async def test_no_answer_in_time_leaves_open_whether_it_was_done() -> None:
+    client = FakeClient()
+    gateway = await connected(client)
+    client.silent = True
+    with pytest.raises(Lost) as lost:
+        await gateway.resolve("x", "/a#1", "run", None)
+    assert lost.value.unsure
+    client.bus.connected = False
+    with pytest.raises(Lost) as lost:
+        await gateway.resolve("x", "/a#1", "run", None)
+    assert not lost.value.unsure
 
 
 async def test_who_stops_watching_hears_nothing_more() -> None:

@@ -155,7 +155,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         id="kill",
         keys=("K",),
-        label="kill: now, without undos",
+        label="kill: now, no undos",
         hint="K kill",
         rank=47,
         on=(RUN,),

@@ -145,10 +145,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     def progress(self, done: int, refused: int) -> str:
         return f"telling run {short(self.run)} ...  (esc stops waiting)"
 
-    def outcome(self, done: int, refused: int, why: str, *, stopped: bool) -> str:
-        """The answer that takes the question's place."""
+    def outcome(self, done: int, refused: int, why: str, *, stopped: bool, unsure: bool = False) -> str:
+        """The answer that takes the question's place; as `Plan.outcome`."""
         if stopped:
             return "stopped by you: it may have been sent"
+        if unsure:
+            return f"no answer, it may have been told: {why}"
         if refused:
             return f"refused: {why.replace(self.run, short(self.run))}"
         match self.to:

@@ -108,11 +108,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def progress(self, done: int, refused: int) -> str:
         return f"{self.verb} {self.size:,}: {done:,} done, {refused:,} refused  (esc stops sending)"
 
-    def outcome(self, done: int, refused: int, why: str, *, stopped: bool) -> str:
-        """The answer that takes the question's place."""
+    def outcome(self, done: int, refused: int, why: str, *, stopped: bool, unsure: bool = False) -> str:
+        """The answer that takes the question's place.
+
+        Args:
+            unsure: the last one that was refused got no answer: it may be done.
+        """
         text = f"{done:,} {DONE[self.verb]}"
         if refused:
-            text += f", {refused:,} refused: {why}"
+            text += f", {refused:,} refused{' or not answered, it may be done' if unsure else ''}: {why}"
         return text + (", stopped by you" if stopped else "")
 
     def command(self, target: str) -> str:

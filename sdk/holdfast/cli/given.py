@@ -52,6 +52,8 @@ def json_of(source: str, what: str) -> Any:
     data, where = _read(source, what)
     try:
         return json.loads(data, parse_constant=_constant)
+    except RecursionError:
+        raise Usage(f"{what}: expected JSON{where}, found JSON that is nested too deep to be read") from None
     except ValueError as error:  # bytes that are no UTF-8 too
         found = data[:40].decode(errors="replace") or "nothing"
         raise Usage(f"{what}: expected JSON{where}, found {found!r}: {error}") from None

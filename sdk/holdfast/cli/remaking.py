@@ -71,6 +71,8 @@ def _is_json(text: str) -> bool:
         json.loads(text)
     except ValueError:
         return text.startswith("@") and len(text) > 1
+    except RecursionError:  # it is, and will be refused
+        return True
     return True
 
 

@@ -14,7 +14,7 @@ from holdfast.cli.text import visible
 from holdfast.client import Client
 from holdfast.core.model import Run, State
 from holdfast.errors import RunStateError
-from holdfast.telling import questions, questions_in_words
+from holdfast.telling import asked, check_option, questions, questions_in_words
 from holdfast.wire.render import render_json
 from holdfast.wire.values import encode_value
 
@@ -136,6 +136,8 @@ async def resolve_(
     answer = _answer(done, [option for option, named in flags.items() if named])
     id = await resolve(client, run)
     where = key if key is not None else _only_question(await client.run(id).status())
+    _, question = await asked(client.journal, id, where)
+    check_option(question, answer.option)
     _tell(await client.resolve(id, where, answer.action, answer.value), out)
 
 

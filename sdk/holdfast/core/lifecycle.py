@@ -271,7 +271,7 @@ def _moved(run: Run, entry: Entry) -> Run:
                 return _final(run, State.CANCELLED, entry.at, reason=entry.reason or "killed")
             if run.state is State.COMPENSATING:
                 raise IllegalEntry(f"run {run.id} has ended {run.ending} and compensates: it can only be killed")
-            return _ended(run, State.CANCELLED, entry.at, reason=entry.reason)
+            return _ended(run, State.CANCELLED, entry.at, reason=entry.reason or run.reason)
         case Compensated():
             assert run.ending is not None
             return replace(_final(run, run.ending, entry.at, reason=run.reason), error=run.error)
@@ -282,7 +282,9 @@ def _moved(run: Run, entry: Entry) -> Run:
         case CancelRequested():
             if run.final or run.state is State.COMPENSATING:
                 return run
-            return replace(run, cancel_requested=True, cancel_at=run.cancel_at or entry.at)
+            return replace(
+                run, cancel_requested=True, cancel_at=run.cancel_at or entry.at, reason=run.reason or entry.reason
+            )
         case ChildEnded():  # an ended run may be retried and ask for it
             return replace(run, arrived=run.arrived | {entry.child}, children=run.children - {entry.child})
         case TokenCompleted():

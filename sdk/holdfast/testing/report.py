@@ -16,6 +16,9 @@ IDEMPOTENT = "let the outside tell a repetition by run.idempotency_key, or use @
 CAPTURE = "take time and chance from run.now(), run.random(), run.uuid(), or from within a step"
 """Advice where code takes something from outside that no checkpoint holds."""
 
+SHOWN = 8
+"""Checkpoints that a line names."""
+
 RAN = "ran "
 """Begins what is noted of a step that ran more often than undisturbed."""
 
@@ -112,7 +115,12 @@ class CrashReport(msgspec.Struct, frozen=True):
     def told(self) -> list[str]:
         """The notes in lines."""
         texts = dict.fromkeys(note.text for note in self.notes)
-        lines = [f"{', '.join(one.key for one in self.notes if one.text == text)}: {text}" for text in texts]
+        lines = [f"{_listed([one.key for one in self.notes if one.text == text])}: {text}" for text in texts]
         if any(note.text.startswith(RAN) for note in self.notes):
             lines.append(f"where that matters: {IDEMPOTENT}")
         return [f"note: {line}" for line in lines]
+
+
+def _listed(keys: list[str]) -> str:
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    return ", ".join(keys[:SHOWN]) + more

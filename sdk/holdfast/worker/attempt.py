@@ -108,6 +108,10 @@ class Attempt:
         self._alarms: dict[str, Alarm] = {}
         """By time-out."""
         self._heard: list[Entry] = []
+        self._heard_last = 0
+        """Sequence of the last that was heard."""
+        self._known_at_rest = 0
+        """The same, when nothing was left to do but to wait."""
         self._writer: Writer | None = None
         self._cancel_heard = False
         self._unread = False
@@ -143,16 +147,21 @@ class Attempt:
         if self._cancel_heard:  # which came first, the end or the cancel: the journal knows
             stands = run = await self._journal.insist(lambda: self._journal.load(self.run_id, run.first))
         elif run.suspended and run.state is not State.RETRYING:  # what it waits for may have come before it was said
-            stands = await self._journal.insist(self._read_on)
+            stands = await self._journal.insist(lambda: self._stands(run))
         try:
             await self._journal.act(stands)
         except Fenced:
             return  # somebody moved it on meanwhile, and does what follows
         self._acknowledge(run)
 
-    async def _read_on(self) -> Run:
-        """The run as it stands, given how it stood when it was claimed."""
+    async def _stands(self, run: Run) -> Run:
+        """A run that was suspended just now, with what it was told meanwhile."""
         assert self._base is not None
+        if not run.waits:
+            return run  # it sleeps
+        last = await self._journal.bus.last(Stream.JOURNAL, self._journal.bus.subjects.inbox(run.id))
+        if last is None or last.seq <= max(self._known_at_rest, self._base[1]):
+            return run
         run, seq = self._base
         messages = await self._journal.messages(self.run_id, seq + 1)
         moved = fold((record for _, record in messages), run)
@@ -178,8 +187,9 @@ class Attempt:
         run = await self._journal.insist(lambda: self._journal.load(self.run_id, writer.run.first))
         return run.holder is not None and run.holder.nonce == writer.nonce
 
-    def hear(self, entry: Entry) -> None:
-        """Take in what somebody told the run."""
+    def hear(self, entry: Entry, seq: int) -> None:
+        """Take in what somebody told the run; `seq` is its place in the journal."""
+        self._heard_last = seq
         if isinstance(entry, CancelRequested):
             self._cancel_heard = True
             if entry.kill:
@@ -226,6 +236,7 @@ class Attempt:
             return  # between two tries of an undo
         self._quiet = True
         self._rests = self._suspended(execution)  # now: parked code may yet lose its waits
+        self._known_at_rest = self._heard_last
         execution.waits.park()
         over.set_result(None)
 

@@ -17,7 +17,7 @@ from holdfast import __version__, context
 from holdfast.bus.blobs import Blobs
 from holdfast.bus.clock import Clock
 from holdfast.bus.journal import Journal
-from holdfast.bus.ports import Bus, Item, Puller
+from holdfast.bus.ports import Bus, Item, Message, Puller
 from holdfast.client import Client
 from holdfast.core.deadlines import GRACE
 from holdfast.core.model import DEFAULT_PRIORITY, Instant, Seconds
@@ -306,18 +306,18 @@ class Worker:
                     async for messages in news:
                         for message in messages:
                             first = message.seq + 1
-                            self._heard(message.subject, message.data)
+                            self._heard(message)
             except (BusError, ConnectError) as error:
                 log.warning("what runs are told is heard again: %s", error)
                 await asyncio.sleep(LOOK_EVERY)
 
-    def _heard(self, subject: str, data: bytes) -> None:
-        attempt = self._attempts.get(subject.split(".")[3])
+    def _heard(self, message: Message) -> None:
+        attempt = self._attempts.get(message.subject.split(".")[3])
         if attempt is not None:
             try:
-                attempt.hear(codec.decode_entry(data))
+                attempt.hear(codec.decode_entry(message.data), message.seq)
             except ValueError as error:
-                log.warning("unreadable message on %s: %s", subject, error)
+                log.warning("unreadable message on %s: %s", message.subject, error)
 
     async def _show_slow(self) -> None:
         while True:

@@ -23,6 +23,9 @@ T = TypeVar("T")
 LINGER: Seconds = 0.1
 """For how long a run that only waits stays with its worker: what comes quickly needs no resume."""
 
+MOMENT: Seconds = 0.01
+"""The same of a run that only sleeps: nothing comes to it before its time."""
+
 SOON: Seconds = 0.6
 """What is due so soon is waited for here: a timer may be a quarter of a second late, and a resume costs too."""
 
@@ -219,7 +222,9 @@ class Waits:
         """Something began or ended: only when nothing does so for a while is the run quiet."""
         self._moves += 1
         if self._pending and not self.parked:
-            self.clock.call_at(self.clock.now() + LINGER, lambda moves=self._moves: self._check(moves))  # type: ignore[misc]
+            told = any(pending.wait for pending in self._pending.values())
+            linger = LINGER if told else MOMENT
+            self.clock.call_at(self.clock.now() + linger, lambda moves=self._moves: self._check(moves))  # type: ignore[misc]
 
     def rest(self) -> None:
         """Nothing comes of itself any more: no need to linger."""

@@ -464,7 +464,7 @@ class Page(Screen[None], inherit_bindings=False):
 
     async def _send(self, plan: Plan | Message) -> None:
         gateway, made = self.desk.gateway, ""
-        done, refused, why, stopped = 0, 0, "", True
+        done, refused, why, stopped, unsure = 0, 0, "", True, False
         try:
             async for target in sending.targets(gateway, plan):
                 self.say(plan.progress(done, refused))
@@ -472,7 +472,7 @@ class Page(Screen[None], inherit_bindings=False):
                 try:
                     made = await sending.carry_out(gateway, plan, target)
                 except Lost as error:
-                    refused, why = refused + 1, f"no answer, it may be done: {error}" if error.unsure else str(error)
+                    refused, why, unsure = refused + 1, str(error), error.unsure
                     break
                 except HoldfastError as error:
                     refused, why = refused + 1, str(error)
@@ -486,7 +486,7 @@ class Page(Screen[None], inherit_bindings=False):
             refused, why, stopped = refused + 1, str(error), False
         finally:
             self.state, self._pressed_at = router.NORMAL, 0
-            self.say(plan.outcome(done, refused, why, stopped=stopped), "fail" if refused else "")
+            self.say(plan.outcome(done, refused, why, stopped=stopped, unsure=unsure), "fail" if refused else "")
             self.refresh_data()
             self.paint()
         if made:
