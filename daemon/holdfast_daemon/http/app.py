@@ -110,7 +110,7 @@ def build(triggers: Triggers, runs: Runs, readiness: Readiness, tokens: Tokens) 
             run = await triggers.trigger(request.path_params["id"], payload)
         except (UnknownTask, ConfigError) as error:  # or no task can have such an id
             raise _Problem(HTTPStatus.NOT_FOUND, str(error)) from error
-        except PayloadError as error:
+        except (PayloadError, EncodeError) as error:
             raise _Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
         except (BusError, ConnectError) as error:
             raise _unavailable(error) from error
