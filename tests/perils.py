@@ -57,6 +57,11 @@ class Strike(NamedTuple):
     """For how long a worker is stopped; how late an item is."""
 
 
+ACK_WAIT: Seconds = 30.0
+
+MOST_BEATS = 400
+"""For how many ack waits an item may be held."""
+
 DETECTED: Seconds = 10.0
 """After so long a worker that is stopped counts as dead."""
 
@@ -133,6 +138,7 @@ class PerilousLine(Line):
     async def pull(self, consumer: str, handler: Handler) -> Puller:
         def deliver(item: Item) -> None:
             self.items.add(item.token)
+            self._world.expire(item.token)
             late = self._world.late()
             if late:
                 self._world.clock.call_at(self._world.clock.now() + late, lambda: self._life.call(handler, item))
@@ -306,6 +312,21 @@ class PerilousWorld(World):
     def late(self) -> Seconds:
         late, self._late = self._late, 0.0
         return late
+
+    def expire(self, token: str, times: int = 0) -> None:
+        """Deliver an item again that nobody acknowledges: in time its worker's heartbeat says that it has it."""
+
+        def look() -> None:
+            found = self.bus._delivered(token)
+            if found is None or found.seq not in found.consumer._waits:
+                return
+            if any(token in one.worker._items for one in self.staff):
+                if times < MOST_BEATS:
+                    self.expire(token, times + 1)
+            else:
+                self.bus.release(token)
+
+        self.clock.call_at(self.clock.now() + ACK_WAIT, look)
 
     def _deliver_again(self) -> None:
         items = sorted(token for one in self.staff for token in one.line.items)

@@ -176,6 +176,11 @@ async def announce(label: str, kind: str, n: int, id: str, delay: Seconds) -> No
         world.ask(run.id, kind, n, id, delay)
 
 
+async def echo(value: Any) -> None:
+    """What the code took from outside is durable by now."""
+    show(key_here(), value)
+
+
 def show(place: str, value: Any) -> Any:
     """Tell the world what the code got."""
     world = outside.get()
@@ -269,9 +274,8 @@ async def block(program: list[Any], label: str = "") -> list[Any]:
                     begun = [group.create_task(block(each, label)) for each in given[0]]
                 got.append([each.result() for each in begun])
             case "completed":
-                got.append(sorted([str(await each) for each in asyncio.as_completed([
-                    block(each, label) for each in given[0]
-                ])]))  # fmt: skip
+                came = asyncio.as_completed([block(each, label) for each in given[0]])
+                got.append(["completed", [await each for each in came]])
             case "try":
                 try:
                     got.append(await block(given[0], label))
@@ -303,7 +307,9 @@ async def block(program: list[Any], label: str = "") -> list[Any]:
             case "shield":
                 got.append(await asyncio.shield(plain(label, n, *given)))
             case "taken":
-                got.append(["taken", str(run.now()), run.random(), str(run.uuid())])
+                taken = ["taken", str(run.now()), run.random(), str(run.uuid())]
+                await echo(taken)
+                got.append(taken)
             case "meta":
                 run.metadata[f"m{n}"] = given[0]
             case "progress":
@@ -433,7 +439,7 @@ class Foreseen:
                 yield self.side_by_side(given[0], within, what)
             case "completed":
                 within = self.key(scope, "as_completed")
-                yield sorted(str(each) for each in self.side_by_side(given[0], within, what))
+                yield ["completed", sorted(self.side_by_side(given[0], within, what), key=str)]
             case "group":
                 yield self.side_by_side(given[0], scope, what)
             case "try":

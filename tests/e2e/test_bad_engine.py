@@ -266,6 +266,8 @@ def test_a_payload_that_is_too_much_starts_nothing(there: Deployment) -> None:
     for body in (b"[" * 100_000, b'{"data": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"):
         status, problem = asked(f"{there.http}/v1/tasks/counted/trigger", body)
         assert (status, "JSON" in problem["detail"]) == (400, True), problem
+    status, problem = asked(f"{there.http}/v1/tasks/counted/trigger", b'{"data": ' + b"[" * 400 + b"]" * 400 + b"}")
+    assert (status, "nested deeper than 200 levels" in problem["detail"]) == (422, True), problem
     assert asked(f"{there.http}/v1/tasks/counted/trigger", b'{"data": "' + b"x" * 2_000_000 + b'"}')[0] == 413
     (there.home / "large.json").unlink()
     assert len(there.json("runs", "list", "--task", "counted")) == 0

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfast import context
@@ -188,7 +188,7 @@ class Play:
             world.on_write = self._end
             limit = Timeouts(schedule_to_close=case.at / 2) if case.ending == "deadline" else None
             payload = encode_value({"program": case.program, "label": "r"})
-            settings = block.settings if limit is None else block.options(timeouts=limit).settings
+            settings = block.settings if limit is None else block.settings.but(timeouts=limit)
             created = world.client.new_run(block.id, payload, settings)
             self.id = created.run
             await world.client.start(created)
@@ -273,6 +273,8 @@ class Play:
                 return ["ran", n, key]
             case ["taken", *_]:
                 return ["taken"]
+            case ["completed", came]:
+                return ["completed", sorted((self._plain(each) for each in came), key=str)]
             case ["signal", n, _]:
                 return ["signal", n]
             case {"value": given}:
@@ -383,44 +385,28 @@ def judge_journal(run: Run, records: list[Record]) -> None:
 # --- the tests --------------------------------------------------------------------------------------------------------
 
 
-class Exploration:
-    """How many cases were played, and for how long more."""
-
-    def __init__(self, minutes: float, share: float) -> None:
-        self.until = time.monotonic() + minutes * 60 * share if minutes else math.inf
-        self.examples = 1_000_000 if minutes else 0
-        self.played = 0
-
-
 @pytest.fixture
 def minutes(request: pytest.FixtureRequest) -> float:
     return float(request.config.getoption("--minutes"))
 
 
-def explore(cases: st.SearchStrategy[Case], minutes: float, share: float, examples: int) -> int:
-    """Play cases that are drawn; how many."""
-    exploration = Exploration(minutes, share)
+def explore(cases: st.SearchStrategy[Case], minutes: float, examples: int) -> None:
+    """Play cases that are drawn: so many, and for a long run as many again until its time is over."""
 
-    @settings(
-        max_examples=exploration.examples or examples,
-        deadline=None,
-        print_blob=True,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
-    )
+    @settings(max_examples=examples, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
     @given(cases)
     def play(case: Case) -> None:
-        if time.monotonic() < exploration.until:
-            exploration.played += 1
-            asyncio.run(Play(case).run())
+        asyncio.run(Play(case).run())
 
+    until = time.monotonic() + minutes * 60
     play()
-    return exploration.played
+    while time.monotonic() < until:
+        play()
 
 
 def test_programs_end_as_foreseen_whatever_happens_to_their_workers(minutes: float) -> None:
-    print(explore(PERILOUS, minutes, 0.6, 150))
+    explore(PERILOUS, minutes / 2, 150)
 
 
 def test_programs_that_somebody_ends_undo_what_they_did_and_come_to_their_end_when_retried(minutes: float) -> None:
-    print(explore(ENDED, minutes, 0.4, 100))
+    explore(ENDED, minutes / 2, 100)

@@ -10,7 +10,7 @@ import pytest
 from holdfast import Retry, run, step, task, wait
 from holdfast.client import RunHandle
 from holdfast.core.diff import diff
-from holdfast.core.entries import Inherited
+from holdfast.core.entries import AttemptResumed, Inherited
 from holdfast.core.lifecycle import Record
 from holdfast.errors import ChildFailed, RunStateError, TokenFailed, TokenTaken
 from stage import Stage
@@ -76,6 +76,28 @@ async def test_a_query_is_answered_while_a_worker_has_the_run(stage: Stage) -> N
         await handle.result(10)
     with pytest.raises(RunStateError, match="no worker has it in memory"):
         await handle.query("add", 1, 2)
+
+
+async def test_a_query_is_answered_by_the_code_that_has_the_run_now_not_by_what_another_worker_remembers(
+    stage: Stage,
+) -> None:
+    @task
+    async def collect() -> None:
+        found: list[int] = []
+        run.expose("found", lambda: found)
+        async for value in run.signals("number"):
+            found.append(value)  # noqa: PERF401
+
+    async with stage.worker(collect), stage.worker(collect, name="w2"):
+        handle = await collect.trigger()
+        await stage.until(handle, "waiting")
+        for number in range(10):
+            await handle.signal("number", number)
+            await stage.until(handle, "waiting")
+            assert await handle.query("found") == list(range(number + 1))
+        resumed = [entry for entry in await stage.entries(handle) if isinstance(entry, AttemptResumed)]
+        await handle.cancel()
+    assert {entry.worker for entry in resumed} == {"w1", "w2"}
 
 
 async def test_a_step_of_unknown_outcome_goes_on_as_the_operator_says(stage: Stage) -> None:

@@ -143,7 +143,7 @@ class Capture:
         stdout, stderr = sys.stdout, sys.stderr
         handler = _Handler()
         root = logging.getLogger()
-        shown = [one for one in root.handlers if getattr(one, "stream", None) in (stdout, stderr)]
+        shown = _handlers_of(stdout, stderr)
         level = root.level
         sys.stdout = _Tee(stdout, "stdout", logging.INFO)
         sys.stderr = _Tee(stderr, "stderr", logging.WARNING)
@@ -203,9 +203,31 @@ class _Handler(logging.Handler):
             output.record(record)
 
 
+def _handlers_of(*streams: TextIO) -> list[logging.Handler]:
+    """The handlers that write to these streams, whichever logger has them."""
+    root = logging.getLogger()
+    loggers = [root, *(one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger))]
+    found = [
+        handler for logger in loggers for handler in logger.handlers if getattr(handler, "stream", None) in streams
+    ]
+    return list(dict.fromkeys(found))
+
+
 def _not_of_a_run(record: logging.LogRecord) -> bool:
-    """What the process's own log takes: a run's lines are in the run's, without secrets and not told again."""
-    return _current.get() is None or not _of_user_code(record)
+    """What goes to the process's own streams: a run's lines go to the run's log instead, which holds no secrets."""
+    output = _current.get()
+    if output is None or not _of_user_code(record):
+        return True
+    if not _reaches_root(logging.getLogger(record.name)):
+        output.record(record)
+    return False
+
+
+def _reaches_root(logger: logging.Logger) -> bool:
+    """Whether our own handler gets what is logged there."""
+    while logger.parent is not None and logger.propagate:
+        logger = logger.parent
+    return logger.parent is None
 
 
 def _of_user_code(record: logging.LogRecord) -> bool:

@@ -366,9 +366,12 @@ class Execution:
 
     async def _current(self) -> bool:
         """Whether the run is still where this code has it: while it is parked another worker may have gone on."""
-        if not self.waits.parked:
-            return not self.stopped
-        return (await self._journal.load(self.id, self.writer.run.first)).last == self.writer.run.last
+        if self.waits.parked:
+            run = await self._journal.load(self.id, self.writer.run.first)
+            await self.writer.idle()  # what that may have found is our own then
+            if self.waits.parked:
+                return run.last <= self.writer.run.last
+        return not self.stopped
 
     def _check_thread(self) -> None:
         """How code in a thread, which nobody can cancel, is told to end."""
