@@ -38,6 +38,9 @@ class Peril(StrEnum):
     STOPS_BEFORE = "stops before"
     """As by SIGSTOP; it is continued, and by then another worker may have its runs."""
     STOPS_AFTER = "stops after"
+    DIES_SOON = "dies soon"
+    """A moment later, in the middle of whatever it does then."""
+    STOPS_SOON = "stops soon"
     AGAIN = "again"
     """A work item that is held is delivered once more."""
     OLD = "old"
@@ -48,6 +51,9 @@ class Peril(StrEnum):
     """A worker is stopped politely."""
 
 
+STOPS = frozenset({Peril.STOPS_BEFORE, Peril.STOPS_AFTER, Peril.STOPS_SOON})
+
+
 class Strike(NamedTuple):
     """A peril, so many writes after the one before."""
 
@@ -56,6 +62,8 @@ class Strike(NamedTuple):
     seconds: Seconds
     """For how long a worker is stopped; how late an item is."""
 
+
+SOON: Seconds = 0.7
 
 ACK_WAIT: Seconds = 30.0
 
@@ -91,8 +99,8 @@ class MortalLife(Life):
         loop = asyncio.get_running_loop()
         self.ended = self.frozen = False
         dropped, self._dropped = self._dropped, []
-        for callback, args, context in dropped:
-            loop.call_soon(callback, *args, context=context)
+        for callback, args, scope in dropped:
+            loop.call_soon(callback, *args, context=scope)
         late, self._late = self._late, []
         for function, given in late:
             self.call(function, *given)
@@ -162,7 +170,7 @@ class PerilousEmployed(_Employed):
             settings.tasks,
             name=name,
             concurrency=settings.concurrency,
-            clock=life.clock,
+            clock=life.time,
             key=key,
             grace=settings.grace,
             warm=settings.warm,
@@ -295,7 +303,7 @@ class PerilousWorld(World):
         self.on_write(self.writes)
         if not self._strikes or self._since < self._strikes[0].gap:
             return None
-        strike, self._since = self._strikes.pop(0), 0
+        strike, self._since, life = self._strikes.pop(0), 0, here()
         self.met.append(strike.peril)
         match strike.peril:
             case Peril.AGAIN:
@@ -304,10 +312,21 @@ class PerilousWorld(World):
                 self._offer_old(strike.seconds)
             case Peril.LATE:
                 self._late = strike.seconds
+            case Peril.DIES_SOON | Peril.STOPS_SOON:
+                assert life is not None
+                self.clock.call_at(self.clock.now() + SOON, lambda: self._strike_down(life, strike))
             case Peril.DRAINS:
-                life = here()
                 next(one for one in self._staff if one.life is life).stop.set()
         return strike
+
+    def _strike_down(self, life: MortalLife, strike: Strike) -> None:
+        """In the middle of whatever it does."""
+        if life.ended:
+            return
+        if strike.peril is Peril.DIES_SOON:
+            life.end()
+        else:
+            self.freeze(life, strike.seconds)
 
     def late(self) -> Seconds:
         late, self._late = self._late, 0.0

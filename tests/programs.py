@@ -263,7 +263,7 @@ async def block(program: list[Any], label: str = "") -> list[Any]:
                 got.append(await block(given[0], label))
             case "loop":
                 for _ in range(given[0]):
-                    got.append(await block(given[1], label))
+                    got.append(await block(given[1], label))  # noqa: PERF401
             case "gather":
                 got.append(await asyncio.gather(*[block(each, label) for each in given[0]]))
             case "settled":
@@ -604,7 +604,10 @@ def _larger(programs: st.SearchStrategy[Program]) -> st.SearchStrategy[Op]:
         _op("group", branches),
         _op("completed", branches),
         _op("try", fails),
-        _op("try", st.one_of(_op("gather", one_fails), _op("child", fails), _op("group", one_fails)).map(lambda op: [op])),
+        _op(
+            "try",
+            st.one_of(_op("gather", one_fails), _op("child", fails), _op("group", one_fails)).map(lambda op: [op]),
+        ),
         _op("finally", programs),
         _op("first", programs, never),
         _op("within", st.just(50), slow),
@@ -616,8 +619,8 @@ def _larger(programs: st.SearchStrategy[Program]) -> st.SearchStrategy[Op]:
 
 SOUND: st.SearchStrategy[Program] = st.recursive(
     st.lists(LEAVES, max_size=3),
-    lambda programs: st.lists(st.one_of(LEAVES, LEAVES, _larger(programs)), min_size=1, max_size=3),
-    max_leaves=6,
+    lambda programs: st.lists(st.booleans().flatmap(lambda leaf: LEAVES if leaf else _larger(programs)), max_size=3),
+    max_leaves=8,
 )
 """Programs that come to their end."""
 
@@ -638,7 +641,8 @@ SPOILT = st.one_of(
 
 def _whole(parts: tuple[Program, Op | None, Program]) -> Program:
     before, spoilt, after = parts
-    return _numbered([*before, *([] if spoilt is None else [spoilt]), *after], iter(range(1, 10_000)))
+    whole: Program = _numbered([*before, *([] if spoilt is None else [spoilt]), *after], iter(range(1, 10_000)))
+    return whole
 
 
 PROGRAMS: st.SearchStrategy[Program] = st.tuples(SOUND, st.one_of(st.none(), st.none(), SPOILT), SOUND).map(_whole)

@@ -246,7 +246,7 @@ async def test_a_run_that_was_cancelled_before_it_began_is_imported(two: Two) ->
     await two.shop.run("R1").cancel("no")
     await two.imported()
     run = await two.lab.run("R1").status()
-    assert (run.state, run.reason, run.queue) == (State.CANCELLED, "", QUEUE)
+    assert (run.state, run.reason, run.queue) == (State.CANCELLED, "no", QUEUE)
 
 
 async def test_a_fork_is_imported_with_what_it_inherited_and_keeps_its_origin(two: Two) -> None:

@@ -333,7 +333,9 @@ def test_the_environments_key_goes_before_the_files_and_is_not_shown(tmp_path: P
     assert KEY.text not in repr(config)
 
 
-@pytest.mark.parametrize("text", ["not-a-key", "é" * 44, "A" * 40, KEY.text + "AAAA"])
+@pytest.mark.parametrize(
+    "text", ["not-a-key", "é" * 44, "A" * 40, KEY.text + "AAAA"], ids=["words", "letters", "short", "long"]
+)
 def test_what_is_no_key_is_refused_without_showing_it(tmp_path: Path, text: str) -> None:
     for config in (
         load(env={"HOLDFAST_DATA_DIR": str(tmp_path), "HOLDFAST_SECRETS_KEY": text}),

@@ -191,4 +191,12 @@ def test_under_uvloop_everything_works_as_well(own_server: NatsServer) -> None:
 def test_the_streams_of_a_project_take_all_its_subjects() -> None:
     subjects = Subjects("shop")
     patterns = [pattern for config in topology.streams(subjects, Layout()).values() for pattern in config["subjects"]]
-    assert sorted(patterns) == ["hf.shop.ctl.>", "hf.shop.dlq.>", "hf.shop.evt.>", "hf.shop.j.>", "hf.shop.log.>"]
+    assert sorted(patterns) == [
+        "hf.shop.blob.>",
+        "hf.shop.ctl.>",
+        "hf.shop.dlq.>",
+        "hf.shop.evt.>",
+        "hf.shop.j.>",
+        "hf.shop.log.>",
+        "hf.shop.secret.>",
+    ]

@@ -283,6 +283,18 @@ async def test_the_limit_holds_over_all_pullers_and_can_be_changed(world: World)
     assert len(items) == 6
 
 
+async def test_an_item_that_is_deleted_after_its_delivery_holds_no_slot(world: World, bus: Bus) -> None:
+    items: list[Item] = []
+    (await bus.pull(await bus.ensure_consumer("q", 5, limit=1), items.append)).want(9)
+    await offer(bus, 2)
+    await world.until(lambda: len(items) == 1)
+    await bus.delete(Stream.JOURNAL, items[0].seq)
+    bus.release(items[0].token)
+    await world.until(lambda: len(items) == 2)
+    assert [item.seq for item in items] == [1, 2]
+    assert await bus.consumers() == [ConsumerState("ready-q-5", 0, 1, False)]
+
+
 async def test_a_limit_below_one_is_refused(bus: Bus) -> None:
     with pytest.raises(BusError, match="limit"):
         await bus.ensure_consumer("q", 5, limit=0)

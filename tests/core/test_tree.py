@@ -538,6 +538,15 @@ def test_an_undo_that_failed_keeps_its_tries() -> None:
     assert len(node_of(tree, "/a#1/undo").tries) == 1
 
 
+def test_an_undo_that_an_operator_skips_is_not_shown_as_run() -> None:
+    asked = Suspended(36.0, ("pause:/a#1/undo",), None, "the undo failed")
+    skipped = Resolved("/a#1/undo", 40.0, "skip", by="ann")
+    tree = tree_of(*FELL, RESUMED, raised("/a#1/undo", 35.0), asked, skipped, replace(RESUMED, at=41.0))
+    tree.add(done("/a#1/undo", 42.0))
+    assert shape(tree) == ["a ok", "  undo fail"]
+    assert node_of(tree, "/a#1/undo").note == "skipped by ann"
+
+
 def test_a_killed_compensation_has_ended() -> None:
     tree = tree_of(*FELL, RESUMED, begun("/a#1/undo", 31.0), RunCancelled(33.0, killed=True))
     assert (shape(tree), tree.attempts[-1].outcome) == (["a ok", "  undo lost"], "killed")

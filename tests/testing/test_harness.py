@@ -51,6 +51,22 @@ async def test_a_week_of_waits_takes_milliseconds_and_ends_on_the_second() -> No
     assert found.result == (datetime(2027, 1, 1, tzinfo=UTC), datetime(2027, 1, 8, tzinfo=UTC))
 
 
+async def test_time_goes_by_as_fast_when_a_worker_was_killed_in_a_short_wait() -> None:
+    """Nothing of it asks the clock for more: a year would be millions of its looks."""
+
+    @task
+    async def short() -> None:
+        await asyncio.gather(wait.for_(0.3), asyncio.sleep(0.2))
+
+    async with harness(short) as h:
+        handle = await h.trigger(short)
+        await h.kill_worker()
+        await h.ended(handle)
+        before = time.monotonic()
+        await h.advance(days=1)
+        assert time.monotonic() - before < 2.0
+
+
 async def test_time_stands_still_until_it_is_advanced_and_each_wait_ends_at_its_own_instant() -> None:
     ends: list[datetime] = []
 

@@ -109,9 +109,12 @@ class MemoryConsumer:
 
     def _next(self) -> Message | None:
         while self._again:
-            message = self._stream.get(self._again.popleft())
+            seq = self._again.popleft()
+            message = self._stream.get(seq)
             if message is not None:
                 return message
+            self._end_wait(seq)  # deleted meanwhile: it holds no slot
+            self._deliveries.pop(seq, None)
         while self._new and (self.limit is None or len(self._waits) < self.limit):
             message = self._stream.get(self._new.popleft())
             if message is not None:

@@ -29,7 +29,7 @@ async def cancel(
     out: Output,
     run: RunNames,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in the run's history.")] = "",
-    kill: Annotated[bool, typer.Option("--kill", help="Now: without cleanup, without undos.")] = False,
+    kill: Annotated[bool, typer.Option("--kill", help="Now: its awaits are cut off, what it still tries comes to nothing, no undo runs.")] = False,
 ) -> None:
     """End runs; one that is running ends at its next await."""
     for name in run:

@@ -181,6 +181,8 @@ class Tree:
         """When the task last said that it lives."""
         self.progress: Progress | None = None
         """Of the current or last attempt."""
+        self._skipped: dict[str, str] = {}
+        """By key: undos that an operator counts as done, and in whose words."""
         self._nodes: dict[str, Node] = {}
         self._ended: dict[tuple[str, str], ChildEnded] = {}
         """How children ended, by key and child: it may be told before the entry that names the child is written."""
@@ -335,8 +337,12 @@ class Tree:
     def _undone(self, key: str) -> None:
         """Mark the step whose undo has run."""
         step = self._nodes.get(key.removesuffix(UNDO)) if key.endswith(UNDO) else None
-        if step is not None:
+        if step is None:
+            return
+        if (skipped := self._skipped.pop(key, "")) == "":
             step.state = NodeState.UNDONE
+        else:  # it counts as done, and was not
+            self._nodes[key].state, self._nodes[key].note = NodeState.FAILED, skipped
 
     def _inherit(self, entry: Inherited) -> None:
         node = self._done(entry.key, NodeState.OK if entry.error is None else NodeState.FAILED, entry)
@@ -418,6 +424,8 @@ class Tree:
         if node is not None and node.state is NodeState.PAUSED:
             node.state, node.asks = NodeState.WAITING, ""
             node.note = f"answered: {entry.action}{f' by {entry.by}' if entry.by else ''}"
+            if entry.action == "skip":
+                self._skipped[entry.key] = f"skipped{f' by {entry.by}' if entry.by else ''}"
 
     def _retry(self, from_start: bool) -> None:
         self._over = False

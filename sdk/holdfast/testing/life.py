@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from weakref import WeakSet
 
 from holdfast.bus.clock import Cancel, Clock
-from holdfast.core.model import Seconds
+from holdfast.core.model import Instant, Seconds
 
 ROUNDS = 5
 """How often code that is buried is cancelled before it is left behind."""
@@ -51,6 +51,8 @@ class Life:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self.time: Clock = _OwnTime(self, clock)
+        """The clock for what lives: after its end nothing of it is called any more."""
         self.ended = False
         self.context = contextvars.copy_context()
         """What belongs to this life runs in here, or in a copy."""
@@ -115,6 +117,20 @@ class Life:
 
     def _left(self) -> list[asyncio.Task[Any]]:
         return [task for task in self.tasks if not task.done()]
+
+
+class _OwnTime:
+    """A clock that calls back only as long as a life lasts: what is called might ask for the next call, for ever."""
+
+    def __init__(self, life: Life, clock: Clock) -> None:
+        self._life = life
+        self._clock = clock
+
+    def now(self) -> Instant:
+        return self._clock.now()
+
+    def call_at(self, due: Instant, call: Callable[[], None]) -> Cancel:
+        return self._clock.call_at(due, lambda: self._life.call(call))
 
 
 class _Timer:

@@ -228,7 +228,7 @@ class _Employed:
             name=name,
             concurrency=settings.concurrency,
             limits=settings.limits,
-            clock=life.clock,
+            clock=life.time,
             key=key,
             grace=settings.grace,
             warm=settings.warm,
