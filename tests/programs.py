@@ -253,10 +253,10 @@ async def block(program: list[Any], label: str = "") -> list[Any]:
                     got.append(value)
                     break
             case "child":
-                got.append(await block.trigger_and_wait(given[0], f"{label}.{n}"))
+                got.append(await block.trigger_and_wait(given[0], f"{label}{key_here()}.{n}"))
             case "children":
                 results = await block.batch_trigger_and_wait(
-                    [{"program": each, "label": f"{label}.{n}.{i}"} for i, each in enumerate(given[0])]
+                    [{"program": each, "label": f"{label}{key_here()}.{n}.{i}"} for i, each in enumerate(given[0])]
                 )
                 got.append([type(one).__name__ if isinstance(one, Exception) else one for one in results])
             case "inline":
@@ -423,11 +423,12 @@ class Foreseen:
                     self.effect(self.key(scope, "announce"))
                 yield f"no {what}" if given[0] is None else [what, n]
             case "child":
-                key = self.key(scope, "block")
-                yield self.child(given[0], f"{self.label}.{n}").value
+                self.key(scope, "block")
+                yield self.child(given[0], f"{self.label}{scope or '/'}.{n}").value
             case "children":
-                key = self.key(scope, "block")
-                children = [self.child(each, f"{self.label}.{n}.{i}") for i, each in enumerate(given[0])]
+                self.key(scope, "block")
+                label = f"{self.label}{scope or '/'}.{n}"
+                children = [self.child(each, f"{label}.{i}") for i, each in enumerate(given[0])]
                 yield [child.result if child.state == "completed" else "ChildFailed" for child in children]
             case "inline":
                 yield self.block(given[0], self.key(scope, "block"))

@@ -81,7 +81,8 @@ def test_a_named_letter_that_is_answered_already_is_refused_and_fails(shop: Worl
     done = shop("dlq", "retry", one, two)
     assert done.code == 1
     assert done.out == (
-        f"refused {one}  run {one} is queued: expected one that is cancelled, dead, failed, timed_out, so it was not retried\n"
+        f"refused {one}  run {one} is queued: expected one that is cancelled, dead, failed, timed_out, "
+        "so it was not retried\n"
         "2: 1 retried, 1 refused\n"
     )
     assert shop.state(two) == "queued"

@@ -1,6 +1,7 @@
 """Real processes killed and stopped at random under load: every run ends right, and nothing recorded runs again.
 
-`python -m pytest tests/e2e/test_chaos.py --minutes 30` goes on for longer. The seed is printed; `--seed` repeats it.
+`python -m pytest -n 0 -s tests/e2e/test_chaos.py --minutes 30` goes on for longer, and prints what was killed, what the
+sweeper had to repair, and the seed, which `--seed` repeats.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from holdfast import Retry, run, step, task, wait
+from holdfast.core.lifecycle import Kind
 from holdfast.errors import RunStateError, RunWasCancelled
 from holdfast.worker import waits
 from stage import Stage
@@ -387,3 +388,28 @@ async def children(stage: Stage, handle: Any) -> list[Any]:
     """The child runs of a run, in the order of their keys."""
     found = [entry for entry in await stage.entries(handle) if type(entry).__name__ == "ChildTriggered"]
     return [type(handle).of(stage.client, entry.child) for entry in sorted(found, key=lambda entry: entry.key)]
+
+
+async def test_a_cancel_from_before_a_retry_that_is_heard_late_ends_nothing(stage: Stage) -> None:
+    started, go = asyncio.Event(), asyncio.Event()
+
+    async def works() -> str:
+        started.set()
+        await go.wait()
+        return "done"
+
+    @task(retry=ONCE)
+    async def retried() -> str:
+        return await works()
+
+    handle = await retried.trigger()
+    await handle.cancel()
+    assert (await handle.status()).state == "cancelled"
+    await stage.client.retry(handle.id)
+    messages = await stage.journal.messages(handle.id)
+    (cancel,) = [message for message, record in messages if record.kind is Kind.IN]
+    async with stage.worker(retried) as worker:
+        await asyncio.wait_for(started.wait(), 5)
+        worker._heard(cancel)
+        go.set()
+        assert await handle.result(5) == "done"

@@ -36,7 +36,7 @@ from holdfast.core.tree import Tree
 from holdfast.errors import RunStateError
 from holdfast.testing.world import PROJECT, Settings
 from holdfast.wire.values import decode_value, encode_value
-from holdfast.worker.execution import CUT
+from holdfast.worker.checkpoints import CUT
 from perils import STOPS, Peril, PerilousWorld, Strike, here
 from programs import PROGRAMS, Outside, Program, block, foreseen, has, outside
 

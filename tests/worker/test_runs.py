@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from holdfast import Abort, ChildFailed, Retry, RunFailed, Snooze, State, step, task
-from holdfast.errors import PayloadError, RunWasCancelled
 from holdfast.bus.ports import Item
 from holdfast.client import encode_payload
 from holdfast.core.entries import AttemptInterrupted, StepCompleted
-from holdfast.errors import Fenced, RunStateError, UnknownTask
+from holdfast.errors import Fenced, PayloadError, RunStateError, RunWasCancelled, UnknownTask
 from holdfast.wire import api, codec
 from holdfast.wire.subjects import Stream
 from holdfast.wire.values import encode_value

@@ -602,3 +602,36 @@ async def until_count(handle: Any, holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not holds():  # noqa: ASYNC110 - what is waited for knows no events
             await asyncio.sleep(0.01)
+
+
+async def test_the_undos_of_a_cancelled_run_go_on_when_their_worker_falls_silent(stage: Stage) -> None:
+    """And whoever gets the work item takes the run over: its cancellation is over, its undos are not."""
+    cancelled, undoing = asyncio.Event(), asyncio.Event()
+
+    async def stays() -> None:
+        cancelled.set()
+        await asyncio.sleep(60)
+
+    async def hangs() -> None:
+        if not undoing.is_set():
+            undoing.set()
+            await asyncio.sleep(60)
+
+    @task(retry=ONCE)
+    async def books() -> None:
+        await reserve("1A")
+        await stays()
+
+    UNDONE["reserve 1A T-1A none given"] = hangs
+    async with killable(stage, books) as victim:
+        handle = await books.trigger()
+        await asyncio.wait_for(cancelled.wait(), 5)
+        await handle.cancel()
+        await asyncio.wait_for(undoing.wait(), 5)
+        victim.cut()
+    run = await handle.status()
+    assert run.holder is not None
+    async with stage.worker(books, name="w2"):
+        stage.client.bus.release(run.holder.item)
+        await stage.until(handle, "cancelled")
+    assert ["reserve 1A", *["undo reserve 1A T-1A none given"] * 2] == CALLS

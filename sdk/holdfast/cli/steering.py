@@ -29,7 +29,9 @@ async def cancel(
     out: Output,
     run: RunNames,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in the run's history.")] = "",
-    kill: Annotated[bool, typer.Option("--kill", help="Now: its awaits are cut off, what it still tries comes to nothing, no undo runs.")] = False,
+    kill: Annotated[
+        bool, typer.Option("--kill", help="Now: what it still does comes to nothing, no undo runs.")
+    ] = False,
 ) -> None:
     """End runs; one that is running ends at its next await."""
     for name in run:

@@ -11,7 +11,7 @@ from holdfast.core.model import Run
 from holdfast.testing.playing import Played, equal
 from holdfast.testing.report import CAPTURE, IDEMPOTENT, RAN, Boundary, Difference, Note, What
 from holdfast.wire.values import decode_value
-from holdfast.worker.execution import CUT
+from holdfast.worker.checkpoints import CUT
 
 
 class Judge:

@@ -22,7 +22,7 @@ from holdfast.testing.world import PROJECT, Settings, World
 from holdfast.testing.writes import Write, write_of
 from holdfast.wire.subjects import Subjects
 from holdfast.wire.values import decode_value, encode_value
-from holdfast.worker.execution import CUT
+from holdfast.worker.checkpoints import CUT
 
 if TYPE_CHECKING:
     from holdfast.testing.harness import Harness

@@ -108,6 +108,9 @@ class Attempt:
         self._alarms: dict[str, Alarm] = {}
         """By time-out."""
         self._heard: list[Entry] = []
+        self._early: list[tuple[Entry, int]] = []
+        """What was heard, each with its sequence, while the journal was being read."""
+        self._reads = True
         self._heard_last = 0
         """Sequence of the last that was heard."""
         self._known_at_rest = 0
@@ -138,6 +141,7 @@ class Attempt:
         known = await self._look()
         if known is None:
             return
+        self._listen()
         run = await self._hold(*known)
         while self._why is not Why.LOST and (claimed := await self._more(run)) is not None:
             run = await self._hold(run, await self._recalled(run), claimed)
@@ -171,6 +175,15 @@ class Attempt:
     def _afresh(self) -> None:
         """Forget what the code was told under an earlier item."""
         self._why, self._limit, self._cancel_heard, self.leaves = None, "", False, False
+        self._reads = True
+        self._early.clear()
+
+    def _listen(self) -> None:
+        """The journal was read: take in what was heard meanwhile."""
+        self._reads = False
+        early, self._early = self._early, []
+        for entry, seq in early:
+            self.hear(entry, seq)
 
     async def _more(self, run: Run) -> tuple[Entry, ...] | None:
         """The claim under which this worker goes on with the run at once; None: it does not."""
@@ -188,7 +201,15 @@ class Attempt:
         return run.holder is not None and run.holder.nonce == writer.nonce
 
     def hear(self, entry: Entry, seq: int) -> None:
-        """Take in what somebody told the run; `seq` is its place in the journal."""
+        """Take in what somebody told the run; `seq` is its place in the journal.
+
+        What was read with the journal is no news, and may be over: a cancel before a retry, an answer that was taken.
+        """
+        if self._reads:
+            self._early.append((entry, seq))
+            return
+        if self._base is not None and seq <= self._base[1]:
+            return
         self._heard_last = seq
         if isinstance(entry, CancelRequested):
             self._cancel_heard = True
@@ -347,7 +368,8 @@ class Attempt:
             moved = await self._journal.move(run, lost)
         except Fenced:
             return None  # the item comes again
-        if moved.final or moved.cancel_requested:  # dead of it, or ended by what followed from the move
+        ended = moved.cancel_requested and moved.state is not State.COMPENSATING  # by what followed from the move
+        if ended or not moved.offered:  # dead of it, or its undos pause
             self._journal.bus.settle(self.item.token)
             return None
         return moved

@@ -30,7 +30,7 @@ from holdfast.wire.api import CHECK, Checked, Presence, TaskCard
 from holdfast.wire.subjects import Stream
 from holdfast.worker.attempt import Attempt, Why
 from holdfast.worker.capture import Capture
-from holdfast.worker.execution import SHOWN_AFTER
+from holdfast.worker.checkpoints import SHOWN_AFTER
 from holdfast.worker.presence import Heart
 from holdfast.worker.stored import Stored
 

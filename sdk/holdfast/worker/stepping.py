@@ -25,10 +25,10 @@ from holdfast.wire.undo import UndoCall, encode_undo
 from holdfast.worker.limits import Limit
 
 if TYPE_CHECKING:
-    from holdfast.worker.execution import Execution
+    from holdfast.worker.checkpoints import Checkpoints
 
 
-async def stepped(execution: Execution, key: str, step: Step[..., Any], args: Any, kwargs: Any) -> Any:
+async def stepped(execution: Checkpoints, key: str, step: Step[..., Any], args: Any, kwargs: Any) -> Any:
     """Run a step, or recall it."""
     outcome = await execution.known(key)
     if outcome is not None:
@@ -40,7 +40,7 @@ async def stepped(execution: Execution, key: str, step: Step[..., Any], args: An
         execution.steps.discard(key)
 
 
-async def undo(execution: Execution, key: str, call: UndoCall, step: Step[..., Any], value: bytes) -> None:
+async def undo(execution: Checkpoints, key: str, call: UndoCall, step: Step[..., Any], value: bytes) -> None:
     """Undo a completed step; what it was is given up by its own retries or an operator only.
 
     Args:
@@ -65,7 +65,7 @@ async def undo(execution: Execution, key: str, call: UndoCall, step: Step[..., A
 class _Call:
     """One call of a step."""
 
-    def __init__(self, execution: Execution, key: str, step: Step[..., Any], args: Any, kwargs: Any) -> None:
+    def __init__(self, execution: Checkpoints, key: str, step: Step[..., Any], args: Any, kwargs: Any) -> None:
         self._execution = execution
         self._key = key
         self._step = step

@@ -26,6 +26,9 @@ LINGER: Seconds = 0.1
 MOMENT: Seconds = 0.01
 """The same of a run that only sleeps: nothing comes to it before its time."""
 
+TURNS = 5
+"""Of the event loop, in which the branches of a run come to waits that are over."""
+
 SOON: Seconds = 0.6
 """What is due so soon is waited for here: a timer may be a quarter of a second late, and a resume costs too."""
 
@@ -100,6 +103,8 @@ class Waits:
         self._pending: dict[str, _Pending] = {}
         self._keys: defaultdict[str, set[str]] = defaultdict(set)
         """By id of a wait: the awaits that wait for it."""
+        self._overdue: list[tuple[Instant, int, asyncio.Future[None]]] = []
+        """Waits that the code has come to when they were over."""
         self._timeouts: dict[str, Instant] = {}
         self._reached: dict[str, Instant] = {}
         """Those that are over, and not in the journal."""
@@ -129,7 +134,8 @@ class Waits:
             if due is not None and self.clock.now() >= due:
                 if any(limit < due for limit in self._timeouts.values()):
                     await sleep(self.clock, 2 * BREATH)  # long past both, but the limit was reached first
-                return None
+                await self._turn_of(due)
+                return ready()
             woken = asyncio.get_running_loop().create_future()
             pending = self._pending[key] = _Pending(wait(), due, paused, woken)
             self._keys[pending.wait].add(key)
@@ -144,6 +150,22 @@ class Waits:
                     alarm.cancel()
                 self.stir()
         return found
+
+    async def _turn_of(self, due: Instant) -> None:
+        """Of what is long due, the earliest first: as it would have been, had the run not been suspended."""
+        turn = asyncio.get_running_loop().create_future()
+        self._overdue.append((due, len(self._overdue), turn))
+        if len(self._overdue) == 1:
+            self._let_go(TURNS)
+        await turn
+
+    def _let_go(self, turns: int) -> None:
+        if turns:  # the other branches come to their waits
+            asyncio.get_running_loop().call_soon(self._let_go, turns - 1)
+            return
+        overdue, self._overdue = sorted(self._overdue), []
+        for _, _, turn in overdue:
+            _wake(turn)
 
     def limit(self, key: str, due: Instant) -> None:
         """A time-out of the task's own (`asyncio.timeout`) is open: should the run be suspended, it is kept."""
