@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,8 +17,9 @@ import anyio
 import pytest
 
 from holdfast import Retry, State, run, task, wait
+from holdfast.bus.journal import Journal
 from holdfast.client import RunHandle
-from holdfast.core.entries import EventArrived, StepCompleted, Suspended, TokenCompleted, WaitStarted
+from holdfast.core.entries import Entry, EventArrived, StepCompleted, Suspended, TokenCompleted, WaitStarted
 from holdfast.errors import HoldfastError, RunStateError, TokenTaken, WaitTimeout
 from holdfast.wire.values import encode_value
 from holdfast.worker import waits
@@ -944,3 +946,33 @@ async def test_a_wait_that_a_failed_gather_left_behind_ends_with_the_run(stage: 
             while len(asyncio.all_tasks()) > before:  # noqa: ASYNC110 - what is waited for knows no events
                 await asyncio.sleep(0.01)
     assert (await stage.names(handle))[-1] == "RunCompleted"
+
+
+async def test_a_run_whose_outcome_is_slow_to_be_stored_is_not_suspended_meanwhile(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its code goes on as soon as that is durable, whatever else it waits for by then."""
+    append = Journal.append
+
+    async def slow(self: Journal, run: str, expect: int, writer: str, entries: Sequence[Entry]) -> int:
+        if any(isinstance(entry, StepCompleted) and entry.key.endswith("/quick#1") for entry in entries):
+            await asyncio.sleep(10 * waits.LINGER)
+        return await append(self, run, expect, writer, entries)
+
+    async def quick() -> str:
+        await asyncio.sleep(0.02)
+        return "quick"
+
+    @task
+    async def races() -> str:
+        first = asyncio.create_task(quick())
+        day = asyncio.create_task(wait.for_(days=1))
+        done, _ = await asyncio.wait([first, day], return_when=asyncio.FIRST_COMPLETED)
+        day.cancel()
+        return "".join([each.result() for each in done])
+
+    monkeypatch.setattr(Journal, "append", slow)
+    async with stage.worker(races):
+        handle = await races.trigger()
+        assert await handle.result(5) == "quick"
+    assert "Suspended" not in await stage.names(handle)

@@ -255,6 +255,8 @@ class Attempt:
             return
         if execution.writer.run.state is State.COMPENSATING and not execution.waits.standing(0.0).paused:
             return  # between two tries of an undo
+        if execution.writer.awaited:
+            return  # the append is slow: code goes on when it is done
         self._quiet = True
         self._rests = self._suspended(execution)  # now: parked code may yet lose its waits
         self._known_at_rest = self._heard_last
@@ -368,8 +370,7 @@ class Attempt:
             moved = await self._journal.move(run, lost)
         except Fenced:
             return None  # the item comes again
-        ended = moved.cancel_requested and moved.state is not State.COMPENSATING  # by what followed from the move
-        if ended or not moved.offered:  # dead of it, or its undos pause
+        if claim(moved, holder_alive=False) is not Claim.RESUME:  # dead, cancelled by what followed, or it pauses
             self._journal.bus.settle(self.item.token)
             return None
         return moved
@@ -462,6 +463,7 @@ class Attempt:
         )
         execution.unread, self._unread = self._unread, False
         execution.waits.on_quiet = self._quieted
+        writer.on_durable = execution.waits.stir
         compensates = run.state is State.COMPENSATING
         if compensates or not task.is_async:
             await writer.claimed()  # its body is one effect: not before the claim stands
@@ -481,6 +483,7 @@ class Attempt:
     def _go_on(self, execution: Execution, writer: Writer) -> None:
         """The run is ours again, and its code is still here."""
         execution.writer = writer
+        writer.on_durable = execution.waits.stir
         writer.write()
         execution.waits.go_on()
         self._run_on(execution, writer.run)

@@ -43,6 +43,10 @@ class Writer:
         """The run as far as this claim knows it."""
         self.on_lost: Callable[[str], None] = lambda why: None
         """Called once when an append is refused: the run is somebody else's."""
+        self.awaited = 0
+        """How many wait until something is durable: code that goes on then."""
+        self.on_durable: Callable[[], None] = lambda: None
+        """Called when one of them goes on."""
         self._unclaimed = claimed
         self._journal = journal
         self.nonce = nonce
@@ -133,13 +137,16 @@ class Writer:
         """Append entries and wait until they are durable. Raises: LostRun."""
         await self.until(self.write(*entries))
 
-    @staticmethod
-    async def until(done: asyncio.Future[None]) -> None:
+    async def until(self, done: asyncio.Future[None]) -> None:
         """Wait until what `write` was given is durable. Raises: LostRun."""
+        self.awaited += 1
         try:
             await asyncio.shield(done)
         except _Lost as lost:
             raise LostRun(str(lost)) from None
+        finally:
+            self.awaited -= 1
+            self.on_durable()
 
     async def idle(self) -> None:
         """Wait until nothing is under way."""
