@@ -86,6 +86,8 @@ class Attempt:
         """Whether user code runs under this attempt's claim."""
         self.leaves = False
         """Whether that is over, and what follows from it is done just now."""
+        self.looks = True
+        """Whether it is not decided yet that there is something to run."""
         self.run_id = journal.bus.subjects.parse(item.subject).run
         self.execution: Execution | None = None
         self._journal = journal
@@ -142,6 +144,7 @@ class Attempt:
         if known is None:
             return
         self._listen()
+        self.looks = False
         run = await self._hold(*known)
         while self._why is not Why.LOST and (claimed := await self._more(run)) is not None:
             run = await self._hold(run, await self._recalled(run), claimed)
@@ -175,7 +178,7 @@ class Attempt:
     def _afresh(self) -> None:
         """Forget what the code was told under an earlier item."""
         self._why, self._limit, self._cancel_heard, self.leaves = None, "", False, False
-        self._reads = True
+        self._reads = self.looks = True
         self._early.clear()
 
     def _listen(self) -> None:

@@ -138,8 +138,9 @@ class Outside(Checkpoints):
     async def _read_inbox(self) -> None:
         """Take in the signals that were sent before this worker had the run: it began with it unread."""
         if self._reading is None:
-            inbox = self._journal.bus.subjects.inbox(self.id)
-            read = lambda: self._journal.bus.read(Stream.JOURNAL, inbox, first=self.writer.run.first)  # noqa: E731
+            inbox, run = self._journal.bus.subjects.inbox(self.id), self.writer.run
+            first = run.first if run.scheduled_at == run.created_at else 1  # a delayed one was there before it fired
+            read = lambda: self._journal.bus.read(Stream.JOURNAL, inbox, first=first)  # noqa: E731
             self._reading = asyncio.ensure_future(self._journal.insist(read))
         told = [codec.decode_entry(message.data) for message in await asyncio.shield(self._reading)]
         if self.unread:

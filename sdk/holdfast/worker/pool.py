@@ -112,6 +112,8 @@ class Worker:
         self._group: asyncio.TaskGroup | None = None
         self._parked: dict[str, tuple[Attempt, Instant]] = {}
         """Suspended runs whose code is still here, since when; oldest first."""
+        self._seconds: dict[str, tuple[Item, _Lane]] = {}
+        """Items that came while an earlier one of the same run was looked at."""
         self._attempts: dict[str, Attempt] = {}
         self._items: set[str] = set()
         self._waiting: list[tuple[Item, _Lane]] = []
@@ -256,6 +258,9 @@ class Worker:
 
     async def _contest(self, holder: Attempt, item: Item, lane: _Lane, tasks: asyncio.TaskGroup) -> None:
         """A second item of a run that is here: a repetition, or the run was taken from us while we were not looking."""
+        if holder.looks and holder.run_id not in self._seconds:
+            self._seconds[holder.run_id] = item, lane  # what it reads may be from before this item
+            return
         if not holder.leaves and await holder.still_held():
             self._items.discard(item.token)  # whoever holds the run acknowledges its item
             lane.free(1)
@@ -266,6 +271,19 @@ class Worker:
             self._ended.clear()
             await self._ended.wait()
         self._begin(item, lane, tasks)
+
+    def _begin_second(self, attempt: Attempt, tasks: asyncio.TaskGroup) -> None:
+        """Take up the item that came while the journal was being read, where nothing was found to be done by then."""
+        item, lane = self._seconds.pop(attempt.run_id, (None, None))
+        if item is None or lane is None:
+            return
+        if attempt.looks and not self._draining:
+            self._begin(item, lane, tasks)
+            return
+        if self._draining:
+            self._bus.release(item.token)
+        self._items.discard(item.token)  # else it was a repetition
+        lane.free(1)
 
     def _held_elsewhere(self, attempt: Attempt) -> bool:
         """Whether another attempt of this worker has the run."""
@@ -282,6 +300,7 @@ class Worker:
                 self._parked[attempt.run_id] = attempt, self._clock.now()
             self._items.discard(attempt.item.token)
             self._ended.set()
+            self._begin_second(attempt, tasks)
             if self._waiting and not self._draining:
                 item, waiting_lane = self._waiting.pop(0)
                 self._begin(item, waiting_lane, tasks)
