@@ -352,6 +352,13 @@ class Play:
             assert len(left) <= 3, left
 
 
+pytestmark = pytest.mark.filterwarnings(
+    # A worker is killed by dropping every further step of its code: what that had just made is never awaited.
+    "ignore:Exception ignored in. <coroutine object:pytest.PytestUnraisableExceptionWarning",
+    "ignore:coroutine .* was never awaited:RuntimeWarning",
+)
+
+
 def judge_journal(run: Run, records: list[Record]) -> None:
     """What must hold of any journal."""
     assert fold(records) == run

@@ -366,12 +366,18 @@ class Execution(Outside):
         branches = [self._as_branch(key, arg) for arg in args]
         named = {name: self._as_branch(key, arg) for name, arg in kwargs.items()}
         self.ways.fans.add(key)
-        await self._slow_down()
-        outcome = self._take(key)
+        outcome: Outcome | None = None
+        begins = False
+        try:
+            await self._slow_down()
+            outcome = self._take(key)
+            begins = outcome is None or was_cut(outcome)
+        finally:
+            if not begins:  # its outcome is recalled, or the code was told to end: no branch is begun
+                for made in (*branches, *named.values(), *args, *kwargs.values()):
+                    if inspect.iscoroutine(made):
+                        made.close()
         if outcome is not None and not was_cut(outcome):
-            for made in (*branches, *named.values(), *args, *kwargs.values()):
-                if inspect.iscoroutine(made):
-                    made.close()
             return await self.recalled(key, outcome)
         started = self.now()
         try:
