@@ -33,7 +33,6 @@ from holdfast.core.entries import (
     RunExpired,
     RunTimedOut,
 )
-from holdfast.core.lifecycle import interruption
 from holdfast.core.model import Instant, Run, Seconds, State
 from holdfast.errors import Fenced, HoldfastError, UnknownRun
 from holdfast.wire.subjects import Stream
@@ -260,24 +259,15 @@ class Conductor:
             await self._tell_of_children(run)
 
     async def _end(self, run: Run, ending: RunExpired | RunTimedOut | RunCancelled) -> None:
-        """End a run whose time is over; a holder that did not do so itself is told to let go of it."""
-        moved = await self._journal.end(run, ending)
+        """End a run whose time is over."""
+        moved = await self._journal.end(run, ending, by="conductor")
         log.info("run %s ran out of time: %s (%s)", run.id, moved.state, moved.reason)
-        if run.holder is not None and moved.final:  # else somebody may hold it again, for its undos
-            await self._journal.tell(run.id, CancelRequested(at=self._now(), by="conductor", kill=True))
 
     async def _interrupt(self, run: Run, worker: str) -> None:
         """Take a run from a holder that is gone."""
-        assert run.holder is not None
         how = self._ended.get(worker) or self._silent.get(worker) or "ended with its daemon"
-        moved = await self._journal.move(run, interruption(run, self._now(), f"worker {worker}: {how}"))
+        moved = await self._journal.interrupt(run, f"worker {worker}: {how}")
         log.info("run %s taken from %s: %s", run.id, worker, moved.state)
-        if not run.holder.item:
-            return
-        if moved.offered:
-            self._journal.bus.release(run.holder.item)
-        else:
-            self._journal.bus.settle(run.holder.item)
 
     async def _tell_of_children(self, run: Run) -> None:
         """Tell a waiting run of children whose end nobody told it: who ended them died first."""

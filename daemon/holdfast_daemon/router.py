@@ -16,12 +16,12 @@ from anyio.abc import TaskStatus
 
 from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Message
-from holdfast.core import ids
+from holdfast.client import card_settings
 from holdfast.core.entries import RunCreated
 from holdfast.core.routing import matches
 from holdfast.errors import TooLarge
+from holdfast.triggering import of_event
 from holdfast.wire import api
-from holdfast.wire.events import payload_of
 from holdfast.wire.subjects import Stream
 
 log = logging.getLogger("holdfast.router")
@@ -100,15 +100,4 @@ class Router:
         cards = [card for card in self._cards.values() if any(matches(pattern, name) for pattern in card.on)]
         self.unwanted += not cards
         for card in cards:
-            yield RunCreated(
-                run=ids.derive(event.time, "event", event.subject, str(event.seq), card.id),
-                at=event.time,
-                task=card.id,
-                payload=payload_of(event.data),
-                queue=card.queue,
-                priority=card.priority,
-                source=f"event {name}",
-                expires=event.time + card.ttl if card.ttl else None,
-                timeouts=card.timeouts,
-                hooks=card.hooks,
-            )
+            yield of_event(event, name, card.id, card_settings(card))

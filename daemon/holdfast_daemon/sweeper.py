@@ -125,7 +125,7 @@ class Sweeper:
                 await self._offer(run, last)
             elif (ending := overdue(run, self._journal.clock())) is not None:
                 log.error("run %s should have ended by now: the conductor passed it over", run.id)
-                await self._journal.end(run, ending)
+                await self._journal.end(run, ending, by="sweeper")
             elif await mend(self._journal, run, self._live(), self._repairs):
                 log.error("run %s was left %s for two sweeps: the conductor passed it over", run.id, run.state)
         except Fenced:

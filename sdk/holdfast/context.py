@@ -55,7 +55,7 @@ class Execution(Protocol):
     def children(self, task: str, payloads: Sequence[bytes | Exception], settings: Settings) -> Awaitable[list[Any]]:
         """Several, awaited together: their results and failures in order; an exception stays in its place."""
 
-    def sleep(self, name: str, due: Callable[[Instant], Instant]) -> Awaitable[None]:
+    def sleep(self, due: Callable[[Instant], Instant]) -> Awaitable[None]:
         """A durable sleep; `due` gives its end from its first start."""
 
     def token(self, timeout: Seconds | None) -> waiting.Token:

@@ -20,7 +20,7 @@ from holdfast.core import ids
 from holdfast.core.entries import Entry, Resolved, Signalled, TokenCompleted, WaitStarted
 from holdfast.core.lifecycle import PAUSE, Record, fold, story
 from holdfast.core.model import Instant, Run, State
-from holdfast.core.pending import OPTIONS, pending
+from holdfast.core.pending import ACTIONS, OPTIONS, pending
 from holdfast.core.tree import Tree
 from holdfast.errors import RunStateError, TokenTaken, UnknownRun, UnknownToken
 from holdfast.wire.subjects import TOKEN
@@ -28,10 +28,7 @@ from holdfast.wire.subjects import TOKEN
 T = TypeVar("T", TokenCompleted, Signalled, Resolved)
 
 ANSWERS = {
-    "once": ("done", "run"),
-    "undo": ("run", "skip"),
-    "divergence": ("accept", "run"),
-    "compensation": ("run",),
+    question: tuple(ACTIONS[option.split()[0]] for _, option in options) for question, options in OPTIONS.items()
 }
 """By what is asked: the actions that answer it."""
 
@@ -137,10 +134,8 @@ async def asked(journal: Journal, run_id: str, key: str) -> tuple[Run, str]:
         raise UnknownRun(f"no run {run_id} in project {journal.bus.subjects.project}")
     if PAUSE + key not in run.waits:
         raise RunStateError(f"run {run_id} is not paused at {key}: {questions_in_words(run)}")
-    tree = Tree()
-    for one in story(records):
-        tree.add(one)
-    return run, next(wait.asks for wait in pending(run, tree) if wait.kind == "pause" and wait.key == key)
+    waits = pending(run, Tree.of(story(records)))
+    return run, next(wait.asks for wait in waits if wait.kind == "pause" and wait.key == key)
 
 
 def questions(run: Run) -> tuple[str, ...]:

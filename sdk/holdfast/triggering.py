@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from holdfast.bus.ports import Message
+from holdfast.core import ids
 from holdfast.core.entries import RunCreated
 from holdfast.core.model import (
     DEFAULT_PRIORITY,
@@ -23,6 +25,7 @@ from holdfast.core.model import (
     seconds,
 )
 from holdfast.errors import ConfigError
+from holdfast.wire.events import payload_of
 from holdfast.wire.subjects import TOKEN
 from holdfast.wire.values import encode_value
 
@@ -119,6 +122,22 @@ def created(
         metadata={name: encode_value(value) for name, value in settings.metadata.items()},
         hooks=settings.hooks,
         origin=origin,
+    )
+
+
+def of_event(event: Message, name: str, task: str, settings: Settings) -> RunCreated:
+    """The entry that creates the run of an event: its id says which event and task, so it comes about once.
+
+    Args:
+        name: of the event, as tasks and waits name it.
+    """
+    return created(
+        task,
+        payload_of(event.data),
+        settings,
+        run=ids.derive(event.time, "event", event.subject, str(event.seq), task),
+        at=event.time,
+        source=f"event {name}",
     )
 
 

@@ -77,7 +77,7 @@ class Wait(context.Inside):
         more = sum(number * _SECONDS[unit] for unit, number in units.items())
         length = _duration(_duration(duration, "wait.for_") + more, "wait.for_")
         current = context.execution.get()
-        return anyio.sleep(length) if current is None else current.sleep("for_", lambda now: now + length)
+        return anyio.sleep(length) if current is None else current.sleep(lambda now: now + length)
 
     def until(self, when: datetime | Instant) -> Awaitable[None]:
         """Sleep until an instant: a datetime with a time zone, or seconds since the epoch; past ones are over at once.
@@ -95,7 +95,7 @@ class Wait(context.Inside):
         current = context.execution.get()
         if current is None:
             return anyio.sleep(max(0.0, due - time.time()))
-        return current.sleep("until", lambda now: due)
+        return current.sleep(lambda now: due)
 
     def token(self, *, timeout: float | timedelta | None = None) -> Token:
         """Make a token that somebody outside completes; its time runs from now on."""

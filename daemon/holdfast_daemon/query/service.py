@@ -308,9 +308,7 @@ _SUSPENDED = frozenset({State.WAITING, State.COMPENSATING})
 def _waits(messages: Sequence[tuple[Message, Record]]) -> tuple[Wait, ...]:
     """What a run waits for, as many as fit into a reply."""
     records = [record for _, record in messages]
-    tree, run = Tree(), fold(records)
-    for entry in story(records):
-        tree.add(entry)
+    tree, run = Tree.of(story(records)), fold(records)
     return () if run is None else tuple(_fitting(list(pending(run, tree)), REPLY_MOST // 8))
 
 

@@ -50,7 +50,7 @@ from holdfast.core.entries import (
     TokenCompleted,
 )
 from holdfast.core.entries import LetterDropped as Dropped
-from holdfast.core.lifecycle import ACCEPTED_IN, Kind, Record, fold, recreated
+from holdfast.core.lifecycle import ACCEPTED_IN, Kind, Record, fold, interruption, recreated
 from holdfast.core.model import ErrorInfo, Run, State
 from holdfast.errors import ConnectError, Fenced, RunStateError, Unanswered, UnknownRun
 from holdfast.wire import codec
@@ -364,11 +364,30 @@ class Journal:
                 await self.act(found)
         return found
 
-    async def end(self, run: Run, entry: RunExpired | RunTimedOut | RunCancelled) -> Run:
-        """End a run whose time is over, also where somebody holds it. Raises: Fenced: it was moved meanwhile."""
+    async def end(self, run: Run, entry: RunExpired | RunTimedOut | RunCancelled, *, by: str = "") -> Run:
+        """End a run whose time is over; a holder that did not do so itself is told to let go of it.
+
+        Raises:
+            Fenced: it was moved meanwhile.
+        """
         moved = await self.move(run, entry)
         if run.holder is not None and run.holder.item:  # its undos, if any, have a work item of their own
             self.bus.settle(run.holder.item)
+        if run.holder is not None and moved.final:  # else somebody may hold it again, for its undos
+            await self.tell(run.id, CancelRequested(at=self.clock(), by=by, kill=True))
+        return moved
+
+    async def interrupt(self, run: Run, reason: str) -> Run:
+        """Take a run from a holder that is gone; its work item comes again where one still stands for it.
+
+        Raises:
+            Fenced: it was moved meanwhile.
+        """
+        assert run.holder is not None
+        moved = await self.move(run, interruption(run, self.clock(), reason))
+        if run.holder.item:
+            answer = self.bus.release if moved.offered else self.bus.settle
+            answer(run.holder.item)
         return moved
 
     async def retry(

@@ -232,9 +232,7 @@ async def tree_(
     view = await client.get(run)
     history = await client.history(view.row.id)
     records = [message.record for message in history.messages]
-    tree, folded = Tree(), fold(records)
-    for entry in story(records):
-        tree.add(entry)
+    tree, folded = Tree.of(story(records)), fold(records)
     if out.json:
         out.records({"depth": depth, "name": node.name, **_node(plain(node))} for depth, node in tree.walk())
         return

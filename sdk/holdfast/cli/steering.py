@@ -13,6 +13,7 @@ from holdfast.cli.session import RunName, RunNames, connected, group, resolve
 from holdfast.cli.text import visible
 from holdfast.client import Client
 from holdfast.core.model import Run, State
+from holdfast.core.pending import ACTIONS
 from holdfast.errors import RunStateError
 from holdfast.telling import asked, check_option, questions, questions_in_words
 from holdfast.wire.render import render_json
@@ -143,20 +144,17 @@ async def resolve_(
     _tell(await client.resolve(id, where, answer.action, answer.value), out)
 
 
-ACTIONS = {"--not-done": "run", "--run-again": "run", "--skip": "skip", "--accept": "accept", "--retry": "run"}
-
-
 def _answer(done: str | None, options: list[str]) -> Answer:
     """The one answer that is given. Raises: Usage: none, or several."""
     found = [*(["--done"] if done is not None else []), *options]
     if len(found) != 1:
+        known = ", ".join("--done JSON" if option == "--done" else option for option in ACTIONS)
         raise Usage(
-            f"expected one answer of --done JSON, {', '.join(ACTIONS)}, found {' and '.join(found) or 'none'}; "
+            f"expected one answer of {known}, found {' and '.join(found) or 'none'}; "
             "`holdfast runs show RUN` prints those that the run takes"
         )
-    if done is not None:
-        return Answer("--done", "done", given.json_of(done, "--done"))
-    return Answer(found[0], ACTIONS[found[0]])
+    value = None if done is None else given.json_of(done, "--done")
+    return Answer(found[0], ACTIONS[found[0]], value)
 
 
 def _only_question(run: Run) -> str:

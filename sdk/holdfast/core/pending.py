@@ -53,6 +53,16 @@ OPTIONS = {
 }
 """By what is asked: what an answer means, and the options of `holdfast runs resolve` that give it."""
 
+ACTIONS = {
+    "--done": "done",
+    "--not-done": "run",
+    "--run-again": "run",
+    "--skip": "skip",
+    "--accept": "accept",
+    "--retry": "run",
+}
+"""What each of these options records (`entries.Resolved.action`)."""
+
 
 def answers(run: str, wait: Wait) -> tuple[Answer, ...]:
     """The ways to answer what a run asks; empty where the wait is no question."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 from holdfast.core.entries import (
     AttemptFailed,
@@ -102,6 +102,14 @@ class Recall:
         self._below: defaultdict[str, set[str]] = defaultdict(set)
         """By key: the recorded outcomes of what was awaited within it."""
         self._counts: Counter[tuple[str, str]] = Counter()
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Self:
+        """What these entries tell, in journal order."""
+        recall = cls()
+        for entry in entries:
+            recall.add(entry)
+        return recall
 
     def add(self, entry: Entry) -> None:
         """Take in one entry; those that say nothing about awaits are passed over."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from itertools import pairwise
+from typing import Self
 
 import msgspec
 
@@ -194,6 +195,14 @@ class Tree:
         self._origin = ""
         self._over = False
         """Whether the task's code has ended: who holds the run from then on runs its undos."""
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Self:
+        """The tree that these entries tell, in journal order."""
+        tree = cls()
+        for entry in entries:
+            tree.add(entry)
+        return tree
 
     def add(self, entry: Entry) -> None:
         """Take in one entry; those that say nothing about awaits or attempts are passed over."""

@@ -235,9 +235,7 @@ class Story:
         run = fold(records)
         assert run is not None
         entries = tuple(entry for record in records for entry in record.entries)
-        tree = Tree()
-        for entry in entries:
-            tree.add(entry)
+        tree = Tree.of(entries)
         own = Counter({key: number for (id, key), number in calls.items() if id == run_id})
         return Witness(run, entries, tree, own, await self._row(run_id))
 

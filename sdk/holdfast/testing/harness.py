@@ -65,10 +65,7 @@ class RunResult(msgspec.Struct, frozen=True):
     @property
     def tree(self) -> Tree:
         """Its checkpoints."""
-        tree = Tree()
-        for entry in self.entries:
-            tree.add(entry)
-        return tree
+        return Tree.of(self.entries)
 
     @property
     def checkpoints(self) -> dict[str, Node]:

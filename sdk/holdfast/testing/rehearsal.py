@@ -199,9 +199,7 @@ class _Rehearsal(Execution):
     """A run whose code gets nothing done."""
 
     def __init__(self, run: Run, entries: Sequence[Entry], clock: VirtualClock, stored: Stored) -> None:
-        recall = Recall()
-        for entry in entries:
-            recall.add(entry)
+        recall = Recall.of(entries)
         journal = Journal(MemoryBus("rehearsed", MemoryServer(clock)), clock)
         super().__init__(Writer(journal, run, (), ""), recall, journal, max(run.attempt, 1), stored=stored)
         self.virtual = clock

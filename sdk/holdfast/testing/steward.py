@@ -14,17 +14,17 @@ from typing import Any
 from holdfast.bus.journal import Journal
 from holdfast.bus.memory import MemoryServer
 from holdfast.bus.ports import Message
-from holdfast.core import ids
 from holdfast.core.deadlines import next_look, overdue
 from holdfast.core.effects import CancelChild, DropLetter, Effect, PutLetter, Tell, Withdraw, effects
-from holdfast.core.entries import CancelRequested, EventArrived, RunCancelled, RunCreated, RunExpired, RunTimedOut
-from holdfast.core.lifecycle import Record, apply, interruption
+from holdfast.core.entries import EventArrived, RunCreated
+from holdfast.core.lifecycle import Record, apply
 from holdfast.core.model import Run, State
 from holdfast.core.routing import agrees, matches
 from holdfast.errors import Fenced
 from holdfast.task import Task
+from holdfast.triggering import of_event
 from holdfast.wire import codec
-from holdfast.wire.events import encoded, payload_of, value_of
+from holdfast.wire.events import encoded, value_of
 from holdfast.wire.subjects import Stream
 
 
@@ -92,30 +92,13 @@ class Steward:
     async def _look(self, run: Run) -> None:
         ending = overdue(run, self._journal.clock())
         if ending is not None:
-            await self._end(run, ending)
+            await self._journal.end(run, ending, by="harness")
         elif run.holder is not None and run.holder.worker in self.dead:
-            await self._interrupt(run)
+            await self._journal.interrupt(run, f"worker {run.holder.worker} was killed")
         elif await self._is_missing_something(run):
             await self._journal.act(run)
         else:
             await self._match(run)
-
-    async def _end(self, run: Run, ending: RunExpired | RunTimedOut | RunCancelled) -> None:
-        moved = await self._journal.end(run, ending)
-        if run.holder is not None and moved.final:
-            await self._journal.tell(run.id, CancelRequested(self._journal.clock(), by="harness", kill=True))
-
-    async def _interrupt(self, run: Run) -> None:
-        """Take a run from a worker that is no more."""
-        assert run.holder is not None
-        lost = interruption(run, self._journal.clock(), f"worker {run.holder.worker} was killed")
-        moved = await self._journal.move(run, lost)
-        if not run.holder.item:
-            return
-        if moved.offered:
-            self._bus.release(run.holder.item)
-        else:
-            self._bus.settle(run.holder.item)
 
     async def _is_missing_something(self, run: Run) -> bool:
         for effect in effects(run):
@@ -161,19 +144,7 @@ class Steward:
         return [task for task in self._tasks.values() if any(matches(pattern, name) for pattern in task.on)]
 
     def _run_of(self, event: Message, task: Task[..., Any]) -> RunCreated:
-        settings = task.settings
-        return RunCreated(
-            run=ids.derive(event.time, "event", event.subject, str(event.seq), task.id),
-            at=event.time,
-            task=task.id,
-            payload=payload_of(event.data),
-            queue=settings.queue,
-            priority=settings.priority,
-            source=f"event {self._name(event)}",
-            expires=event.time + settings.ttl if settings.ttl else None,
-            timeouts=settings.timeouts,
-            hooks=settings.hooks,
-        )
+        return of_event(event, self._name(event), task.id, task.settings)
 
     async def _match(self, run: Run) -> None:
         """Tell the run of the events that it waits for: of each wait the earliest."""

@@ -207,9 +207,7 @@ class World:
         run = self.steward.runs.get(id)
         if run is None:
             return RunStuck(f"run {id} is not there: it was never created in this harness")
-        tree = Tree()
-        for entry in story(self.steward.records[id]):
-            tree.add(entry)
+        tree = Tree.of(story(self.steward.records[id]))
         return RunStuck(why_stuck(run, pending(run, tree), self.settings.tasks, self.clock.now()))
 
 

@@ -169,11 +169,14 @@ class Attempt:
         last = await self._journal.bus.last(Stream.JOURNAL, self._journal.bus.subjects.inbox(run.id))
         if last is None or last.seq <= max(self._known_at_rest, self._base[1]):
             return run
-        run, seq = self._base
+        return (await self._read_on(*self._base))[0]
+
+    async def _read_on(self, base: Run, seq: int) -> tuple[Run, list[tuple[Message, Record]]]:
+        """A run as it stands, given how it stood at a sequence, and its messages since then."""
         messages = await self._journal.messages(self.run_id, seq + 1)
-        moved = fold((record for _, record in messages), run)
-        assert moved is not None
-        return moved
+        run = fold((record for _, record in messages), base)
+        assert run is not None
+        return run, messages
 
     def _afresh(self) -> None:
         """Forget what the code was told under an earlier item."""
@@ -314,9 +317,7 @@ class Attempt:
     async def _look_again(self, base: Run, seq: int) -> tuple[Run, Recall, tuple[Entry, ...]] | None:
         """The same of a run whose code is parked here: it goes on where it is, if nobody else moved the run on."""
         assert self._writer is not None
-        messages = await self._journal.insist(lambda: self._journal.messages(self.run_id, seq + 1))
-        run = fold((record for _, record in messages), base)
-        assert run is not None
+        run, messages = await self._journal.insist(lambda: self._read_on(base, seq))
         self._base = run, messages[-1][1].seq if messages else seq
         ours = self.parked and run.last == self._writer.run.last and not self._strayed
         if self.execution is None or not ours or run.state is not State.QUEUED or run.fresh or run.cancel_requested:
@@ -705,7 +706,4 @@ async def _reap(tasks: list[asyncio.Task[Any]], patience: Seconds) -> None:
 
 
 def _recall(messages: list[tuple[Message, Record]]) -> Recall:
-    recall = Recall()
-    for entry in story(record for _, record in messages):
-        recall.add(entry)
-    return recall
+    return Recall.of(story(record for _, record in messages))

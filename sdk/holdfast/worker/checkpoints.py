@@ -182,6 +182,15 @@ class Checkpoints:
             now = self.now()
             self._cut[key] = StepFailed(key, now, now - started, ErrorInfo(CUT, "cancelled by the task's own code"))
 
+    @contextmanager
+    def cuttable(self, key: str, started: float) -> Iterator[None]:
+        """An await in the block may be cancelled by the task's own code: that is an outcome."""
+        try:
+            yield
+        except asyncio.CancelledError as cut:
+            self.cut(key, started, cut)
+            raise
+
     async def _cut_again(self, key: str, outcome: StepFailed) -> None:
         """Wait for the cancellation that cut this await short before; where none comes, it runs after all."""
         self.waits.kept += 1

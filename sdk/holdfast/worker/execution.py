@@ -165,7 +165,7 @@ class Execution(Outside):
     def children(self, task: str, payloads: Sequence[bytes | Exception], settings: Settings) -> Call:
         return Call(task, lambda key: self._children(key, task, list(payloads), settings), lambda: self._new_key(task))
 
-    def sleep(self, name: str, due: Callable[[Instant], Instant]) -> Call:
+    def sleep(self, due: Callable[[Instant], Instant]) -> Call:
         return Call("sleep", lambda key: self._sleep(key, due), lambda: self._new_key("sleep"))
 
     def token(self, timeout: Seconds | None) -> Token:
@@ -331,7 +331,7 @@ class Execution(Outside):
             return await self.recalled(key, outcome)
         started = self.now()
         try:
-            async with self._cuttable(key, outcome):
+            async with self._cuttable_again(key, outcome):
                 value = await choose()
         except Exception as error:
             await self.failed(key, started, error)
@@ -396,20 +396,16 @@ class Execution(Outside):
         if isinstance(task, asyncio.Task):
             self.shielded.add(task)
             task.add_done_callback(self.shielded.discard)
-        async with self._cuttable(key, cut_before):
+        async with self._cuttable_again(key, cut_before):
             return await asyncio.shield(task)
 
     @asynccontextmanager
-    async def _cuttable(self, key: str, outcome: Outcome | None) -> AsyncIterator[None]:
+    async def _cuttable_again(self, key: str, outcome: Outcome | None) -> AsyncIterator[None]:
         """An await of what goes on when that await is cancelled: the cancellation is recorded, and waited for again."""
         if outcome is not None and was_cut(outcome):
             await self._cut_again(key, outcome)
-        started = self.now()
-        try:
+        with self.cuttable(key, self.now()):
             yield
-        except asyncio.CancelledError as cut:
-            self.cut(key, started, cut)
-            raise
 
     async def _wait_for(self, key: str, fut: Any, timeout: float | None = None) -> Any:
         """`asyncio.wait_for`, with a time that goes on while the run is suspended."""
@@ -440,7 +436,7 @@ class Execution(Outside):
         started = self.now()
         done, pending = set[asyncio.Future[Any]](), set(given)
         try:
-            async with self._cuttable(key, outcome), self._lasting(key, timeout):
+            async with self._cuttable_again(key, outcome), self._lasting(key, timeout):
                 done, pending = await asyncio.wait(given, return_when=return_when)
         except TimeoutError:
             done = {future for future in given if future.done()}

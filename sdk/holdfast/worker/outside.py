@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from holdfast import context
-from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Message
 from holdfast.core import ids
 from holdfast.core.entries import (
@@ -20,7 +19,7 @@ from holdfast.core.entries import (
     WaitStarted,
 )
 from holdfast.core.model import Instant, Parent
-from holdfast.core.recall import Outcome, Recall
+from holdfast.core.recall import Outcome
 from holdfast.errors import (
     ChildFailed,
     ConnectError,
@@ -29,32 +28,18 @@ from holdfast.errors import (
     Unanswered,
     WaitTimeout,
 )
-from holdfast.task import OnDivergence
 from holdfast.triggering import Settings, created
 from holdfast.wire import codec
 from holdfast.wire.subjects import Stream
 from holdfast.worker.checkpoints import Checkpoints, was_cut
-from holdfast.worker.stored import Stored
-from holdfast.worker.writer import Writer
 
 
 class Outside(Checkpoints):
     """The waits of a run in one worker, each a checkpoint."""
 
-    def __init__(
-        self,
-        writer: Writer,
-        recall: Recall,
-        journal: Journal,
-        attempt: int,
-        *,
-        stored: Stored,
-        on_divergence: OnDivergence = "branch",
-    ) -> None:
-        super().__init__(writer, recall, journal, attempt, stored=stored, on_divergence=on_divergence)
-        self.unread = False
-        """Whether the run was begun without reading what it had been told by then."""
-        self._reading: asyncio.Future[list[Message]] | None = None
+    unread = False
+    """Whether the run was begun without reading what it had been told by then."""
+    _reading: asyncio.Future[list[Message]] | None = None
 
     async def _sleep(self, key: str, due: Callable[[Instant], Instant]) -> None:
         outcome = await self.known(key)
@@ -63,11 +48,8 @@ class Outside(Checkpoints):
             return
         await self.ready(key)
         started = self._wait_started(key, "sleep", "", due(self.now()))
-        try:
+        with self.cuttable(key, started.at):
             await self.waits.arrival(key, lambda: None, due=started.due)
-        except asyncio.CancelledError as cut:
-            self.cut(key, started.at, cut)
-            raise
         await self.completed(key, started.at, None)
 
     async def _outside(
@@ -90,13 +72,10 @@ class Outside(Checkpoints):
         if outcome is None:
             await self.ready(key)
             started = self._wait_started(key, kind, wait, due, **more)
-            try:
+            with self.cuttable(key, started.at):
                 outcome = await self.waits.arrival(
                     key, lambda: self.recall.take(key), wait=lambda: started.wait, due=started.due
                 )
-            except asyncio.CancelledError as cut:
-                self.cut(key, started.at, cut)
-                raise
             if outcome is None:
                 allowed = (started.due or 0.0) - (started.at if began is None else began)
                 error = WaitTimeout(f"{what} did not come within {round(allowed, 3)} s")
@@ -123,13 +102,10 @@ class Outside(Checkpoints):
         if self.unread:
             await self._read_inbox()
         started = self._wait_started(key, "signal", "", None, subject=name)
-        try:
+        with self.cuttable(key, started.at):
             signal = await self.waits.arrival(
                 key, lambda: self.recall.take_signal(name), wait=lambda: self.recall.next_signal(name)
             )
-        except asyncio.CancelledError as cut:
-            self.cut(key, started.at, cut)
-            raise
         assert signal is not None
         now = self.now()
         await self.record(StepCompleted(key, now, now - started.at, signal.value))
@@ -154,12 +130,8 @@ class Outside(Checkpoints):
             if self.recall.child(key) is None:
                 for failure in (await self._trigger({key: await self.stored.keep(payload)}, task, settings)).values():
                     raise failure
-            started = self.now()
-            try:
+            with self.cuttable(key, self.now()):
                 outcome = await self._child_ended(key)
-            except asyncio.CancelledError as cut:
-                self.cut(key, started, cut)
-                raise
         return await self.recalled(key, outcome)
 
     async def _children(self, key: str, task: str, payloads: list[bytes | Exception], settings: Settings) -> list[Any]:
@@ -167,13 +139,10 @@ class Outside(Checkpoints):
         started = self.now()
         keys = [f"{key}/{task}#{number}" for number in range(1, len(payloads) + 1)]
         begun = await self._created_children(key, dict(zip(keys, payloads, strict=True)), task, settings)
-        try:
+        with self.cuttable(key, started):
             for each in reversed(keys):  # the last one ends last, as a rule: one suspension for all
                 if each not in begun:
                     begun[each] = await self._child_result(each)
-        except asyncio.CancelledError as cut:
-            self.cut(key, started, cut)
-            raise
         return [begun[each] for each in keys]
 
     async def _created_children(
