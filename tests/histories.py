@@ -9,6 +9,7 @@ from typing import NamedTuple
 from holdfast.bus.ports import Bus
 from holdfast.core import ids
 from holdfast.core.entries import (
+    Admitted,
     AttemptFailed,
     AttemptInterrupted,
     AttemptResumed,
@@ -22,11 +23,13 @@ from holdfast.core.entries import (
     Entry,
     EventArrived,
     Heartbeat,
+    Held,
     HookTriggered,
     Inherited,
     LetterDropped,
     MetadataChanged,
     Offered,
+    Postponed,
     Progressed,
     Resolved,
     RunCancelled,
@@ -83,7 +86,10 @@ class Teller:
         return Stored(self.subjects.timer(run, "ready"), self.created(run, due=due, **fields).data)
 
     def offered(self, run: str, queue: str = "default") -> Stored:
-        return Stored(self.subjects.ready(run, queue, 5), codec.encode(Offered(run, 1)))
+        return Stored(self.subjects.again(run, queue, 5), codec.encode(Offered(run, 1)))
+
+    def admitted(self, run: str, queue: str = "default") -> Stored:
+        return Stored(self.subjects.go(run, queue), codec.encode(Admitted(run, 1)))
 
     def log(self, run: str, writer: str, *entries: Entry) -> Stored:
         return Stored(self.subjects.log(run), codec.encode(Batch(writer, entries)))
@@ -114,7 +120,9 @@ def random_history(seed: int, runs: int, teller: Teller | None = None) -> Iterat
             del pending[run]
             continue
         before = folded[run]
-        if before is None:
+        if before is None and chance.random() < 0.1:
+            message = tell.delayed(run, at + 9, queue="mail")
+        elif before is None:
             hooks = (Hook("success", "tidy"), Hook("failure", "alarm"), Hook("cancel", "tidy"))
             queue = chance.choice(["default", "mail"])
             message = tell.created(run, queue=queue, tags=("eu",), hooks=hooks, metadata={"who": b"\xa3ann"})
@@ -161,7 +169,9 @@ def _next(tell: Teller, run: Run, chance: random.Random, at: float, key: str) ->
         Diverged(f"/other#{key}", at, (run.last_key,)),
         RunTimedOut(at, ERROR, "schedule_to_close"),
         RunExpired(at, "it had to start by then"),
-        AttemptFailed(at, ERROR, at + 1),
+        Held(at, "overlap"),
+        *[Postponed(at, at + 12, b"\x81\xa1a\x03")] * 9,
+        AttemptFailed(at, ERROR, at + chance.choice([0.2, 1])),
         AttemptInterrupted(at, "worker died"),
         RunCompleted(at, b"\x2a"),
         RunDead(at, ERROR, "attempts used up"),
@@ -172,6 +182,8 @@ def _next(tell: Teller, run: Run, chance: random.Random, at: float, key: str) ->
     if run.state is State.COMPENSATING:
         candidates = [entry for entry in candidates if not isinstance(entry, StepCompleted)] + _undoing(run, at) * 8
     legal = [entry for entry in candidates if _legal(run, entry)]
+    if not run.final and chance.random() < 0.05:
+        return tell.admitted(run.id, run.queue)
     if not legal or (not run.final and chance.random() < 0.2):
         return tell.offered(run.id, run.queue)
     count = chance.choice([1, 1, 1, 2])

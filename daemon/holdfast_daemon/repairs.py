@@ -119,10 +119,12 @@ async def mend(journal: Journal, run: Run, live: Mapping[str, Run], repairs: Rep
 
 async def _fire(journal: Journal, run: Run) -> None:
     """Do what the run's timer should have done. Should it fire yet, that is one work item too many: no harm."""
-    ready = journal.bus.subjects.ready(run.id, run.queue, run.priority)
-    if run.state is State.DELAYED:
+    subjects = journal.bus.subjects
+    if run.state is State.DELAYED and not run.last:
+        ready = subjects.ready(run.id, run.queue, run.priority)
         with suppress(Fenced):  # it has fired just now
             await journal.bus.publish(ready, codec.encode(recreated(run)), expect=0)
     else:
+        again = subjects.again(run.id, run.queue, run.priority)
         offered = codec.encode(Offered(run.id, run.first, run.last))
-        await journal.bus.publish(ready, offered, dedupe=f"{run.id}-late-{run.last}-{run.due}")
+        await journal.bus.publish(again, offered, dedupe=f"{run.id}-late-{run.last}-{run.due}")

@@ -133,9 +133,9 @@ class Sweeper:
 
     async def _offer(self, run: Run, last: int) -> None:
         """Publish another work item. Its id is that of no other offer, but two daemons make the same."""
-        ready = self._journal.bus.subjects.ready(run.id, run.queue, run.priority)
+        again = self._journal.bus.subjects.again(run.id, run.queue, run.priority)
         offered = codec.encode(Offered(run.id, run.first, run.last))
-        await self._journal.bus.publish(ready, offered, dedupe=f"{run.id}-swept-{last}")
+        await self._journal.bus.publish(again, offered, dedupe=f"{run.id}-swept-{last}")
         self._repairs.note(Kind.ITEM, run)
 
 

@@ -15,7 +15,7 @@ async with connect():
 
 from holdfast.connecting import connect
 from holdfast.context import run
-from holdfast.core.model import Retry, State, Timeouts
+from holdfast.core.model import Rate, Retry, State, Timeouts
 from holdfast.errors import (
     Abort,
     ChildFailed,
@@ -42,6 +42,7 @@ __all__ = [
     "Ended",
     "HoldfastError",
     "NotDone",
+    "Rate",
     "Retry",
     "RetryAfter",
     "RunFailed",

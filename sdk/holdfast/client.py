@@ -65,7 +65,14 @@ def _error_info(error: str | BaseException) -> ErrorInfo:
 
 def card_settings(card: api.TaskCard) -> Settings:
     """How runs of a declared task are triggered."""
-    return Settings(queue=card.queue, priority=card.priority, timeouts=card.timeouts, ttl=card.ttl, hooks=card.hooks)
+    return Settings(
+        queue=card.queue,
+        priority=card.priority,
+        timeouts=card.timeouts,
+        ttl=card.ttl,
+        hooks=card.hooks,
+        limits=card.limits,
+    )
 
 
 class Client:

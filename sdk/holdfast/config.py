@@ -23,9 +23,10 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
+from holdfast.core.model import Rate
 from holdfast.decoding import Decoder, nearest
 from holdfast.errors import ConfigError
-from holdfast.quantities import duration, size
+from holdfast.quantities import duration, rate, size
 
 FILE = "holdfast.toml"
 """The name that `load` looks for in the current directory and above it."""
@@ -104,6 +105,7 @@ Port = Annotated[int, Meta(ge=0, le=65535, description="a port from 0 to 65535")
 Count = Annotated[int, Meta(ge=0, description="a whole number from 0")]
 Positive = Annotated[int, Meta(ge=1, description="a whole number from 1")]
 Replicas = Annotated[int, Meta(ge=1, le=5, description="1 to 5 replicas")]
+RateLimit = Annotated[Rate, Meta(extra={"read": rate})]
 ListenAddress = Annotated[str, Meta(extra={"read": _address})]
 
 
@@ -210,6 +212,10 @@ class Queue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     concurrency: Positive | None = None
     """Runs of this queue at once over all workers; None sets no limit."""
+    key_concurrency: Positive | None = None
+    """The same of each concurrency key."""
+    rate: RateLimit | None = None
+    """Starts in any window of that length."""
 
 
 class Bounds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -189,6 +189,7 @@ def _message(line: _Line, run: str, after: int, where: str) -> Exported:
     subjects = Subjects("exported")
     subject = {
         Kind.READY: subjects.ready(run, "any", 0),
+        Kind.GO: subjects.go(run, "any"),
         Kind.LOG: subjects.log(run),
         Kind.IN: subjects.inbox(run),
         Kind.TIMER: subjects.timer(run, "any"),

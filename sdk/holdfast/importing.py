@@ -116,11 +116,13 @@ def _numbered(messages: Iterable[_Message]) -> Iterator[Record]:
 
 
 def _inert(records: Sequence[Record], run_id: str) -> Iterator[_Message]:
-    """Timers are left out, but for one that alone creates the run; so are work items that came too late to count."""
+    """Timers are left out, but for one that alone creates the run; so are slots, and work items that came too late."""
     run: Run | None = None
     for record in records:
         before, run = run, apply(run, record)
         entries = tuple(_alone(entry, run_id) for entry in record.entries)
+        if record.kind is Kind.GO:
+            continue
         if record.kind is Kind.TIMER:
             if before is None and run is not None and not _offered_later(records):
                 yield _Message(Kind.READY, "", entries)

@@ -1,9 +1,11 @@
-"""Durations and sizes as people write them: "30d", "250ms", "512MB", "2GiB"."""
+"""Durations, sizes and rates as people write them: "30d", "250ms", "512MB", "2GiB", "50/s"."""
 
 from __future__ import annotations
 
 import math
 import re
+
+from holdfast.core.model import Rate
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 """Units of durations."""
@@ -21,6 +23,7 @@ BYTES = {
 }
 """Units of sizes: decimal, and binary with an `i`."""
 
+_RATE = re.compile(r"(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*([a-z]+)")
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 
 
@@ -30,6 +33,25 @@ def duration(value: object) -> float:
     if seconds is None:
         raise ValueError('seconds or a duration like "30d", "12h", "90s", "250ms"')
     return float(seconds)
+
+
+def rate(value: object) -> Rate:
+    """How often: "50/s", "600/m", "100/15s"; ValueError says what was expected."""
+    expected = ValueError('a rate like "50/s", "600/m" or "100/15s"')
+    match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or match[3] not in SECONDS or int(match[1]) == 0:
+        raise expected
+    per = float(match[2] or 1) * SECONDS[match[3]]
+    if per == 0:
+        raise expected
+    return Rate(int(match[1]), per)
+
+
+def readable_rate(rate: Rate) -> str:
+    """A rate for people, as `rate` reads it."""
+    unit = next((name for name in ("w", "d", "h", "m", "s") if rate.per % SECONDS[name] == 0), "ms")
+    count = rate.per / SECONDS[unit]
+    return f"{rate.limit}/{'' if count == 1 else f'{count:g}'}{unit}"
 
 
 def size(value: object) -> int:

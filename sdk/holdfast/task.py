@@ -13,7 +13,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 from holdfast import context
 from holdfast.client import RunHandle
 from holdfast.core.entries import RunCreated
-from holdfast.core.model import MAX_INTERRUPTIONS, Hook, Retry, Timeouts
+from holdfast.core.model import MAX_INTERRUPTIONS, Hook, Limits, Rate, Retry, Timeouts
 from holdfast.errors import ConfigError, DefinitionError, DuplicateTask, EncodeError, PayloadError, RunFailed
 from holdfast.payload import Signature
 from holdfast.rewrite import rewrite
@@ -121,12 +121,15 @@ class Task(Generic[P, R]):
         tags: Iterable[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
         detached: bool | None = None,
+        concurrency_key: str | None = None,
     ) -> Options[P, R]:
         """The same task, triggered with other settings.
 
         Args:
             ttl: seconds from when it is ready to its first start; 0: for ever.
             detached: of a child run (`trigger_and_wait`): it goes on when its parent is cancelled.
+            concurrency_key: runs of one key are limited apart, by the task's `concurrency` and the queue's
+                `key_concurrency`; instead of what the task takes from the payload.
 
         Raises:
             ConfigError: a setting that can't be.
@@ -143,6 +146,7 @@ class Task(Generic[P, R]):
                 tags=tags,
                 metadata=metadata,
                 detached=detached,
+                concurrency_key=concurrency_key,
             ),
         )
 
@@ -223,6 +227,9 @@ def task(
     ttl: float | timedelta | None = None,
     checkpoint: Checkpoint = "await",
     on: str | Iterable[str] = (),
+    concurrency: int | None = None,
+    concurrency_key: str | None = None,
+    rate: Rate | None = None,
     max_interruptions: int = MAX_INTERRUPTIONS,
     on_divergence: OnDivergence = "branch",
     on_success: Callable[..., Any] | None = None,
@@ -241,6 +248,9 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         ttl: seconds within which a run must have started once it is ready; 0: for ever, whatever the project's default.
         checkpoint: "await": each await; "steps": only calls of `@step` functions.
         on: event subjects that start a run with the event's JSON object as payload, NATS wildcards.
+        concurrency: runs at once, over all workers; of each concurrency key apart, where runs have one.
+        concurrency_key: path of the payload's field that is a run's concurrency key, such as "customer.id".
+        rate: starts in any window of time.
         max_interruptions: more crashes of its worker than this in one attempt end a run dead.
         on_divergence: where changed code takes another way than a run's journal: "branch" goes on with the new one,
             "pause" asks an operator, "fail" ends the run dead.
@@ -268,6 +278,9 @@ def task_of(
     ttl: float | timedelta | None = None,
     checkpoint: Checkpoint = "await",
     on: str | Iterable[str] = (),
+    concurrency: int | None = None,
+    concurrency_key: str | None = None,
+    rate: Rate | None = None,
     max_interruptions: int = MAX_INTERRUPTIONS,
     on_divergence: OnDivergence = "branch",
     on_success: Callable[..., Any] | None = None,
@@ -299,6 +312,7 @@ def task_of(
             priority=priority,
             timeouts=timeouts,
             ttl=ttl,
+            limits=_limits(concurrency, concurrency_key, rate),
             hooks=tuple(_hook(name, on, hook, queue) for on, hook in hooks.items() if hook is not None),
         )
     except ConfigError as error:
@@ -317,6 +331,18 @@ def task_of(
     if checkpoint == "await" and made.is_async:
         _rewrite(fn)
     return made
+
+
+def _limits(concurrency: int | None, concurrency_key: str | None, rate: Rate | None) -> Limits:
+    """The limits that a task declares. Raises: ConfigError: one that can't be."""
+    if concurrency is not None and (
+        isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1
+    ):
+        raise ConfigError(f"concurrency: expected a whole number from 1, found {concurrency!r}")
+    for what, path in (("concurrency_key", concurrency_key), ("rate: key", None if rate is None else rate.key)):
+        if path is not None and (not isinstance(path, str) or not all(path.split("."))):
+            raise ConfigError(f'{what}: expected the path of a field of the payload like "user.id", found {path!r}')
+    return Limits(concurrency=concurrency, concurrency_key=concurrency_key, rate=rate)
 
 
 _rewritten: set[Any] = set()

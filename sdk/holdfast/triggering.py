@@ -17,6 +17,7 @@ from holdfast.core.model import (
     LAST_PRIORITY,
     Hook,
     Instant,
+    Limits,
     Origin,
     Parent,
     Retry,
@@ -24,10 +25,11 @@ from holdfast.core.model import (
     Timeouts,
     seconds,
 )
+from holdfast.core.routing import MISSING, field
 from holdfast.errors import ConfigError
 from holdfast.wire.events import payload_of
 from holdfast.wire.subjects import TOKEN
-from holdfast.wire.values import encode_value
+from holdfast.wire.values import decode_value, encode_value
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +48,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hooks: tuple[Hook, ...] = ()
     detached: bool = False
     """Of a child run: it goes on when its parent is cancelled."""
+    concurrency_key: str | None = None
+    """Under which the run is limited apart; None: what the task's `limits` say."""
+    limits: Limits = Limits()
+    """The task's."""
 
     def but(
         self,
@@ -60,6 +66,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         metadata: Mapping[str, Any] | None = None,
         hooks: tuple[Hook, ...] | None = None,
         detached: bool | None = None,
+        concurrency_key: str | None = None,
+        limits: Limits | None = None,
     ) -> Settings:
         """These settings with some changed; None: as it was. Raises: ConfigError: a value that can't be."""
         try:
@@ -74,6 +82,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 "metadata": metadata,
                 "hooks": hooks,
                 "detached": detached,
+                "concurrency_key": None if concurrency_key is None else _key("concurrency_key", concurrency_key),
+                "limits": limits,
             }
         except ValueError as error:
             raise ConfigError(str(error)) from None
@@ -103,6 +113,7 @@ def created(
         EncodeError: a value of the metadata can't be stored.
     """
     due = at + settings.delay if settings.delay > 0 else None
+    concurrency_key, rate_key = _keys(payload, settings)
     lives = settings.ttl if settings.ttl is not None else ttl
     return RunCreated(
         run=run,
@@ -122,7 +133,36 @@ def created(
         metadata={name: encode_value(value) for name, value in settings.metadata.items()},
         hooks=settings.hooks,
         origin=origin,
+        concurrency_key=concurrency_key,
+        rate_key=rate_key,
     )
+
+
+KEY_MOST = 256
+"""Characters of a concurrency or rate key."""
+
+
+def _keys(payload: bytes, settings: Settings) -> tuple[str, str]:
+    """Under which the run is limited apart, and its start counted: what the trigger names, else the payload."""
+    limits, named = settings.limits, settings.concurrency_key
+    rate_path = limits.rate.key if limits.rate is not None else None
+    paths = (None if named is not None else limits.concurrency_key, rate_path)
+    if paths == (None, None):
+        return named or "", ""
+    values = decode_value(payload)
+    found = tuple("" if path is None else _shown(field(values, path)) for path in paths)
+    return named or found[0], found[1]
+
+
+def _shown(value: object) -> str:
+    """A payload's value as a key; a run without one shares the empty key with others."""
+    return "" if value is MISSING or value is None else str(value)[:KEY_MOST]
+
+
+def _key(what: str, text: str) -> str:
+    if not isinstance(text, str) or not text.strip() or len(text) > KEY_MOST:
+        raise ConfigError(f"{what}: expected a text of 1 to {KEY_MOST} characters, found {text!r:.300}")
+    return text
 
 
 def of_event(event: Message, name: str, task: str, settings: Settings) -> RunCreated:

@@ -11,7 +11,7 @@ import pytest
 from holdfast.bus.jetstream import JetStreamBus, connect
 from holdfast.bus.ports import Item, Publication
 from holdfast.errors import BusError, ConnectError, Unanswered
-from holdfast.wire.subjects import Stream
+from holdfast.wire.subjects import Lane, Stream
 from servers import NatsServer
 from worlds import eventually
 
@@ -252,9 +252,12 @@ async def test_what_was_given_up_is_never_stored_later(bus: JetStreamBus, own_se
     assert await bus.last_seq(Stream.EVENTS) == 0
 
 
-async def test_timers_pauses_and_limits_survive(bus: JetStreamBus, own_server: NatsServer) -> None:
-    name = await bus.ensure_consumer("q", 5, limit=7)
+async def test_timers_pauses_and_governance_survive(bus: JetStreamBus, own_server: NatsServer) -> None:
+    for queue in ("p", "q"):
+        await bus.ensure_consumer(queue, 5)
+        await bus.ensure_consumer(queue, lane=Lane.GO)
     await bus.pause("q", paused=True)
+    await bus.govern("p")
     due = time.time() + 0.3
     await bus.publish_at(bus.subjects.timer("r", "t"), b"x", due=due, target=bus.subjects.inbox("r"))
     await own_server.crash(away=0.4)
@@ -263,8 +266,9 @@ async def test_timers_pauses_and_limits_survive(bus: JetStreamBus, own_server: N
         while not await anext(following):
             pass
     await following.aclose()
-    assert (await bus.consumers())[0].paused
-    assert (await bus._api.consumer("HF_shop", name)).config["max_ack_pending"] == 7
+    still = {state.name: state.paused for state in await bus.consumers()}
+    assert still == {"go-p": False, "go-q": True, "ready-p-5": True, "ready-q-5": True}
+    assert (await bus.paused(), await bus.governed()) == ({"q"}, {"p"})
 
 
 async def test_a_consumer_that_is_deleted_and_made_again_is_pulled_again(bus: JetStreamBus) -> None:

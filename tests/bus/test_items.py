@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.bus.ports import Bus, ConsumerState, Item, Publication
 from holdfast.errors import BusError
-from holdfast.wire.subjects import Stream
+from holdfast.wire.subjects import Lane, Stream
 from worlds import ACK_WAIT, World
 
 Offer: TypeAlias = Callable[..., Awaitable[int]]
@@ -263,41 +263,72 @@ async def test_a_deleted_item_does_not_come(world: World, bus: Bus) -> None:
     assert [item.seq for item in items] == [1, 3]
 
 
-async def test_the_limit_holds_over_all_pullers_and_can_be_changed(world: World) -> None:
-    first, second = await world.bus(), await world.bus()
-    name = await first.ensure_consumer("q", 5, limit=3)
+async def test_an_item_that_is_deleted_after_its_delivery_comes_no_more(world: World, bus: Bus) -> None:
     items: list[Item] = []
-    (await first.pull(name, items.append)).want(10)
-    (await second.pull(name, items.append)).want(10)
-    await offer(first, 10)
-    await world.until(lambda: len(items) == 3)
-    await world.quiet()
-    assert len(items) == 3
-    assert await first.consumers() == [ConsumerState(name, 7, 3, False)]
-    first.settle(items[0].token)
-    await world.until(lambda: len(items) == 4)
-    assert await second.ensure_consumer("q", 5, limit=5) == name
-    await world.until(lambda: len(items) == 6)
-    await second.ensure_consumer("q", 5)
-    await world.quiet()
-    assert len(items) == 6
-
-
-async def test_an_item_that_is_deleted_after_its_delivery_holds_no_slot(world: World, bus: Bus) -> None:
-    items: list[Item] = []
-    (await bus.pull(await bus.ensure_consumer("q", 5, limit=1), items.append)).want(9)
-    await offer(bus, 2)
+    (await bus.pull(await bus.ensure_consumer("q", 5), items.append)).want(9)
+    await offer(bus, 1)
     await world.until(lambda: len(items) == 1)
     await bus.delete(Stream.JOURNAL, items[0].seq)
     bus.release(items[0].token)
+    await offer(bus, 1, name="s")
     await world.until(lambda: len(items) == 2)
     assert [item.seq for item in items] == [1, 2]
     assert await bus.consumers() == [ConsumerState("ready-q-5", 0, 1, False)]
 
 
-async def test_a_limit_below_one_is_refused(bus: Bus) -> None:
-    with pytest.raises(BusError, match="limit"):
-        await bus.ensure_consumer("q", 5, limit=0)
+@pytest.mark.parametrize(
+    ("lane", "name", "subject"),
+    [
+        (Lane.READY, "ready-q-5", "hf.shop.j.r.ready.q.5"),
+        (Lane.AGAIN, "again-q-5", "hf.shop.j.r.again.q.5"),
+        (Lane.GO, "go-q", "hf.shop.j.r.go.q"),
+    ],
+)
+async def test_each_lane_of_a_queue_is_a_consumer_of_its_own(
+    world: World, bus: Bus, lane: Lane, name: str, subject: str
+) -> None:
+    items: list[Item] = []
+    assert await bus.ensure_consumer("q", 5, lane=lane) == name
+    (await bus.pull(name, items.append)).want(9)
+    for each in (bus.subjects.ready("r", "q", 5), bus.subjects.again("r", "q", 5), bus.subjects.go("r", "q")):
+        await bus.publish(each, b"x")
+    await world.until(lambda: len(items) == 1)
+    await world.quiet()
+    assert [item.subject for item in items] == [subject]
+
+
+async def test_a_governed_queue_delivers_only_what_was_admitted(world: World, bus: Bus) -> None:
+    items: list[Item] = []
+    for lane in (Lane.READY, Lane.GO):
+        (await bus.pull(await bus.ensure_consumer("q", 5, lane=lane), items.append)).want(9)
+    await bus.govern("q")
+    await bus.govern("q")
+    (await bus.pull(await bus.ensure_consumer("q", 5, lane=Lane.AGAIN), items.append)).want(9)  # made later
+    for subject in (bus.subjects.ready("r", "q", 5), bus.subjects.again("r", "q", 5), bus.subjects.ready("r", "p", 5)):
+        await bus.publish(subject, b"x")
+    admitted = await bus.publish(bus.subjects.go("r", "q"), b"x")
+    await world.until(lambda: len(items) == 1)
+    await world.quiet()
+    assert [item.seq for item in items] == [admitted]
+    assert await bus.governed() == {"q"}
+
+
+async def test_a_governed_queue_that_was_paused_is_resumed_as_a_governed_one(world: World, bus: Bus) -> None:
+    items: list[Item] = []
+    for lane in (Lane.READY, Lane.GO):
+        (await bus.pull(await bus.ensure_consumer("q", 5, lane=lane), items.append)).want(9)
+    await bus.govern("q")
+    await bus.pause("q", paused=True)
+    assert await bus.paused() == {"q"}
+    await bus.publish(bus.subjects.ready("r", "q", 5), b"x")
+    admitted = await bus.publish(bus.subjects.go("r", "q"), b"x")
+    await world.quiet()
+    assert items == []
+    await bus.pause("q", paused=False)
+    assert await bus.paused() == frozenset()
+    await world.until(lambda: len(items) == 1)
+    await world.quiet()
+    assert [item.seq for item in items] == [admitted]
 
 
 async def test_ensuring_again_changes_nothing(world: World, bus: Bus) -> None:

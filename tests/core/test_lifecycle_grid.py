@@ -7,6 +7,7 @@ import pytest
 
 from holdfast.core.entries import (
     ENTRIES,
+    Admitted,
     AttemptFailed,
     AttemptInterrupted,
     AttemptResumed,
@@ -19,11 +20,13 @@ from holdfast.core.entries import (
     Entry,
     EventArrived,
     Heartbeat,
+    Held,
     HookTriggered,
     Inherited,
     LetterDropped,
     MetadataChanged,
     Offered,
+    Postponed,
     Progressed,
     Resolved,
     RunCancelled,
@@ -85,6 +88,9 @@ Diverged           |  -    -   run   -    -    -    -   |  -    -    -    -    -
 Inherited          |  -   que   -    -    -    -    -   |  -    -    -    -    -    -
 HookTriggered      |  -    -    -    -    -    -    -   | com  fai  dea  can  exp  tim
 SecretPinned       |  -    -   run   -    -    -   cmh  |  -    -    -    -    -    -
+Admitted           | del  que  run  wai  ret  cmp  cmh  | com  fai  dea  can  exp  tim
+Held               |  -   que   -    -    -    -    -   |  -    -    -    -    -    -
+Postponed          | del   -    -    -    -    -    -   |  -    -    -    -    -    -
 """
 """Rows: what happens. Columns: where the run stands. Cells: where it stands then; `-`: refused.
 
@@ -150,6 +156,9 @@ SAMPLES: dict[str, Entry] = {
     "Inherited": Inherited(key="/a#1", at=9.0, took=0.1, value=b"v"),
     "HookTriggered": HookTriggered(on="failure", at=9.0, run="H"),
     "SecretPinned": SecretPinned(name="STRIPE_KEY", version=1),
+    "Admitted": Admitted(run="R", first=1),
+    "Held": Held(at=9.0, why="overlap"),
+    "Postponed": Postponed(at=9.0, due=12.0),
 }
 
 
@@ -219,8 +228,8 @@ def test_a_started_run_neither_expires_nor_inherits() -> None:
 
 
 def test_the_grid_has_a_row_for_every_entry_and_a_column_for_every_state() -> None:
-    assert len(CELLS) == (35 + 1) * (12 + 1)  # a kill, and a compensating run that is held, stand for themselves
+    assert len(CELLS) == (38 + 1) * (12 + 1)  # a kill, and a compensating run that is held, stand for themselves
     assert {name.partition(":")[0] for name, _, _ in CELLS} == {entry.__name__ for entry in ENTRIES}
     assert all(type(SAMPLES[name]).__name__ == name.partition(":")[0] for name, _, _ in CELLS)
     assert {SHORT[column][0] for _, column, _ in CELLS} == set(State)
-    assert len(ENTRIES) == 35
+    assert len(ENTRIES) == 38

@@ -28,7 +28,7 @@ from holdfast.core.entries import (
     RunRetried,
 )
 from holdfast.core.lifecycle import Kind, Record
-from holdfast.core.model import ErrorInfo, Hook, Origin, Parent, Retry, Timeouts
+from holdfast.core.model import ErrorInfo, Hook, Key, KeyKind, Origin, Parent, Retry, Tick, Timeouts
 from holdfast.wire.codec import decode_batch, decode_entry, encode, record
 from holdfast.wire.subjects import Subjects
 
@@ -68,6 +68,9 @@ FOR_EVER = """
 33 Inherited          key at took value error edited
 34 HookTriggered      on at run
 35 SecretPinned       name version
+36 Admitted           run first cause
+37 Held               at why
+38 Postponed          at due payload
 """
 """Tag, entry, and its fields in the order in which they are stored. New fields may follow, these may not move."""
 
@@ -93,8 +96,8 @@ def test_what_was_added_to_an_entry_later_has_defaults(tag: int, name: str, fiel
 
 def test_every_entry_is_in_the_table_and_no_tag_is_given_twice() -> None:
     assert sorted(BY_NAME) == sorted(name for _, name, _ in ROWS)
-    assert [tag for tag, _, _ in ROWS] == list(range(1, 36))
-    assert len(ENTRIES) == 35
+    assert [tag for tag, _, _ in ROWS] == list(range(1, 39))
+    assert len(ENTRIES) == 38
 
 
 def test_a_batch_is_its_writer_and_arrays_that_begin_with_their_tags() -> None:
@@ -174,6 +177,11 @@ CREATIONS = st.builds(
     metadata=st.dictionaries(TEXT, st.binary(max_size=8), max_size=2),
     hooks=HOOKS,
     origin=st.none() | st.builds(Origin, TEXT, TEXT, TEXT),
+    key=st.none() | st.builds(Key, st.sampled_from(KeyKind), TEXT, st.integers(0, 9), st.none() | TIME),
+    tick=st.none() | st.builds(Tick, TEXT, TIME, TEXT, st.integers(1, 2**60), st.none() | TIME),
+    concurrency_key=TEXT,
+    rate_key=TEXT,
+    trace=TEXT,
 )
 BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     str: TEXT,

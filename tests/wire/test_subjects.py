@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast.core.lifecycle import Kind
-from holdfast.wire.subjects import TOKEN, Parsed, Stream, Subjects
+from holdfast.wire.subjects import TOKEN, Lane, Parsed, Stream, Subjects
 
 SHOP = Subjects("shop")
 RUN = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -27,7 +27,11 @@ def matches(pattern: str, subject: str) -> bool:
         (SHOP.inbox(RUN), f"hf.shop.j.{RUN}.in"),
         (SHOP.timer(RUN, "due"), f"hf.shop.j.{RUN}.timer.due"),
         (SHOP.of_run(RUN), f"hf.shop.j.{RUN}.>"),
-        (SHOP.ready_of("orders", 3), "hf.shop.j.*.ready.orders.3"),
+        (SHOP.again(RUN, "orders", 3), f"hf.shop.j.{RUN}.again.orders.3"),
+        (SHOP.go(RUN, "orders"), f"hf.shop.j.{RUN}.go.orders"),
+        (SHOP.items("orders", 3), "hf.shop.j.*.ready.orders.3"),
+        (SHOP.items("orders", 3, Lane.AGAIN), "hf.shop.j.*.again.orders.3"),
+        (SHOP.items("orders", 3, Lane.GO), "hf.shop.j.*.go.orders"),
         (SHOP.journal, "hf.shop.j.>"),
         (SHOP.letter("orders", RUN), f"hf.shop.dlq.orders.{RUN}"),
         (SHOP.letters, "hf.shop.dlq.>"),
@@ -71,6 +75,8 @@ def test_a_stream_is_named_after_its_project(stream: Stream, name: str) -> None:
         (SHOP.ready(RUN, "default", 0), Parsed(RUN, Kind.READY, "default", 0)),
         (SHOP.ready(RUN, "orders-eu_1", 9), Parsed(RUN, Kind.READY, "orders-eu_1", 9)),
         (SHOP.ready("log", "in", 5), Parsed("log", Kind.READY, "in", 5)),
+        (SHOP.again(RUN, "orders", 9), Parsed(RUN, Kind.READY, "orders", 9)),
+        (SHOP.go(RUN, "orders"), Parsed(RUN, Kind.GO, "orders")),
         (SHOP.log("ready"), Parsed("ready", Kind.LOG)),
     ],
 )
@@ -147,6 +153,8 @@ def test_the_refusal_names_the_subject_and_what_was_expected() -> None:
 
 EVERY_JOURNAL_SUBJECT = [
     SHOP.ready(RUN, "orders", 3),
+    SHOP.again(RUN, "orders", 3),
+    SHOP.go(RUN, "orders"),
     SHOP.log(RUN),
     SHOP.inbox(RUN),
     SHOP.timer(RUN, "due"),
@@ -162,7 +170,7 @@ def test_the_journal_and_the_runs_own_filter_hold_everything_of_a_run(subject: s
 
 
 def test_a_consumer_sees_the_work_of_its_queue_and_priority_only() -> None:
-    pattern = SHOP.ready_of("orders", 3)
+    pattern = SHOP.items("orders", 3)
     assert matches(pattern, SHOP.ready(RUN, "orders", 3))
     assert not matches(pattern, SHOP.ready(RUN, "orders", 4))
     assert not matches(pattern, SHOP.ready(RUN, "bulk", 3))

@@ -30,22 +30,25 @@ from holdfast.bus.link import Link
 from holdfast.bus.ports import (
     ACK_WAIT,
     ConsumerState,
+    Fence,
     Handler,
     Listener,
     Message,
     Publication,
     Puller,
     Responder,
-    check_limit,
+    Source,
     check_subject,
     consumer_name,
+    source,
+    stands_still,
 )
-from holdfast.bus.publishing import Publisher, fence, headers
+from holdfast.bus.publishing import Publisher, head_of, headers
 from holdfast.bus.pulling import EXTEND, SETTLE, Pull, release_after
 from holdfast.bus.serving import Server, ask_service
 from holdfast.core.model import Instant, Seconds
 from holdfast.errors import BusError
-from holdfast.wire.subjects import Stream, Subjects
+from holdfast.wire.subjects import Lane, Stream, Subjects
 
 LAST_INSTANT: Instant = 9_000_000_000.0
 """The year 2255: what is due later is due then."""
@@ -55,7 +58,7 @@ MAX_WAITING = 10_000
 
 _NOT_THERE = ("no message found", "stream store EOF", "message deleted")
 _FOREVER = "2200-01-01T00:00:00Z"
-_PAUSED = "paused"
+_PAUSED, _GOVERNED = "paused", "governed"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -119,9 +122,18 @@ class JetStreamBus:
         """Delete the project with all its messages."""
         await topology.remove(self._api, self.subjects)
 
-    async def publish(self, subject: str, data: bytes, *, expect: int | None = None, dedupe: str | None = None) -> int:
+    async def publish(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        expect: int | None = None,
+        dedupe: str | None = None,
+        fence: Fence | None = None,
+    ) -> int:
         safe = expect is not None or dedupe is not None
-        return await self._publisher.store(subject, data, head=fence(expect, dedupe), expect=expect, safe=safe)
+        head, stands = head_of(expect, dedupe, fence), expect if fence is None else fence.seq
+        return await self._publisher.store(subject, data, head=head, expect=stands, safe=safe)
 
     async def publish_many(self, messages: list[Publication]) -> list[int | Exception]:
         return await self._publisher.store_many(messages)
@@ -171,18 +183,17 @@ class JetStreamBus:
         lossy = stream is Stream.LOGS
         return self._follower.follow(self._name(stream), filter, first=first, idle=idle, most=most, lossy=lossy)
 
-    async def ensure_consumer(self, queue: str, priority: int, *, limit: int | None = None) -> str:
-        check_limit(limit)
-        name = consumer_name(queue, priority)
+    async def ensure_consumer(self, queue: str, priority: int = 0, *, lane: Lane = Lane.READY) -> str:
+        name = consumer_name(queue, priority, lane)
         found = await self._api.consumer(self._name(Stream.JOURNAL), name)
-        paused = await self._is_paused(queue)
-        config = self._consumer_config(queue, priority, found, limit)
-        if paused:
+        still = await self._stands_still(Source(lane, queue))
+        config = self._consumer_config(name, self.subjects.items(queue, priority, lane))
+        if still:
             config["pause_until"] = _FOREVER
         if found is None or any(found.config.get(key) != value for key, value in config.items()):
             await self._create_consumer(name, config)
-            if paused and not await self._is_paused(queue):  # somebody resumed it in between
-                await self._pause_consumer(name, paused=False)
+            if still is not (stands := await self._stands_still(Source(lane, queue))):  # changed in between
+                await self._pause_consumer(name, paused=stands)
         return name
 
     async def pull(self, consumer: str, handler: Handler) -> Puller:
@@ -207,14 +218,22 @@ class JetStreamBus:
             await self.put(_PAUSED, queue, b"1")
         else:
             await self.purge(Stream.CONTROL, self.subjects.control(_PAUSED, queue))
-        for info in await self._work_consumers():
-            if info.name.rpartition("-")[0] == f"ready-{queue}":
-                await self._pause_consumer(info.name, paused=paused)
+        await self._still(queue)
+
+    async def paused(self) -> frozenset[str]:
+        return await self._flagged(_PAUSED)
+
+    async def govern(self, queue: str) -> None:
+        await self.put(_GOVERNED, queue, b"1")
+        await self._still(queue)
+
+    async def governed(self) -> frozenset[str]:
+        return await self._flagged(_GOVERNED)
 
     async def consumers(self) -> list[ConsumerState]:
         return [
             ConsumerState(info.name, info.num_pending, info.num_ack_pending, info.paused)
-            for info in await self._work_consumers()
+            for info, _ in await self._work_consumers()
         ]
 
     async def put(self, what: str, name: str, data: bytes, *, ttl: Seconds | None = None) -> int:
@@ -266,22 +285,33 @@ class JetStreamBus:
     def _name(self, stream: Stream) -> str:
         return stream.of(self.subjects.project)
 
-    async def _is_paused(self, queue: str) -> bool:
-        return await self.last(Stream.CONTROL, self.subjects.control(_PAUSED, queue)) is not None
+    async def _flagged(self, what: str) -> frozenset[str]:
+        flags = await self.latest(Stream.CONTROL, self.subjects.control(what, "*"))
+        return frozenset(flag.subject.rpartition(".")[2] for flag in flags)
 
-    def _consumer_config(
-        self, queue: str, priority: int, found: ConsumerInfo | None, limit: int | None
-    ) -> dict[str, Any]:
-        stands = found.config.get("max_ack_pending", -1) if found is not None else -1
+    async def _is(self, what: str, queue: str) -> bool:
+        return await self.last(Stream.CONTROL, self.subjects.control(what, queue)) is not None
+
+    async def _stands_still(self, source: Source) -> bool:
+        paused, governed = await self._is(_PAUSED, source.queue), await self._is(_GOVERNED, source.queue)
+        return stands_still(source, paused=paused, governed=governed)
+
+    async def _still(self, queue: str) -> None:
+        """Pause or resume the consumers of a queue, as its flags say."""
+        for info, origin in await self._work_consumers():
+            if origin.queue == queue and (still := await self._stands_still(origin)) is not info.paused:
+                await self._pause_consumer(info.name, paused=still)
+
+    def _consumer_config(self, name: str, filter: str) -> dict[str, Any]:
         return {
-            "durable_name": consumer_name(queue, priority),
+            "durable_name": name,
             "deliver_policy": "all",
             "ack_policy": "explicit",
             "ack_wait": int(self._ack_wait * 1e9),
             "max_deliver": -1,
-            "max_ack_pending": stands if limit is None else limit,
+            "max_ack_pending": -1,
             "max_waiting": MAX_WAITING,
-            "filter_subject": self.subjects.ready_of(queue, priority),
+            "filter_subject": filter,
         }
 
     async def _create_consumer(self, name: str, config: dict[str, Any]) -> None:
@@ -302,9 +332,12 @@ class JetStreamBus:
             nudge = b'{"batch":1,"expires":1}'
             self._link.emit(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", nudge, reply=self._asker.fresh())
 
-    async def _work_consumers(self) -> list[ConsumerInfo]:
+    async def _work_consumers(self) -> list[tuple[ConsumerInfo, Source]]:
         found = await self._api.consumers(self._name(Stream.JOURNAL))
-        return sorted((info for info in found if info.name.startswith("ready-")), key=lambda info: info.name)
+        return sorted(
+            ((info, origin) for info in found if (origin := source(info.name)) is not None),
+            key=lambda pair: pair[0].name,
+        )
 
 
 def _rfc3339(due: Instant) -> str:

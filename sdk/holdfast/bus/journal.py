@@ -242,17 +242,12 @@ class Journal:
         match effect:
             case Offer():
                 await bus.publish(
-                    subjects.ready(effect.run, effect.queue, effect.priority),
+                    subjects.again(effect.run, effect.queue, effect.priority),
                     codec.encode(Offered(effect.run, effect.first, effect.cause)),
                     dedupe=f"{effect.run}-{effect.cause}",
                 )
             case Arm():
-                await bus.publish_at(
-                    subjects.timer(effect.run, TIMER),
-                    codec.encode(recreated(run) if run.state is State.DELAYED else _offered(effect)),
-                    due=effect.due,
-                    target=subjects.ready(effect.run, effect.queue, effect.priority),
-                )
+                await self._arm(effect, run)
             case Withdraw():
                 await bus.purge(Stream.JOURNAL, subjects.timer(effect.run, ">"))
                 if effect.item is not None:
@@ -272,6 +267,18 @@ class Journal:
                 await bus.publish(subjects.letter(effect.queue, effect.run), codec.encode(letter(run)))
             case DropLetter():
                 await bus.purge(Stream.JOURNAL, subjects.letter(effect.queue, effect.run))
+
+    async def _arm(self, effect: Arm, run: Run) -> None:
+        """Publish the run's timer; the first fact of a run that nothing else tells of is the timer itself."""
+        lane, entry = self.bus.subjects.again, _offered(effect)
+        if run.state is State.DELAYED and not run.last:
+            lane, entry = self.bus.subjects.ready, recreated(run)
+        await self.bus.publish_at(
+            self.bus.subjects.timer(effect.run, TIMER),
+            codec.encode(entry),
+            due=effect.due,
+            target=lane(effect.run, effect.queue, effect.priority),
+        )
 
     async def _cancel(self, run: Run) -> None:
         created = recreated(run) if run.attempt == 0 else None
@@ -438,7 +445,7 @@ def letter(run: Run) -> Letter:
     )
 
 
-def _offered(effect: Arm) -> Offered:
+def _offered(effect: Arm) -> Offered | RunCreated:
     return Offered(effect.run, effect.first, effect.cause)
 
 

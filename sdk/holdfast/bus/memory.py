@@ -25,24 +25,36 @@ from holdfast.bus.ports import (
     ACK_WAIT,
     MAX_PAYLOAD,
     ConsumerState,
+    Fence,
     Handler,
     Listener,
     Message,
     Publication,
     Puller,
     Responder,
+    Source,
     check_dedupe,
-    check_limit,
     check_subject,
     consumer_name,
+    source,
+    stands_still,
 )
 from holdfast.core.model import Instant, Seconds
-from holdfast.errors import BusError, ConnectError, DaemonUnavailable, HoldfastError, Refused, TooLarge, Unanswered
-from holdfast.wire.subjects import Stream, Subjects
+from holdfast.errors import (
+    BusError,
+    ConnectError,
+    DaemonUnavailable,
+    Fenced,
+    HoldfastError,
+    Refused,
+    TooLarge,
+    Unanswered,
+)
+from holdfast.wire.subjects import Lane, Stream, Subjects
 
 __all__ = ["MemoryBus", "MemoryServer", "VirtualClock", "WallClock"]
 
-_PAUSED = "paused"
+_PAUSED, _GOVERNED = "paused", "governed"
 
 
 class MemoryBus:
@@ -81,21 +93,36 @@ class MemoryBus:
         """Delete the project with all its messages."""
         self.server.remove(self.subjects.project)
 
-    async def publish(self, subject: str, data: bytes, *, expect: int | None = None, dedupe: str | None = None) -> int:
+    async def publish(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        expect: int | None = None,
+        dedupe: str | None = None,
+        fence: Fence | None = None,
+    ) -> int:
         await self._turn()
-        if dedupe is not None:
-            check_dedupe(dedupe)
-        return self._taker(subject, data).store(subject, data, expect=expect, dedupe=dedupe)
+        return self._store(Publication(subject, data, expect, dedupe, fence))
 
     async def publish_many(self, messages: list[Publication]) -> list[int | Exception]:
         await self._turn()
         outcomes: list[int | Exception] = []
-        for subject, data, expect in messages:
+        for message in messages:
             try:
-                outcomes.append(self._taker(subject, data).store(subject, data, expect=expect))
+                outcomes.append(self._store(message))
             except HoldfastError as error:
                 outcomes.append(error)
         return outcomes
+
+    def _store(self, message: Publication) -> int:
+        subject, data, expect, dedupe, fence = message
+        if dedupe is not None:
+            check_dedupe(dedupe)
+        stream = self._taker(subject, data)
+        if fence is not None and (last := stream.last_of(fence.subject)) != fence.seq:
+            raise Fenced(fence.subject, expected=fence.seq, found=last)
+        return stream.store(subject, data, expect=expect, dedupe=dedupe)
 
     async def publish_at(self, subject: str, data: bytes, *, due: Instant, target: str) -> int:
         await self._turn()
@@ -138,43 +165,39 @@ class MemoryBus:
     async def follow(
         self, stream: Stream, filter: str, *, first: int, idle: Seconds = 0.2, most: int = 2000
     ) -> AsyncGenerator[list[Message], None]:
-        source = self._stream(stream)
+        kept = self._stream(stream)
         stir = _Stir(self._clock)
-        source.stored.append(stir.stored)
+        kept.stored.append(stir.stored)
         self._stirs.add(stir)
         try:
-            held, caught, last = source.last_seq, False, max(first, 1) - 1
+            held, caught, last = kept.last_seq, False, max(first, 1) - 1
             while True:
                 await self._turn()
-                batch = list(itertools.islice(source.matching(filter, last + 1), most))
+                batch = list(itertools.islice(kept.matching(filter, last + 1), most))
                 if batch:
                     last = batch[-1].seq
                     yield batch
                 else:
-                    last = max(last, source.last_seq)
+                    last = max(last, kept.last_seq)
                 if not caught and (last >= held or not batch):
                     caught = True
                     yield []
                 elif not batch and not await stir.wait(idle):
                     yield []
         finally:
-            source.stored.remove(stir.stored)
+            kept.stored.remove(stir.stored)
             self._stirs.discard(stir)
 
-    async def ensure_consumer(self, queue: str, priority: int, *, limit: int | None = None) -> str:
+    async def ensure_consumer(self, queue: str, priority: int = 0, *, lane: Lane = Lane.READY) -> str:
         await self._turn()
-        check_limit(limit)
-        name = consumer_name(queue, priority)
+        name = consumer_name(queue, priority, lane)
         consumers = self._project.consumers
         if name not in consumers:
-            filter = self.subjects.ready_of(queue, priority)
+            filter = self.subjects.items(queue, priority, lane)
             consumers[name] = MemoryConsumer(
                 self._stream(Stream.JOURNAL), self._clock, name, filter, self._ack_wait, self.server.context
             )
-            consumers[name].paused = self._paused(queue) is not None
-        if limit is not None:
-            consumers[name].limit = limit
-            consumers[name].wake()
+            consumers[name].paused = self._stands_still(Source(lane, queue))
         return name
 
     async def pull(self, consumer: str, handler: Handler) -> Puller:
@@ -206,10 +229,19 @@ class MemoryBus:
             await self.put(_PAUSED, queue, b"1")
         else:
             await self.purge(Stream.CONTROL, self.subjects.control(_PAUSED, queue))
-        for name, consumer in self._project.consumers.items():
-            if name.rpartition("-")[0] == f"ready-{queue}":
-                consumer.paused = paused
-                consumer.wake()
+        self._still(queue)
+
+    async def paused(self) -> frozenset[str]:
+        await self._turn()
+        return self._flagged(_PAUSED)
+
+    async def govern(self, queue: str) -> None:
+        await self.put(_GOVERNED, queue, b"1")
+        self._still(queue)
+
+    async def governed(self) -> frozenset[str]:
+        await self._turn()
+        return self._flagged(_GOVERNED)
 
     async def consumers(self) -> list[ConsumerState]:
         await self._turn()
@@ -311,8 +343,21 @@ class MemoryBus:
                 return project.streams[stream]
         raise BusError(f"{subject}: no stream takes this subject; nothing was stored")
 
-    def _paused(self, queue: str) -> Message | None:
-        return self._stream(Stream.CONTROL).last(self.subjects.control(_PAUSED, queue))
+    def _flagged(self, what: str) -> frozenset[str]:
+        flags = self._stream(Stream.CONTROL).latest(self.subjects.control(what, "*"))
+        return frozenset(flag.subject.rpartition(".")[2] for flag in flags)
+
+    def _stands_still(self, source: Source) -> bool:
+        paused, governed = source.queue in self._flagged(_PAUSED), source.queue in self._flagged(_GOVERNED)
+        return stands_still(source, paused=paused, governed=governed)
+
+    def _still(self, queue: str) -> None:
+        """Pause or resume the consumers of a queue, as its flags say."""
+        for name, consumer in self._project.consumers.items():
+            origin = source(name)
+            if origin is not None and origin.queue == queue:
+                consumer.paused = self._stands_still(origin)
+                consumer.wake()
 
     def _delivered(self, token: str) -> _Delivered | None:
         name, _, seq = token.removeprefix(TOKEN).rpartition(".")

@@ -36,7 +36,6 @@ class MemoryConsumer:
         """
         self.name = name
         self._context = context
-        self.limit: int | None = None
         self.paused = False
         self._stream = stream
         self._clock = clock
@@ -115,7 +114,7 @@ class MemoryConsumer:
                 return message
             self._end_wait(seq)  # deleted meanwhile: it holds no slot
             self._deliveries.pop(seq, None)
-        while self._new and (self.limit is None or len(self._waits) < self.limit):
+        while self._new:
             message = self._stream.get(self._new.popleft())
             if message is not None:
                 return message

@@ -51,7 +51,7 @@ class MemoryStream:
     ) -> int:
         """Append a message; see `Bus.publish`."""
         now = self._clock.now()
-        last = self._last(subject)
+        last = self.last_of(subject)
         if expect is not None and expect != last:
             raise Fenced(subject, expected=expect, found=last)
         if dedupe is not None and dedupe in self._seen and self._seen[dedupe][1] > now - DUPLICATE_WINDOW:
@@ -94,7 +94,12 @@ class MemoryStream:
         return self._messages.get(seq)
 
     def last(self, subject: str) -> Message | None:
-        return self._messages.get(self._last(subject))
+        return self._messages.get(self.last_of(subject))
+
+    def last_of(self, subject: str) -> int:
+        """Sequence of the last message on a subject; 0: none."""
+        seqs = self._by_subject.get(subject)
+        return next(reversed(seqs)) if seqs else 0
 
     def latest(self, filter: str) -> list[Message]:
         found = [
@@ -115,10 +120,6 @@ class MemoryStream:
         """Forget everything."""
         for seq in list(self._messages):
             self.delete(seq)
-
-    def _last(self, subject: str) -> int:
-        seqs = self._by_subject.get(subject)
-        return next(reversed(seqs)) if seqs else 0
 
     def _at(self, due: Instant, seq: int, then: Callable[[], object]) -> None:
         def end() -> None:

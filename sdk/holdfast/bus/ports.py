@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from holdfast.core.model import Instant, Seconds
 from holdfast.errors import BusError
-from holdfast.wire.subjects import Stream, Subjects
+from holdfast.wire.subjects import Lane, Stream, Subjects
 
 ACK_WAIT: Seconds = 10.0
 """How long an item may stay unsettled before it is delivered again."""
@@ -51,18 +51,29 @@ class Item(NamedTuple):
     """Where it is acknowledged; any client of the project may do so."""
 
 
+class Fence(NamedTuple):
+    """That the last message of another subject of the same stream is still this one: else nothing is stored."""
+
+    subject: str
+    seq: int
+
+
 class Publication(NamedTuple):
-    """One message of a batch."""
+    """One message of a batch; the fields are those of `Bus.publish`."""
 
     subject: str
     data: bytes
     expect: int | None = None
+    dedupe: str | None = None
+    fence: Fence | None = None
+    """Instead of `expect`."""
 
 
 class ConsumerState(NamedTuple):
     """Where a work consumer stands."""
 
     name: str
+    """As `consumer_name` makes it."""
     pending: int
     """Stored and not yet delivered."""
     delivered: int
@@ -99,12 +110,21 @@ class Bus(Protocol):
 
     subjects: Subjects
 
-    async def publish(self, subject: str, data: bytes, *, expect: int | None = None, dedupe: str | None = None) -> int:
+    async def publish(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        expect: int | None = None,
+        dedupe: str | None = None,
+        fence: Fence | None = None,
+    ) -> int:
         """Store a message and return its sequence; durable when it returns.
 
         Args:
             expect: compare-and-set: the last sequence on this subject must be this one (0: none).
             dedupe: an id; a second message with it within the stream's window (two minutes) is not stored again.
+            fence: compare-and-set on another subject, instead of `expect`.
 
         Raises:
             Fenced: another sequence than expected; nothing was stored.
@@ -168,11 +188,11 @@ class Bus(Protocol):
             ConnectError: the bus was closed.
         """
 
-    async def ensure_consumer(self, queue: str, priority: int, *, limit: int | None = None) -> str:
-        """Create the work consumer of a queue and priority, or change its limit; returns its name. Idempotent.
+    async def ensure_consumer(self, queue: str, priority: int = 0, *, lane: Lane = Lane.READY) -> str:
+        """Create the work consumer of a queue, priority and lane; returns its name. Idempotent.
 
         Args:
-            limit: at most so many items delivered and not settled, over all workers; None: as it stands, or unlimited.
+            priority: none in the lane `GO`, whose items come in the order of their admission.
         """
 
     async def pull(self, consumer: str, handler: Handler) -> Puller:
@@ -193,6 +213,18 @@ class Bus(Protocol):
 
     async def pause(self, queue: str, *, paused: bool) -> None:
         """Deliver nothing of the queue's consumers, or again; survives restarts. Also for consumers made later."""
+
+    async def paused(self) -> frozenset[str]:
+        """The queues that are paused."""
+
+    async def govern(self, queue: str) -> None:
+        """Deliver nothing of the queue's lanes `READY` and `AGAIN` any more: its runs are admitted one by one (`GO`).
+
+        Survives restarts; also for consumers made later. What was delivered before goes on. Idempotent.
+        """
+
+    async def governed(self) -> frozenset[str]:
+        """The queues that are governed."""
 
     async def consumers(self) -> list[ConsumerState]:
         """All work consumers of the project."""
@@ -237,18 +269,35 @@ def check_subject(subject: str) -> None:
         raise BusError(f"expected a subject without wildcards, spaces and empty tokens, found {subject!r}")
 
 
-def check_limit(limit: int | None) -> None:
-    """Raises: BusError: a consumer can't be limited to this."""
-    if limit is not None and limit < 1:
-        raise BusError(f"expected a limit of at least 1 item (to deliver none, pause the queue), found {limit}")
-
-
 def check_dedupe(dedupe: str) -> None:
     """Raises: BusError: messages can't be deduplicated by this."""
     if not dedupe.isprintable() or dedupe != dedupe.strip() or not dedupe:
         raise BusError(f"expected a printable id without outer spaces to dedupe by, found {dedupe!r}")
 
 
-def consumer_name(queue: str, priority: int) -> str:
-    """The name of the work consumer of a queue and priority."""
-    return f"ready-{queue}-{priority}"
+def consumer_name(queue: str, priority: int = 0, lane: Lane = Lane.READY) -> str:
+    """The name of the work consumer of a queue, priority and lane."""
+    return f"{lane}-{queue}" if lane is Lane.GO else f"{lane}-{queue}-{priority}"
+
+
+class Source(NamedTuple):
+    """What a work consumer delivers from."""
+
+    lane: Lane
+    queue: str
+
+
+def source(consumer: str) -> Source | None:
+    """The lane and queue of a work consumer, by its name; None where it is none."""
+    lane, _, rest = consumer.partition("-")
+    if lane not in _LANES or not rest:
+        return None
+    return Source(Lane(lane), rest if lane == Lane.GO else rest.rpartition("-")[0])
+
+
+def stands_still(source: Source, *, paused: bool, governed: bool) -> bool:
+    """Whether a consumer delivers nothing, its queue being paused, or governed."""
+    return paused or (governed and source.lane is not Lane.GO)
+
+
+_LANES = frozenset(Lane)

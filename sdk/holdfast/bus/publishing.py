@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from holdfast.bus.api import BUSY, WRONG_LAST
 from holdfast.bus.asking import Asker, Silence
-from holdfast.bus.ports import Publication, check_dedupe, check_subject
+from holdfast.bus.ports import Fence, Publication, check_dedupe, check_subject
 from holdfast.bus.replies import NO_RESPONDERS, Reply, decode_ack, status
 from holdfast.errors import BusError, ConnectError, Fenced, Unanswered
 
@@ -44,10 +44,17 @@ def headers(**fields: str | int | None) -> bytes:
     return f"NATS/1.0\r\n{''.join(lines)}\r\n".encode() if lines else b""
 
 
-def fence(expect: int | None, dedupe: str | None) -> bytes:
+def head_of(expect: int | None, dedupe: str | None, fence: Fence | None = None) -> bytes:
     """The headers of a publish."""
     if dedupe is not None:
         check_dedupe(dedupe)
+    if fence is not None:
+        return headers(
+            Expected_Last_Subject_Sequence=fence.seq,
+            Expected_Last_Subject_Sequence_Subject=fence.subject,
+            Msg_Id=dedupe,
+        )
+    if dedupe is not None:
         return headers(Expected_Last_Subject_Sequence=expect, Msg_Id=dedupe)
     if expect is None:
         return b""
@@ -69,6 +76,15 @@ def judge(subject: str, expect: int | None, answer: Reply | Silence) -> Verdict:
     if ack.error.err_code in BUSY:
         return Again.BUSY
     return BusError(f"{subject}: {ack.error.description} (code {ack.error.err_code}); nothing was stored")
+
+
+def _head(message: Publication) -> bytes:
+    return head_of(message.expect, message.dedupe, message.fence)
+
+
+def _expected(expect: int | None, fence: Fence | None) -> int | None:
+    """What a refusal is about, for messages."""
+    return expect if fence is None else fence.seq
 
 
 class Publisher:
@@ -122,7 +138,7 @@ class Publisher:
     def _ask(self, message: Publication) -> asyncio.Future[Reply | Silence] | BusError:
         try:
             check_subject(message.subject)
-            return self._asker.ask(message.subject, message.data, headers=fence(message.expect, None))
+            return self._asker.ask(message.subject, message.data, headers=_head(message))
         except BusError as error:
             return error
 
@@ -131,12 +147,13 @@ class Publisher:
     ) -> int | Exception:
         if isinstance(answer, BusError):
             return answer
-        subject, data, expect = message
+        subject, data, expect = message.subject, message.data, _expected(message.expect, message.fence)
         verdict = judge(subject, expect, await answer)
         if isinstance(verdict, int | Exception):
             return verdict
+        safe = message.expect is not None or message.dedupe is not None
         try:
-            return await self._insist(subject, data, fence(expect, None), expect, expect is not None, verdict, until)
+            return await self._insist(subject, data, _head(message), expect, safe, verdict, until)
         except (BusError, ConnectError) as error:
             return error
 

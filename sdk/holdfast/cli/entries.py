@@ -8,6 +8,7 @@ from typing import Any, assert_never
 from holdfast.cli import text
 from holdfast.cli.output import Output, Style, plain, progress, short
 from holdfast.core.entries import (
+    Admitted,
     AttemptFailed,
     AttemptInterrupted,
     AttemptResumed,
@@ -20,11 +21,13 @@ from holdfast.core.entries import (
     Entry,
     EventArrived,
     Heartbeat,
+    Held,
     HookTriggered,
     Inherited,
     LetterDropped,
     MetadataChanged,
     Offered,
+    Postponed,
     Progressed,
     Resolved,
     RunCancelled,
@@ -68,9 +71,18 @@ STYLES: dict[type, Style] = {
     Compensated: Style.WARN,
     Diverged: Style.WARN,
     Offered: Style.DIM,
+    Admitted: Style.DIM,
+    Held: Style.DIM,
     Heartbeat: Style.DIM,
     Progressed: Style.DIM,
 }
+
+
+HELD = {
+    "overlap": "the schedule's run before it has not ended",
+    "late": "it fired later than its schedule catches up",
+}
+"""`Held.why` in plain words."""
 
 
 def record(entry: Entry) -> dict[str, Any]:
@@ -96,6 +108,8 @@ def said(entry: Entry) -> str:
                 f"due {text.stamp(entry.due)}" if entry.due is not None else "",
                 f"from {entry.source}",
                 f"child of {entry.parent.run}" if entry.parent else "",
+                f"{entry.key.kind} key {entry.key.text}" if entry.key is not None else "",
+                f"concurrency key {entry.concurrency_key}" if entry.concurrency_key else "",
                 _origin(entry),
                 f"expires {text.stamp(entry.expires)}" if entry.expires is not None else "",
                 f"deadline {text.stamp(entry.deadline)}" if entry.deadline is not None else "",
@@ -141,7 +155,7 @@ def said(entry: Entry) -> str:
         case RunExpired():
             return entry.reason
         case RunCancelled():
-            return _join("killed" if entry.killed else "", entry.reason)
+            return _join("killed" if entry.killed else "", "skipped" if entry.skipped else "", entry.reason)
         case RunRetried():
             return _join(
                 "from the start" if entry.from_start else "behind the last checkpoint",
@@ -171,7 +185,10 @@ def _said_of_waits(
     | Diverged
     | Inherited
     | HookTriggered
-    | SecretPinned,
+    | SecretPinned
+    | Admitted
+    | Held
+    | Postponed,
 ) -> str:
     match entry:
         case WaitStarted():
@@ -203,6 +220,12 @@ def _said_of_waits(
             return f"on {entry.on}  {entry.run}"
         case SecretPinned():
             return f"{entry.name}  version {entry.version}"
+        case Admitted():
+            return "got a slot"
+        case Held():
+            return HELD.get(entry.why, entry.why)
+        case Postponed():
+            return _join(_until(entry.due), _value(entry.payload or b""))
         case _:
             assert_never(entry)
 

@@ -99,7 +99,7 @@ def effects(run: Run) -> tuple[Effect, ...]:
     match run.state:
         case State.QUEUED | State.WAITING | State.RETRYING | State.DELAYED if run.cancel_requested:
             return (Cancel(run.id),)
-        case State.QUEUED if not run.offered:
+        case State.QUEUED if not run.offered and not run.held:
             return (*_letter_gone(run), _offer(run))
         case State.WAITING if run.resumable and not run.offered:
             return (_offer(run),)

@@ -4,7 +4,8 @@ An entry is a msgpack array whose first element is its tag (the integer below); 
 with defaults, so that old journals stay readable. `Batch` is what one message on a run's log subject holds.
 
 Three subjects carry entries (`wire.subjects`): the *log* (fenced, by the run's holder or, where nobody holds it, by
-whoever moves it), *ready* (a run is created or offered), and *in* (what others tell a run, idempotent).
+whoever moves it), *ready* and its kin (a run is created, offered, admitted), and *in* (what others tell a run,
+idempotent).
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from holdfast.core.model import (
     ErrorInfo,
     Hook,
     Instant,
+    Key,
     Origin,
     Parent,
     Retry,
     Seconds,
+    Tick,
     Timeouts,
 )
 
@@ -53,6 +56,13 @@ class RunCreated(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """By name, in the value codec."""
     hooks: tuple[Hook, ...] = ()
     origin: Origin | None = None
+    key: Key | None = None
+    tick: Tick | None = None
+    """Where a schedule triggers it."""
+    concurrency_key: str = ""
+    rate_key: str = ""
+    trace: str = ""
+    """A W3C `traceparent`."""
 
 
 class Offered(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -218,6 +228,8 @@ class RunCancelled(msgspec.Struct, frozen=True, array_like=True, tag=16):
     that no worker starts it, and this entry is all that remains."""
     killed: bool = False
     """Now, without cleanup and without undos."""
+    skipped: bool = False
+    """A tick of a schedule that was not to run: nothing follows from its end, no hook either."""
 
 
 class RunRetried(msgspec.Struct, frozen=True, array_like=True, tag=17):
@@ -419,6 +431,34 @@ class SecretPinned(msgspec.Struct, frozen=True, array_like=True, tag=35):
     version: int
 
 
+class Admitted(msgspec.Struct, frozen=True, array_like=True, tag=36):
+    """The work item of a run that got a slot of its queue, which has limits."""
+
+    run: str
+    first: int
+    """As in `Offered`."""
+    cause: int = 0
+    """As in `Offered`."""
+
+
+class Held(msgspec.Struct, frozen=True, array_like=True, tag=37):
+    """A worker left a queued run to whoever conducts: it may not start yet, or not at all."""
+
+    at: Instant
+    why: str
+    """`overlap` (the schedule's run before it has not ended) or `late` (its tick fired later than it may)."""
+
+
+class Postponed(msgspec.Struct, frozen=True, array_like=True, tag=38):
+    """A delayed run was put off by another trigger with its debounce key."""
+
+    at: Instant
+    due: Instant
+    """Never sooner than it was."""
+    payload: bytes | None = None
+    """The other trigger's, where that counts; None: as it was."""
+
+
 Entry: TypeAlias = (
     RunCreated
     | Offered
@@ -455,6 +495,9 @@ Entry: TypeAlias = (
     | Inherited
     | HookTriggered
     | SecretPinned
+    | Admitted
+    | Held
+    | Postponed
 )
 """Every entry."""
 

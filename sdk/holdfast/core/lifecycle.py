@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from holdfast.core.entries import (
     ENTRIES,
     HOLDERS_OWN,
+    Admitted,
     AttemptFailed,
     AttemptInterrupted,
     AttemptResumed,
@@ -28,11 +29,13 @@ from holdfast.core.entries import (
     Entry,
     EventArrived,
     Heartbeat,
+    Held,
     HookTriggered,
     Inherited,
     LetterDropped,
     MetadataChanged,
     Offered,
+    Postponed,
     Progressed,
     Resolved,
     RunCancelled,
@@ -97,6 +100,9 @@ ACCEPTED_IN: dict[type[Entry], frozenset[State]] = {
     Inherited: frozenset({State.QUEUED}),
     HookTriggered: FINAL,
     SecretPinned: _HELD,
+    Admitted: _ANY,
+    Held: frozenset({State.QUEUED}),
+    Postponed: frozenset({State.DELAYED}),
 }
 """In which states of an existing run an entry is legal. `RunCreated` is legal only where there is no run yet.
 
@@ -113,6 +119,9 @@ COMPENSATION = "compensation"
 
 UNDO = "/undo"
 """Ends the key of an undo, below the step that it undoes."""
+
+SHORT = 0.3
+"""Seconds up to which a worker waits for a retry itself, and the run keeps its slot: timers fire up to 0.25 s late."""
 
 
 class IllegalEntry(Exception):
@@ -166,6 +175,11 @@ def _created(entry: RunCreated) -> Run:
         metadata=entry.metadata,
         hooks=entry.hooks,
         origin=entry.origin,
+        key=entry.key,
+        tick=entry.tick,
+        concurrency_key=entry.concurrency_key,
+        rate_key=entry.rate_key,
+        trace=entry.trace,
     )
 
 
@@ -195,6 +209,11 @@ def recreated(run: Run) -> RunCreated:
         metadata=run.metadata,
         hooks=run.hooks,
         origin=run.origin,
+        key=run.key,
+        tick=run.tick,
+        concurrency_key=run.concurrency_key,
+        rate_key=run.rate_key,
+        trace=run.trace,
     )
 
 
@@ -221,6 +240,12 @@ def _moved(run: Run, entry: Entry) -> Run:
             return replace(run, expected=(*run.expected, event))
         case Offered():
             return _offered(run, entry)
+        case Admitted():
+            return _admitted(run, entry)
+        case Held():
+            return replace(run, held=entry.why, offered=False, admitted=False)
+        case Postponed():
+            return _postponed(run, entry)
         case AttemptStarted():
             if not run.fresh or entry.attempt != run.attempt + 1:
                 raise _wrong_attempt(run, entry.attempt)
@@ -243,6 +268,7 @@ def _moved(run: Run, entry: Entry) -> Run:
                 error=entry.error,
                 spent=run.spent + entry.spent,
                 interruptions=0,
+                admitted=run.admitted and entry.due - entry.at <= SHORT,
             )
         case AttemptInterrupted():
             if run.holder is None:
@@ -271,6 +297,8 @@ def _moved(run: Run, entry: Entry) -> Run:
                 return _final(run, State.CANCELLED, entry.at, reason=entry.reason or "killed")
             if run.state is State.COMPENSATING:
                 raise IllegalEntry(f"run {run.id} has ended {run.ending} and compensates: it can only be killed")
+            if entry.skipped and run.attempt == 0:
+                return replace(_final(run, State.CANCELLED, entry.at, reason=entry.reason), followed=True)
             return _ended(run, State.CANCELLED, entry.at, reason=entry.reason or run.reason)
         case Compensated():
             assert run.ending is not None
@@ -335,14 +363,37 @@ def _offered(run: Run, entry: Offered) -> Run:
         return run
     match run.state:
         case State.DELAYED | State.RETRYING:
-            return replace(run, state=State.QUEUED, offered=True, armed=False, due=None)
+            return replace(run, state=State.QUEUED, offered=True, armed=False, due=None, admitted=False)
         case State.WAITING if run.resumable or run.due is not None:
             return replace(run, state=State.QUEUED, offered=True, armed=False, due=None, waits=frozenset(), paused="")
         case State.COMPENSATING if run.holder is None and (run.due is not None or not run.suspended):
-            return replace(run, offered=True, armed=False, due=None, waits=frozenset(), paused="")
+            return replace(run, offered=True, armed=False, due=None, waits=frozenset(), paused="", admitted=False)
         case State.QUEUED:
-            return replace(run, offered=True)
+            return replace(run, offered=True, held="", admitted=False)
     return run
+
+
+def _admitted(run: Run, entry: Admitted) -> Run:
+    """The run with a slot of its queue, where it is ready for a worker."""
+    if run.holder is not None or _stale(run, entry):
+        return run
+    if run.state is State.QUEUED or (run.state is State.COMPENSATING and not run.suspended):
+        return replace(run, offered=True, admitted=True, held="")
+    return run
+
+
+def _postponed(run: Run, entry: Postponed) -> Run:
+    due = max(entry.due, run.due or entry.due)
+    later = due - (run.due or due)
+    return replace(
+        run,
+        due=due,
+        armed=False,
+        payload=run.payload if entry.payload is None else entry.payload,
+        scheduled_at=due,
+        expires=None if run.expires is None else run.expires + later,
+        deadline=None if run.deadline is None else run.deadline + later,
+    )
 
 
 def _started(run: Run, claim: AttemptStarted) -> Run:
@@ -378,6 +429,7 @@ def _held(run: Run, claim: AttemptStarted | AttemptResumed) -> Run:
         armed=False,
         waits=frozenset(),
         paused="",
+        held="",
         code=claim.code or run.code,
     )
 
@@ -403,6 +455,7 @@ def _suspended(run: Run, entry: Suspended) -> Run:
         arrived=run.arrived - answered if answered else run.arrived,
         paused=entry.paused,
         interruptions=0,
+        admitted=False,
     )
 
 
@@ -416,6 +469,7 @@ def _interrupted(run: Run, entry: AttemptInterrupted) -> Run:
     return replace(
         given_up,
         offered=False,
+        admitted=False,
         interruptions=0,
         waits=frozenset({PAUSE + COMPENSATION}),
         arrived=run.arrived - {PAUSE + COMPENSATION},
@@ -443,6 +497,8 @@ def _retried(run: Run, entry: RunRetried) -> Run:
         run,
         state=State.QUEUED,
         offered=False,
+        admitted=False,
+        held="",
         armed=False,
         due=None,
         fresh=True,
@@ -497,6 +553,8 @@ def _final(run: Run, state: State, at: float, *, result: bytes | None = None, re
         holder=None,
         held_since=None,
         offered=False,
+        admitted=False,
+        held="",
         armed=False,
         due=None,
         waits=frozenset(),
@@ -526,6 +584,7 @@ class Kind(StrEnum):
     LOG = "log"
     IN = "in"
     TIMER = "timer"
+    GO = "go"
 
 
 class Record(NamedTuple):
@@ -541,7 +600,8 @@ class Record(NamedTuple):
 
 MAY_CARRY: dict[Kind, tuple[type[Entry], ...]] = {
     Kind.READY: (RunCreated, Offered),
-    Kind.LOG: tuple(entry for entry in ENTRIES if entry is not Offered),
+    Kind.GO: (Admitted,),
+    Kind.LOG: tuple(entry for entry in ENTRIES if entry not in (Offered, Admitted)),
     Kind.IN: (
         CancelRequested,
         ChildEnded,
@@ -587,7 +647,7 @@ def _arms(run: Run, record: Record) -> bool:
 
 def _stale(run: Run, entry: Entry) -> bool:
     """Whether an offer was made before the run last moved: by somebody slow, for where it stood then."""
-    return isinstance(entry, Offered) and 0 < entry.cause < run.moved
+    return isinstance(entry, Offered | Admitted) and 0 < entry.cause < run.moved
 
 
 def taken(run: Run | None, record: Record) -> Iterator[tuple[Entry, Run]]:

@@ -118,6 +118,36 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
                 msgspec.structs.force_setattr(self, name, number)
 
 
+class Rate(msgspec.Struct, frozen=True):
+    """How many runs may start: at most `limit` in any window of `per` seconds (sliding)."""
+
+    limit: int
+    """Starts, at least 1."""
+    per: Seconds = 1.0
+    key: str | None = None
+    """Path of the payload's field by whose value they are counted apart; None: all together."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.limit, bool) or not isinstance(self.limit, int) or self.limit < 1:
+            raise ValueError(f"Rate: limit is a whole number from 1, found {self.limit!r}")
+        if (per := seconds(self.per, "Rate: per")) == 0:
+            raise ValueError("Rate: per is a number of seconds above 0")
+        msgspec.structs.force_setattr(self, "per", per)
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How many runs of a task may run at once, and how often they may start, over all workers."""
+
+    concurrency: int | None = None
+    """Runs at once; of each concurrency key apart, where its runs have one. None: no limit."""
+    concurrency_key: str | None = None
+    """Path of the payload's field whose value is a run's concurrency key, where its trigger names none."""
+    rate: Rate | None = None
+
+    def __bool__(self) -> bool:
+        return self.concurrency is not None or self.rate is not None
+
+
 class ErrorInfo(msgspec.Struct, frozen=True, array_like=True):
     """An exception as the journal keeps it."""
 
@@ -155,6 +185,41 @@ class Hook(msgspec.Struct, frozen=True, array_like=True):
     """`success`, `failure` (dead, timed out or expired) or `cancel`."""
     task: str
     queue: str = "default"
+
+
+class KeyKind(StrEnum):
+    """What a run's key is for."""
+
+    IDEMPOTENCY = "idempotency"
+    """A trigger with the same key gets this run, as long as the key is taken."""
+    DEBOUNCE = "debounce"
+    """A trigger with the same key puts this run off, as long as it has not become ready."""
+
+
+class Key(msgspec.Struct, frozen=True, array_like=True):
+    """Under which a trigger finds a run again. The run's id is made of task, kind, key and generation."""
+
+    kind: KeyKind
+    text: str
+    """With its scope: behind `<run>:` for a key that was used inside a run."""
+    generation: int = 0
+    """How often the key was free again before."""
+    until: Instant | None = None
+    """Of an idempotency key: how long a run that completed or was cancelled keeps it taken; None: for ever."""
+
+
+class Tick(msgspec.Struct, frozen=True, array_like=True):
+    """One time of a schedule: what its run needs to know of it."""
+
+    schedule: str
+    at: Instant
+    """The nominal time, without jitter."""
+    before: str = ""
+    """The run of the tick before, which must have ended first; empty: runs of the schedule may overlap."""
+    before_first: int = 1
+    """Stream sequence from which on that one is read."""
+    catch_up: Seconds | None = None
+    """How much later than its time the tick may fire; None: it was made late on purpose."""
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):
@@ -287,6 +352,18 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin | None = None
     secrets: dict[str, int] = {}
     """By name: the version of each secret that it has read."""
+    key: Key | None = None
+    tick: Tick | None = None
+    held: str = ""
+    """Why it has no work item though it is queued: whoever conducts decides (`entries.Held.why`); empty: it is not."""
+    admitted: bool = False
+    """Whether it has a slot of a queue with limits: from its admission until it waits, fails or ends."""
+    concurrency_key: str = ""
+    """Under which runs of its task, and of its queue, are limited apart."""
+    rate_key: str = ""
+    """Under which starts of its task are counted apart."""
+    trace: str = ""
+    """Trace context of whatever triggered it: a W3C `traceparent`; empty: none."""
     code: str = ""
     """Fingerprint of the task's code that ran last."""
 

@@ -203,7 +203,7 @@ class Story:
         await handle.result()
 
     async def _created_after(self, seq: int) -> AsyncIterator[RunCreated]:
-        ready = self._client.bus.subjects.ready_of("*", 5)
+        ready = self._client.bus.subjects.items("*", 5)
         async for messages in self._client.bus.follow(Stream.JOURNAL, ready, first=seq + 1):
             for message in messages:
                 entry = codec.decode_entry(message.data)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import NoReturn, Protocol, TypeVar
 
 from holdfast.bus.memory import MemoryBus, MemoryServer
-from holdfast.bus.ports import Handler, Item, Listener, Message, Publication, Puller, Responder
+from holdfast.bus.ports import Fence, Handler, Item, Listener, Message, Publication, Puller, Responder
 from holdfast.core.model import Instant, Seconds
 from holdfast.errors import DaemonUnavailable
 from holdfast.testing.life import Life
@@ -52,9 +52,17 @@ class Line(MemoryBus):
         self._life = life
         self._fate = fate
 
-    async def publish(self, subject: str, data: bytes, *, expect: int | None = None, dedupe: str | None = None) -> int:
+    async def publish(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        expect: int | None = None,
+        dedupe: str | None = None,
+        fence: Fence | None = None,
+    ) -> int:
         return await self._write(subject, data, lambda: super(Line, self).publish(
-            subject, data, expect=expect, dedupe=dedupe
+            subject, data, expect=expect, dedupe=dedupe, fence=fence
         ))  # fmt: skip
 
     async def publish_many(self, messages: list[Publication]) -> list[int | Exception]:

@@ -225,7 +225,6 @@ class _Employed:
             settings.tasks,
             name=name,
             concurrency=settings.concurrency,
-            limits=settings.limits,
             clock=life.time,
             key=key,
             grace=settings.grace,

@@ -18,8 +18,10 @@ from holdfast.core.model import (
     ErrorInfo,
     Hook,
     Instant,
+    Limits,
     Origin,
     Progress,
+    Rate,
     Seconds,
     State,
     Timeouts,
@@ -380,6 +382,23 @@ class TaskCard(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts | None = None
     ttl: Seconds | None = None
     hooks: tuple[Hook, ...] = ()
+    limits: Limits = Limits()
+
+
+class QueueLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of a queue: control value `queue` as configured, `limits` as an operator set them since."""
+
+    concurrency: int | None = None
+    """Runs at once, over all workers and keys; None: no limit."""
+    key_concurrency: int | None = None
+    """Runs at once of each concurrency key."""
+    rate: Rate | None = None
+    """Starts, over all keys."""
+    by: str = ""
+    """Who set them; empty: the configuration."""
+
+    def __bool__(self) -> bool:
+        return self.concurrency is not None or self.key_concurrency is not None or self.rate is not None
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

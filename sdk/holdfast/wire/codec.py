@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from holdfast.core.entries import Batch, Entry, Offered, RunCancelled, RunCreated, RunExpired, RunTimedOut
+from holdfast.core.entries import Admitted, Batch, Entry, Offered, RunCancelled, RunCreated, RunExpired, RunTimedOut
 from holdfast.core.lifecycle import Kind, Record
 from holdfast.wire.subjects import Subjects
 
@@ -37,6 +37,15 @@ def _decoded(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
         raise msgspec.DecodeError(f"not an entry: {error}") from None
 
 
+def first_of(data: bytes) -> int:
+    """The first sequence of the run that a work item offers or admits; 0 where it creates one, or can't be read."""
+    try:
+        entry = decode_entry(data)
+    except msgspec.DecodeError:
+        return 0
+    return entry.first if isinstance(entry, Offered | Admitted) else 0
+
+
 def record(subjects: Subjects, subject: str, seq: int, data: bytes) -> tuple[str, Record]:
     """A stored journal message as the run's id and a record.
 
@@ -51,6 +60,6 @@ def record(subjects: Subjects, subject: str, seq: int, data: bytes) -> tuple[str
         writer, entries = "", (decode_entry(data),)
     for entry in entries:
         created = entry.created if isinstance(entry, RunCancelled | RunExpired | RunTimedOut) else entry
-        if isinstance(created, RunCreated | Offered) and created.run != parsed.run:
+        if isinstance(created, RunCreated | Offered | Admitted) and created.run != parsed.run:
             raise ValueError(f"{subject} holds an entry of another run, {created.run!r:.60}")
     return parsed.run, Record(seq, parsed.kind, writer, entries)

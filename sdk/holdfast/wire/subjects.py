@@ -1,6 +1,8 @@
 """The subjects of a project, made and read in one place. DESIGN: section "Messages of a project".
 
-hf.<p>.j.<run>.ready.<queue>.<priority>    work items (the first is RunCreated itself)
+hf.<p>.j.<run>.ready.<queue>.<priority>    work items of new runs: RunCreated itself
+hf.<p>.j.<run>.again.<queue>.<priority>    work items of runs that go on: they are older, so they come first
+hf.<p>.j.<run>.go.<queue>                  work items of runs that got a slot of a queue with limits
 hf.<p>.j.<run>.log                         the run's entries, compare-and-set on the last one
 hf.<p>.j.<run>.in                          what others tell the run
 hf.<p>.j.<run>.timer.<name>                message schedules whose target is ready or in
@@ -46,6 +48,17 @@ class Stream(StrEnum):
         return f"HF_{project}{self.value}"
 
 
+class Lane(StrEnum):
+    """Where work items come from; the value is a token of their subject, and begins the name of their consumer."""
+
+    READY = "ready"
+    """New runs."""
+    AGAIN = "again"
+    """Runs that go on: resumed, retried, offered once more."""
+    GO = "go"
+    """Runs that got a slot of a queue with limits."""
+
+
 class Parsed(NamedTuple):
     """A journal subject, read."""
 
@@ -76,6 +89,12 @@ class Subjects:
     def ready(self, run: str, queue: str, priority: int) -> str:
         return f"{self._j}{run}.ready.{queue}.{priority}"
 
+    def again(self, run: str, queue: str, priority: int) -> str:
+        return f"{self._j}{run}.again.{queue}.{priority}"
+
+    def go(self, run: str, queue: str) -> str:
+        return f"{self._j}{run}.go.{queue}"
+
     def log(self, run: str) -> str:
         return f"{self._j}{run}.log"
 
@@ -85,9 +104,9 @@ class Subjects:
     def timer(self, run: str, name: str) -> str:
         return f"{self._j}{run}.timer.{name}"
 
-    def ready_of(self, queue: str, priority: int) -> str:
-        """The work items of one queue and priority: the filter of its consumer."""
-        return f"{self._j}*.ready.{queue}.{priority}"
+    def items(self, queue: str, priority: int, lane: Lane = Lane.READY) -> str:
+        """The work items of one queue and priority in a lane: the filter of its consumer."""
+        return self.go("*", queue) if lane is Lane.GO else f"{self._j}*.{lane}.{queue}.{priority}"
 
     def letter(self, queue: str, run: str) -> str:
         return f"{self.root}.dlq.{queue}.{run}"
@@ -136,8 +155,10 @@ class Subjects:
                 return Parsed(run, Kind.LOG)
             case [run, "in"]:
                 return Parsed(run, Kind.IN)
-            case [run, "ready", queue, priority] if TOKEN.match(queue) and priority in _PRIORITIES:
+            case [run, "ready" | "again", queue, priority] if TOKEN.match(queue) and priority in _PRIORITIES:
                 return Parsed(run, Kind.READY, queue, int(priority))
+            case [run, "go", queue] if TOKEN.match(queue):
+                return Parsed(run, Kind.GO, queue)
             case [run, "timer", name] if TOKEN.match(name):
                 return Parsed(run, Kind.TIMER)
         raise ValueError(f"expected a journal subject, found {subject}")

@@ -33,7 +33,7 @@ from holdfast.core.entries import (
     RunTimedOut,
     Suspended,
 )
-from holdfast.core.lifecycle import Kind, Record, fold, interruption, story
+from holdfast.core.lifecycle import SHORT, Kind, Record, fold, interruption, story
 from holdfast.core.model import Run, Seconds, State, Timeouts
 from holdfast.core.recall import Recall
 from holdfast.core.retry import Stop, decide
@@ -51,9 +51,6 @@ from holdfast.worker.waits import Alarm
 from holdfast.worker.writer import LostRun, Writer
 
 log = logging.getLogger("holdfast.worker")
-
-SHORT = 0.3
-"""Seconds up to which a retry waits in the worker: timers fire up to 0.25 s late."""
 
 
 class Why(StrEnum):

@@ -17,17 +17,17 @@ from holdfast import __version__, context
 from holdfast.bus.blobs import Blobs
 from holdfast.bus.clock import Clock
 from holdfast.bus.journal import Journal
-from holdfast.bus.ports import Bus, Item, Message, Puller
+from holdfast.bus.ports import Bus, Item, Message, Puller, consumer_name
 from holdfast.client import Client
 from holdfast.core.deadlines import GRACE
-from holdfast.core.model import DEFAULT_PRIORITY, Instant, Seconds
+from holdfast.core.model import DEFAULT_PRIORITY, FIRST_PRIORITY, Instant, Seconds
 from holdfast.errors import BusError, ConnectError, PayloadError
 from holdfast.sealing import SecretKey
 from holdfast.task import Task
 from holdfast.vault import Vault
 from holdfast.wire import codec
 from holdfast.wire.api import CHECK, Checked, Presence, TaskCard
-from holdfast.wire.subjects import Stream
+from holdfast.wire.subjects import Lane, Stream
 from holdfast.worker.attempt import Attempt, Why
 from holdfast.worker.capture import Capture
 from holdfast.worker.checkpoints import SHOWN_AFTER
@@ -67,7 +67,6 @@ class Worker:
         concurrency: int = 100,
         drain: Seconds = DRAIN,
         connect: Callable[[], Awaitable[Bus]] | None = None,
-        limits: Mapping[str, int] | None = None,
         clock: Clock | None = None,
         key: SecretKey | None = None,
         url: str = "",
@@ -81,7 +80,6 @@ class Worker:
             name: unique among the project's workers.
             concurrency: runs at a time.
             connect: a second connection, for the heartbeat's thread; None: no heartbeat (a test's worker).
-            limits: concurrency by queue, over all workers.
             clock: default: the wall's.
             key: of the project's secrets; None: they are known by name only.
             url: under which the daemon takes HTTP requests, for tokens.
@@ -97,7 +95,6 @@ class Worker:
         self._concurrency = concurrency
         self._drain = drain
         self._connect = connect
-        self._limits = dict(limits or {})
         self._journal = Journal(bus, clock)
         self._clock = self._journal.time
         self._key = key
@@ -117,7 +114,9 @@ class Worker:
         self._attempts: dict[str, Attempt] = {}
         self._items: set[str] = set()
         self._waiting: list[tuple[Item, _Lane]] = []
-        self._lanes: dict[tuple[str, int], _Lane] = {}
+        """Items that came while every slot was taken, in the order in which they begin."""
+        self._lanes: dict[str, _Lane] = {}
+        """By consumer."""
         self._draining = False
         self._started_at = time.time()
         self._ended = asyncio.Event()
@@ -167,6 +166,7 @@ class Worker:
                 timeouts=task.settings.timeouts,
                 ttl=task.settings.ttl,
                 hooks=task.settings.hooks,
+                limits=task.settings.limits,
             )
             await self._bus.put("task", task.id, codec.encode(card))
             await self._bus.serve(self._bus.subjects.api(f"{CHECK}.{task.id}"), _checker(task))
@@ -211,15 +211,30 @@ class Worker:
         pattern = self._bus.subjects.control("lane", ">")
         for message in await self._bus.latest(Stream.CONTROL, pattern):
             queue, priority, task = message.subject.split(".")[-3:]
-            if task in self._tasks and (queue, int(priority)) not in self._lanes:
+            if task in self._tasks:
                 await self._open(queue, int(priority), tasks)
+        for queue in await self._bus.governed():
+            if queue in self._queues:
+                await self._open_lane(queue, 0, Lane.GO, tasks)
 
     async def _open(self, queue: str, priority: int, tasks: asyncio.TaskGroup) -> None:
-        consumer = await self._bus.ensure_consumer(queue, priority, limit=self._limits.get(queue))
-        lane = _Lane(priority)
+        for lane in (Lane.AGAIN, Lane.READY):
+            await self._open_lane(queue, priority, lane, tasks)
+
+    async def _open_lane(self, queue: str, priority: int, kind: Lane, tasks: asyncio.TaskGroup) -> None:
+        """Take items of a lane; nothing, where that is done already."""
+        name = consumer_name(queue, priority, kind)
+        if name in self._lanes:
+            return
+        lane = _Lane(queue, priority, kind)
+        consumer = await self._bus.ensure_consumer(queue, priority, lane=kind)
         lane.puller = await self._bus.pull(consumer, lambda item: self._take(item, lane, tasks))
-        self._lanes[queue, priority] = lane
+        self._lanes[name] = lane
         lane.ask(self._concurrency)
+
+    @property
+    def _queues(self) -> set[str]:
+        return {lane.queue for lane in list(self._lanes.values())}
 
     # --- items ------------------------------------------------------------------------------------------------------
 
@@ -230,7 +245,7 @@ class Worker:
             self._bus.release(item.token)
             self._items.discard(item.token)
         elif len(self._attempts) >= self._concurrency:
-            bisect.insort(self._waiting, (item, lane), key=lambda waiting: waiting[1].priority)
+            bisect.insort(self._waiting, (item, lane), key=_turn)
         else:
             self._begin(item, lane, tasks)
 
@@ -365,7 +380,7 @@ class Worker:
             started_at=self._started_at,
             at=time.time(),
             tasks=tuple(sorted(self._tasks)),
-            queues=tuple(sorted({queue for queue, _ in list(self._lanes)})),
+            queues=tuple(sorted(self._queues)),
             concurrency=self._concurrency,
             running=len(runs),
             runs=tuple(runs[:100]),
@@ -395,6 +410,16 @@ class Worker:
             await self._ended.wait()
 
 
+_FIRST = {Lane.GO: 0, Lane.AGAIN: 1, Lane.READY: 2}
+
+
+def _turn(waiting: tuple[Item, _Lane]) -> tuple[int, int, int]:
+    """When a waiting item begins: what was admitted, then by priority, then whose run came about first."""
+    item, lane = waiting
+    priority = FIRST_PRIORITY - 1 if lane.kind is Lane.GO else lane.priority
+    return priority, _FIRST[lane.kind], codec.first_of(item.data) or item.seq
+
+
 def _checker(task: Task[..., Any]) -> Callable[[bytes], Awaitable[bytes]]:
     """Answers whether a payload fits the task, for whoever triggers it without importing it."""
 
@@ -413,8 +438,10 @@ class _Lane:
 
     puller: Puller
 
-    def __init__(self, priority: int) -> None:
+    def __init__(self, queue: str, priority: int, kind: Lane) -> None:
+        self.queue = queue
         self.priority = priority
+        self.kind = kind
         self._asked = 0
         self._freed = 0
 

@@ -53,7 +53,6 @@ def serve(
     tasks = load_tasks(modules or section.modules, base=config.base)
     _spare_collector()
     credentials = resolve(config, project, url=url)
-    limits = {queue: settings.concurrency for queue, settings in config.queues.items() if settings.concurrency}
     loop_run()(
         _serve(
             credentials,
@@ -61,7 +60,6 @@ def serve(
             name=name or worker_name(),
             concurrency=concurrency or section.workers.concurrency,
             drain=section.drain,
-            limits=limits,
             key=find_key(config, project or config.default_project),
             url=url_of(config),
             ttl=section.ttl,
@@ -77,7 +75,6 @@ async def _serve(
     name: str,
     concurrency: int,
     drain: float,
-    limits: dict[str, int],
     key: SecretKey | None,
     url: str,
     ttl: float | None,
@@ -99,7 +96,6 @@ async def _serve(
             concurrency=concurrency,
             drain=drain,
             connect=connect,
-            limits=limits,
             key=key,
             url=url,
             ttl=ttl,
