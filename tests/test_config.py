@@ -7,12 +7,13 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
 
 from holdfast.config import Config, Durability, Project, Queue, load
+from holdfast.core.model import Rate
 from holdfast.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[1] / "config.example.toml"
@@ -43,11 +44,10 @@ def keys_of_structs(kind: Any, path: str = "") -> set[str]:
     hints = get_type_hints(kind)
     found: set[str] = set()
     for key in hints.keys() - ({"base", "file", "default_project", "secrets_key"} if kind is Config else set()):
-        parts = () if get_origin(hints[key]) is Annotated else get_args(hints[key])  # those are read as one value
-        hint = next((part for part in parts if isinstance(part, type) and part is not str), hints[key])
+        hint = next((part for part in get_args(hints[key]) if isinstance(part, type) and part is not str), hints[key])
         here = f"{path}{key}"
         named = get_origin(hints[key]) is dict
-        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct) and hint is not Rate:  # written as one text
             found |= keys_of_structs(hint, f"{here}.NAME." if named else f"{here}.")
         else:
             found.add(here)

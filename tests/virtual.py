@@ -13,6 +13,7 @@ from holdfast.bus.ports import Item
 from holdfast.core import ids
 from holdfast.core.entries import AttemptStarted, Entry, RunCreated
 from holdfast.core.model import Run
+from holdfast.wire.subjects import Lane
 from holdfast.wire.values import encode_value
 from holdfast_daemon.conductor import Conductor
 from holdfast_daemon.ledger import Ledger
@@ -44,13 +45,14 @@ class Project:
         await self.journal.create(made)
         return run
 
-    async def items(self, most: int = 1, queue: str = "default", *, limit: int | None = None) -> list[Item]:
+    async def items(self, most: int = 1, queue: str = "default") -> list[Item]:
         """The work items that a worker gets just now."""
         came: list[Item] = []
-        puller = await self.bus.pull(await self.bus.ensure_consumer(queue, 5, limit=limit), came.append)
-        puller.want(most)
-        await turns()
-        await puller.stop()
+        for lane in (Lane.GO, Lane.AGAIN, Lane.READY):
+            puller = await self.bus.pull(await self.bus.ensure_consumer(queue, 5, lane=lane), came.append)
+            puller.want(most - len(came))
+            await turns()
+            await puller.stop()
         return came
 
     async def start(self, run: str, *entries: Entry, item: str = "", nonce: str = "n9", **options: object) -> None:

@@ -23,16 +23,20 @@ from holdfast.bus.journal import Journal
 from holdfast.bus.layout import Layout
 from holdfast.client import Client
 from holdfast.config import Config, Retention
+from holdfast.core.admission import QueueLimits
 from holdfast.core.model import Run
 from holdfast.credentials import Credentials, resolve
 from holdfast.dial import dial
 from holdfast.errors import UnknownToken
 from holdfast.sealing import make_key
+from holdfast_daemon.admitter import Admitter
 from holdfast_daemon.conductor import Conductor
 from holdfast_daemon.gauges import Gauges
 from holdfast_daemon.http.app import build
 from holdfast_daemon.http.serve import HttpServer, check_address
+from holdfast_daemon.leadership import Leadership, Led
 from holdfast_daemon.matchmaker import Matchmaker
+from holdfast_daemon.news import News
 from holdfast_daemon.pool import WorkerPool
 from holdfast_daemon.projection.projector import Projector
 from holdfast_daemon.projection.store import Store
@@ -170,6 +174,7 @@ class _Project:
         self._projector = projector
         self._conductor = conductor
         self.prefix = ""
+        self.gone: Callable[[str, str], None] = conductor.worker_gone
 
     async def readiness(self) -> str:
         """What is missing to serve, in words; empty when nothing is."""
@@ -201,7 +206,7 @@ class _Project:
             env=env,
             output=config.data_dir / "workers.log",
             drain=section.drain,
-            gone=self._conductor.worker_gone,
+            gone=self.gone,
             on_failure=tell,
         )
 
@@ -218,7 +223,7 @@ async def _project(
         store = await anyio.to_thread.run_sync(Store.open, config.data_dir / f"history-{name}.duckdb")
         stack.callback(store.close)
         journal, gauges, repairs = Journal(bus), Gauges(), Repairs()
-        prefix = f"{station}-{boot}-{name}-"
+        prefix = f"{station}-{boot}-"
 
         def live() -> Mapping[str, Run]:
             return projector.ledger.live
@@ -226,30 +231,31 @@ async def _project(
         def caught_up() -> bool:
             return projector.ledger.caught_up
 
-        conductor = Conductor(
-            journal,
-            live,
-            caught_up,
-            orphaned=lambda worker: worker.startswith(f"{station}-") and not worker.startswith(f"{station}-{boot}-"),
-            repairs=repairs,
-        )
+        lead = Leadership(journal, f"{station}-{boot}", station=station, position=lambda: projector.ledger.position)
+        conductor = Conductor(journal, live, caught_up, station=prefix, repairs=repairs)
+        admitter = Admitter(journal, live, caught_up, lead=lead, configured=_limits(config))
         matchmaker = Matchmaker(journal, live, caught_up)
-        projector = Projector(bus, store, (gauges, conductor, matchmaker))
+        projector = Projector(bus, store, (gauges, conductor, admitter, matchmaker))
         project = _Project(name, bus, projector, conductor, ttl=config.project(name).ttl)
-        project.prefix = prefix
+        project.prefix = f"{prefix}{name}-"
         project.queries = QueryService(
             bus,
             store,
             projector,
             gauges,
             version=__version__,
-            limits={queue: settings.concurrency for queue, settings in config.queues.items()},
+            admissions=admitter,
             repairs=lambda: {str(kind): count for kind, count in repairs.by_kind.items()},
         )
         sweeper = Sweeper(journal, live, caught_up, repairs)
         custodian = Custodian(bus, live, projector.reach)
-        for service in (projector, conductor, matchmaker, sweeper, custodian, project.queries, Router(journal)):
+        conducting = (Led(lead, service) for service in (conductor, matchmaker, sweeper, Router(journal)))
+        news = News(bus, conductor)
+        project.gone = news.gone
+        services: tuple[Service, ...] = (projector, news, lead, admitter, *conducting, custodian, project.queries)
+        for service in services:
             await stack.enter_async_context(running(service))
+        news.begun(prefix)
         yield project
 
 
@@ -279,6 +285,14 @@ class _Tokens:
 
 def _credentials(config: Config, server: NatsServer | None, project: str) -> Credentials:
     return resolve(config, project) if server is None else server.accounts.daemon[project]
+
+
+def _limits(config: Config) -> dict[str, QueueLimits]:
+    """The limits that the configuration gives to queues."""
+    return {
+        name: QueueLimits(concurrency=queue.concurrency, key_concurrency=queue.key_concurrency, rate=queue.rate)
+        for name, queue in config.queues.items()
+    }
 
 
 def _layout(retention: Retention, replicas: int) -> Layout:

@@ -74,14 +74,15 @@ class Conductor:
         live: Callable[[], Mapping[str, Run]],
         caught_up: Callable[[], bool],
         *,
-        orphaned: Callable[[str], bool] = lambda worker: False,
+        station: str = "",
         repairs: Repairs | None = None,
     ) -> None:
         """
         Args:
             live: the runs that have not ended, as folded so far.
             caught_up: whether that is all that the journal held at the start.
-            orphaned: whether a worker of this name was the child of a daemon that is gone, and so is gone with it.
+            station: what the names of this daemon's workers begin with (`Station.prefix`): those of its earlier lives
+                are gone with them.
         """
         self.repairs = repairs or Repairs()
         """What had to be done for somebody who did not."""
@@ -96,7 +97,8 @@ class Conductor:
         self._ended: dict[str, str] = {}
         self._silent: dict[str, str] = {}
         self._unseen_since: dict[str, Instant] = {}
-        self._orphaned = orphaned
+        self._stations: dict[str, str] = {station.partition("-")[0]: station} if station else {}
+        """By data directory: what the names of the workers of its daemon's present life begin with."""
         self._surveyed = False
         self._awaited: Instant = math.inf
         """Until when it rests, unless it is stirred."""
@@ -127,6 +129,17 @@ class Conductor:
         """A worker has ended for good: whatever it holds, or turns out to have held, is offered again at once."""
         self._ended[worker] = reason
         self._take_from(worker)
+
+    def restarted(self, station: str) -> None:
+        """A daemon lives anew: the workers of its earlier lives are gone with them."""
+        self._stations[station.partition("-")[0]] = station
+        for run in list(self._live().values()):
+            if run.holder is not None and self._is_orphan(run.holder.worker):
+                self._look(run.id, 0.0, run.first)
+
+    def _is_orphan(self, worker: str) -> bool:
+        station = self._stations.get(worker.partition("-")[0])
+        return station is not None and not worker.startswith(station)
 
     def _note(self, run: Run) -> None:
         """Note when to look at a run, whatever was noted before."""
@@ -167,7 +180,7 @@ class Conductor:
             self._stirred.set()
 
     def _is_gone(self, worker: str) -> bool:
-        return worker in self._ended or worker in self._silent or self._orphaned(worker)
+        return worker in self._ended or worker in self._silent or self._is_orphan(worker)
 
     def _take_from(self, worker: str) -> None:
         for run in self._live().values():

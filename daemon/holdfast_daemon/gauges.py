@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
+from typing import NamedTuple
 
-from holdfast.bus.ports import ConsumerState
-from holdfast.core.model import Instant, Seconds, State
+from holdfast.core.admission import Cause, Hold, QueueLimits
+from holdfast.core.model import Instant, Run, Seconds, State
 from holdfast.wire.api import Presence, QueueRow, Queues
 from holdfast_daemon.ledger import Change
 from holdfast_daemon.projection.rows import Ready, Standing
@@ -26,6 +27,13 @@ P95_OVER: Seconds = 300.0
 """How far back durations count."""
 
 _DURATIONS_KEPT = 2048
+
+
+class Rule(NamedTuple):
+    """What is set of a queue, and what holds it back."""
+
+    limits: QueueLimits = QueueLimits()
+    hold: Hold | None = None
 
 
 class Gauges:
@@ -59,34 +67,27 @@ class Gauges:
     def queues(
         self,
         now: Instant,
-        consumers: Iterable[ConsumerState] = (),
         workers: Iterable[Presence] = (),
-        limits: Mapping[str, int | None] | None = None,
+        rules: Mapping[str, Rule] | None = None,
     ) -> Queues:
-        """All queues that have runs, consumers, workers or limits, by name."""
-        seen = _paused(consumers)
+        """All queues that have runs, workers or rules, by name.
+
+        What the server's consumers count is of no use here: work items are hints, and one that a lost worker had is
+        neither pending nor done.
+        """
         serving = Counter(queue for worker in workers for queue in worker.queues)
-        bounds = limits or {}
-        names = sorted({*self._queues, *seen, *serving, *bounds})
+        ruled = rules or {}
         rows = [
             (self._queues[name] if name in self._queues else _Queue()).row(
-                name, now, seen.get(name, False), serving[name], bounds.get(name)
+                name, now, serving[name], ruled.get(name, Rule())
             )
-            for name in names
+            for name in sorted({*self._queues, *serving, *ruled})
         ]
         return Queues(tuple(rows), now, self._messages.rate(now))
 
-
-def _paused(consumers: Iterable[ConsumerState]) -> dict[str, bool]:
-    """Of each queue with consumers, whether it is paused. A queue has one for each priority in use.
-
-    Their counts are of no use here: work items are hints, and one that a lost worker had is neither pending nor done.
-    """
-    found: dict[str, bool] = {}
-    for consumer in consumers:
-        queue = consumer.name.removeprefix("ready-").rpartition("-")[0]
-        found[queue] = found.get(queue, False) or consumer.paused
-    return found
+    def ready_since(self, run: Run) -> Instant | None:
+        """Since when a run is queued; None: it is not, as far as is known here."""
+        return self._queues[run.queue].ready.get(run.id) if run.queue in self._queues else None
 
 
 class _Queue:
@@ -123,12 +124,20 @@ class _Queue:
     def _count(self, state: State, by: int) -> None:
         self.states[state] = max(0, self.states[state] + by)
 
-    def row(self, name: str, now: Instant, paused: bool, workers: int, limit: int | None) -> QueueRow:
+    def row(self, name: str, now: Instant, workers: int, rule: Rule) -> QueueRow:
         states = self.states
+        hold = rule.hold
+        limited_by = str(hold.cause) if hold is not None else ""
+        if not limited_by and states[State.QUEUED] and not workers:
+            limited_by = str(Cause.UNSERVED)
         return QueueRow(
             name=name,
-            paused=paused,
-            limit=limit,
+            paused=hold is not None and hold.cause is Cause.PAUSED,
+            limit=rule.limits.concurrency,
+            key_limit=rule.limits.key_concurrency,
+            rate=rule.limits.rate,
+            limited_by=limited_by,
+            until=hold.until if hold is not None else None,
             depth=states[State.QUEUED],
             running=states[State.RUNNING],
             waiting=states[State.WAITING],

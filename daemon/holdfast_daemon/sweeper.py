@@ -10,7 +10,7 @@ the journal, read after the second one, still says so.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import anyio
@@ -20,14 +20,14 @@ from anyio.abc import TaskStatus
 
 from holdfast.bus.clock import sleep
 from holdfast.bus.journal import Journal
-from holdfast.bus.ports import consumer_name
+from holdfast.bus.ports import ConsumerState, consumer_name
 from holdfast.core.deadlines import overdue
 from holdfast.core.entries import Offered
 from holdfast.core.lifecycle import fold
 from holdfast.core.model import Instant, Run, Seconds, State
 from holdfast.errors import Fenced, HoldfastError
 from holdfast.wire import codec
-from holdfast.wire.subjects import Stream
+from holdfast.wire.subjects import Lane, Stream
 from holdfast_daemon.repairs import Kind, Repairs, fires_at, mend, missing
 
 log = logging.getLogger("holdfast.sweeper")
@@ -84,28 +84,23 @@ class Sweeper:
     async def sweep(self) -> None:
         """Look at every live run once, and repair those that the sweep before found as they are still."""
         stored = await self._journal.bus.last_seq(Stream.JOURNAL)
-        idle = await self._idle_lanes()
-        found = await self._wanting(idle)
+        lanes = _Lanes(await self._journal.bus.consumers())
+        found = await self._wanting(lanes)
         again = [run_id for run_id, trace in found.items() if self._suspects.get(run_id) == trace]
         self._suspects = found
         for run_id in again:
             known = self._live().get(run_id)
             if known is not None:
-                await self._repair(known, stored if _lane(known) in idle else 0)
+                await self._repair(known, stored if lanes.lack(known) else 0)
 
-    async def _idle_lanes(self) -> frozenset[str]:
-        """The consumers that have nothing to deliver, and nothing delivered that is not done with."""
-        states = await self._journal.bus.consumers()
-        return frozenset(state.name for state in states if not (state.pending or state.delivered or state.paused))
-
-    async def _wanting(self, idle: frozenset[str]) -> dict[str, _Trace]:
+    async def _wanting(self, lanes: _Lanes) -> dict[str, _Trace]:
         """The runs that something is missing of, as folded."""
         live, now = self._live(), self._journal.clock()
         found = {}
         for number, run in enumerate(list(live.values())):
             if number % BREATH == 0:
                 await anyio.lowlevel.checkpoint()
-            if _waits_for_item(run, idle) or missing(run, live) or _is_late(run, now):
+            if (_is_offered(run) and lanes.lack(run)) or missing(run, live) or _is_late(run, now):
                 found[run.id] = _Trace(run.moved, run.state, run.attempt, run.due)
         return found
 
@@ -133,19 +128,28 @@ class Sweeper:
 
     async def _offer(self, run: Run, last: int) -> None:
         """Publish another work item. Its id is that of no other offer, but two daemons make the same."""
+        if run.admitted:
+            await self._journal.admit_many([run], None, mark=f"swept-{last}")
+            self._repairs.note(Kind.ITEM, run)
+            return
         again = self._journal.bus.subjects.again(run.id, run.queue, run.priority)
         offered = codec.encode(Offered(run.id, run.first, run.last))
         await self._journal.bus.publish(again, offered, dedupe=f"{run.id}-swept-{last}")
         self._repairs.note(Kind.ITEM, run)
 
 
-def _lane(run: Run) -> str:
-    return consumer_name(run.queue, run.priority)
+class _Lanes:
+    """The work consumers, and which of them have nothing to deliver and nothing delivered that is not done with."""
 
+    def __init__(self, states: Sequence[ConsumerState]) -> None:
+        self._idle = {state.name: not (state.pending or state.delivered or state.paused) for state in states}
 
-def _waits_for_item(run: Run, idle: frozenset[str]) -> bool:
-    """Whether a work item should stand for the run, and no consumer has one."""
-    return _is_offered(run) and _lane(run) in idle
+    def lack(self, run: Run) -> bool:
+        """Whether no consumer has a work item of the run, though one would deliver it."""
+        if run.admitted:
+            return self._idle.get(consumer_name(run.queue, lane=Lane.GO), False)
+        ready, again = (consumer_name(run.queue, run.priority, lane) for lane in (Lane.READY, Lane.AGAIN))
+        return self._idle.get(ready, False) and self._idle.get(again, False)
 
 
 def _is_offered(run: Run) -> bool:

@@ -20,6 +20,7 @@ from holdfast.bus.clock import Clock
 from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Bus
 from holdfast.core import ids
+from holdfast.core.admission import QueueLimits
 from holdfast.core.entries import Resolved, RunCreated, Signalled, TokenCompleted
 from holdfast.core.model import ErrorInfo, Run
 from holdfast.errors import (
@@ -321,6 +322,10 @@ class Client:
     async def queues(self) -> api.Queues:
         return await self._ask(api.QUEUES_LIST, api.Nothing(), api.Queues)
 
+    async def why(self, run: str) -> api.Why:
+        """Why a run does not run, and since when. Raises: Refused: not found, or several."""
+        return await self._ask(api.QUEUES_WHY, api.RunRef(run), api.Why)
+
     async def letters(self, query: api.LettersQuery | None = None) -> api.LettersPage:
         return await self._ask(api.LETTERS_LIST, query or api.LettersQuery(), api.LettersPage)
 
@@ -346,6 +351,26 @@ class Client:
     async def pause(self, queue: str, *, paused: bool = True) -> None:
         """Start nothing new in a queue, or again; what runs goes on."""
         await self.bus.pause(token("queue", queue), paused=paused)
+
+    async def limits(self, queue: str) -> QueueLimits | None:
+        """The limits that an operator set for a queue; None: those of the configuration stand."""
+        return await self._limits("limits", queue)
+
+    async def configured_limits(self, queue: str) -> QueueLimits:
+        """The limits that the daemon's configuration gives a queue."""
+        return await self._limits("queue", queue) or QueueLimits()
+
+    async def _limits(self, what: str, queue: str) -> QueueLimits | None:
+        found = await self.bus.last(Stream.CONTROL, self.bus.subjects.control(what, token("queue", queue)))
+        return None if found is None or not found.data else api.decode(found.data, QueueLimits)
+
+    async def limit(self, queue: str, limits: QueueLimits | None) -> None:
+        """Set a queue's limits, all of them, from now on, over restarts; None: those of the configuration again.
+
+        What runs goes on: a lower limit holds as runs end. The daemon enforces them.
+        """
+        data = b"" if limits is None else codec.encode(msgspec.structs.replace(limits, by=self.name))
+        await self.bus.put("limits", token("queue", queue), data)
 
     async def drop_letter(self, run: str) -> Run:
         """Drop a dead letter; the run is failed. Raises: UnknownRun; RunStateError."""

@@ -78,6 +78,10 @@ class Told(Client):
     async def queues(self) -> api.Queues:
         return api.Queues(tuple(self.world.queues), AT)
 
+    async def why(self, run: str) -> api.Why:
+        assert self.world.why is not None
+        return self.world.why
+
     async def logs(self, query: api.LogsQuery | None = None) -> api.LogsPage:
         assert query is not None
         self.world.asked.append(query)
@@ -103,6 +107,7 @@ class World:
         self.rows: list[api.RunRow] = []
         self.letters: list[api.Letter] = []
         self.queues: list[api.QueueRow] = []
+        self.why: api.Why | None = None
         self.log: list[api.LogRow] = []
         self.last_log = 0
         self.asked: list[Any] = []

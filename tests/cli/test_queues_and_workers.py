@@ -6,6 +6,8 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+from holdfast.core.admission import QueueLimits
+from holdfast.core.model import Rate, State
 from holdfast.wire import api, codec
 
 from .conftest import AT
@@ -19,16 +21,18 @@ if TYPE_CHECKING:
 def test_queues_say_what_holds_them_back(shop: World) -> None:
     shop.queues = [
         api.QueueRow(name="billing", depth=3, running=2, workers=1, in_rate=1.25, p95=0.12, oldest=AT - 4),
-        api.QueueRow(name="emails", depth=18200, paused=True, workers=2, dead=12),
-        api.QueueRow(name="etl", depth=6, limit=4, running=4, workers=1),
-        api.QueueRow(name="hooks", depth=1),
+        api.QueueRow(name="emails", depth=18200, paused=True, limited_by="paused", workers=2, dead=12),
+        api.QueueRow(name="etl", depth=6, limit=4, running=4, workers=1, limited_by="queue limit"),
+        api.QueueRow(name="hooks", depth=1, limited_by="no worker"),
+        api.QueueRow(name="idle", limit=1, key_limit=1, rate=Rate(50, 15), limited_by="queue rate"),
     ]
     head, *lines = shop("queues", "list").out.splitlines()
     assert head.split()[:5] == ["QUEUE", "STATE", "DEPTH", "OLDEST", "RUN"]
-    assert lines[0].split() == ["billing", "ok", "3", "4s", "2", "-", "0", "0", "0", "0", "1.2", "0.0", "120ms", "1"]
+    assert lines[0].split() == ["billing", "ok", "3", "4s", "2", *"--0000", "1.2", "0.0", "120ms", "1"]
     assert lines[1].split()[:4] == ["emails", "PAUSED", "18,200", "-"]
     assert lines[2].split()[:3] == ["etl", "AT", "LIMIT"]
     assert lines[3].split()[:3] == ["hooks", "NO", "WORKER"]
+    assert lines[4].split()[:8] == ["idle", "ok", "0", "-", "0", "1", "(1/key)", "50/15s"]
 
 
 def test_queues_count_runs_that_undo_or_wait_for_an_operator_where_there_are_any(shop: World) -> None:
@@ -63,6 +67,50 @@ def test_queues_are_paused_and_resumed_by_name(shop: World) -> None:
     assert paused() == [True]
     assert json.loads(shop("queues", "resume", "default", "--json").out) == {"queue": "default", "paused": False}
     assert paused() == [False]
+
+
+def test_limits_are_set_one_by_one_and_taken_back(shop: World) -> None:
+    def limits() -> QueueLimits | None:
+        return shop.do(lambda client: client.limits("orders"))  # type: ignore[no-any-return]
+
+    assert shop("queues", "limit", "orders") == (0, "orders  as configured\n", "")
+    assert shop("queues", "limit", "orders", "--concurrency", "7").out == "orders  7 at once\n"
+    told = "orders  7 at once, 1 at once of each key, 100/15s\n"
+    assert shop("queues", "limit", "orders", "--per-key", "1", "--rate", "100/15s").out == told
+    assert limits() == QueueLimits(concurrency=7, key_concurrency=1, rate=Rate(100, 15), by="cli")
+    assert shop("queues", "limit", "orders", "--concurrency", "none", "--rate", "none").code == 0
+    assert limits() == QueueLimits(key_concurrency=1, by="cli")
+    assert shop("queues", "limit", "orders", "--reset").out == "orders  as configured\n"
+    assert limits() is None
+
+
+def test_limits_that_can_be_none_are_wrong_usage_and_change_nothing(shop: World) -> None:
+    for option, value, words in (
+        ("--concurrency", "0", "expected a whole number from 1, or none"),
+        ("--per-key", "many", "expected a whole number from 1, or none"),
+        ("--rate", "50", "expected a rate like"),
+        ("--rate", "0/s", "expected a rate like"),
+        ("--rate", "5/parsec", "expected a rate like"),
+    ):
+        done = shop("queues", "limit", "orders", option, value)
+        assert done.code == 2
+        assert words in done.err
+    assert shop("queues", "limit", "orders", "--reset", "--rate", "5/s").code == 2
+    assert shop("queues", "limit", "a.b", "--rate", "5/s").code == 2
+    assert shop("queues", "limit", "orders").out == "orders  as configured\n"
+
+
+def test_why_says_what_holds_a_run_back_and_since_when(shop: World) -> None:
+    run = shop.run(1)
+    reasons = (api.Reason("paused", "queue default is paused", AT), api.Reason("retry", "not due yet", None, AT + 9))
+    shop.why = api.Why(run, "ship", "default", State.QUEUED, reasons)
+    head, paused, retry = shop("queues", "why", run).out.splitlines()
+    assert head == f"run {run}  ship on default  queued"
+    assert paused == "  paused        queue default is paused  (since 2026-01-02 12:03:38Z)"
+    assert retry == "  retry         not due yet  (until 2026-01-02 12:03:47Z)"
+    assert json.loads(shop("queues", "why", run, "--json").out)["reasons"][0]["cause"] == "paused"
+    shop.why = api.Why(run, "ship", "default", State.QUEUED, ())
+    assert shop("queues", "why", run).out.splitlines()[1] == "  nothing holds it back: it is on its way to a worker"
 
 
 def test_a_queue_that_can_be_none_is_wrong_usage(shop: World) -> None:

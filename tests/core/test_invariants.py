@@ -25,6 +25,7 @@ from holdfast.core.effects import (
 )
 from holdfast.core.entries import (
     ENTRIES,
+    Admitted,
     AttemptFailed,
     AttemptInterrupted,
     AttemptResumed,
@@ -37,11 +38,13 @@ from holdfast.core.entries import (
     Entry,
     EventArrived,
     Heartbeat,
+    Held,
     HookTriggered,
     Inherited,
     LetterDropped,
     MetadataChanged,
     Offered,
+    Postponed,
     Progressed,
     Resolved,
     RunCancelled,
@@ -136,15 +139,15 @@ CLAIM = -1
 """Whichever claim the run is to have next."""
 
 LIKELY = {
-    State.DELAYED: [1, 1, 1, 15, 18, 20, 27],
-    State.QUEUED: [CLAIM] * 24 + [3, 2, 1, 1, 18, 14, 15, 26, 27, 33, 33, 24],
+    State.DELAYED: [1, 1, 1, 15, 18, 20, 27, 46, 46, 46, 46],
+    State.QUEUED: [CLAIM] * 24 + [3, 2, 1, 1, 18, 14, 15, 26, 27, 33, 33, 24, 44, 44, 44, 45, 45],
     State.RUNNING: [
         4, 5, 5, 6, 7, 8, 9, 9, 10, 10, 10, 11, 11, 12, 12, 12, 13, *[14] * 5, 15, 18, 19, 19, 21, 21, 21, 22, 23, 24,
         27, 29, 30, 30, 31, 32, *[35] * 10, 37, 37, 37, 38, 39, 40, 42, 43,
     ],
     State.WAITING: [0, 1, 1, 1, 19, 19, 20, 20, 20, 20, 22, 22, 23, 23, 24, 24, 25, 25, 15, 18, 27, 39],
     State.RETRYING: [1, 1, 2, 20, 20, 20, 20, 19, 22, 24, 24, 0, 0, 15, 18, 27],
-    State.COMPENSATING: [1, 1, 25, 25, 3, 3, 3, 3, 3, 3, 3, 39, 20, 18],
+    State.COMPENSATING: [1, 1, 44, 25, 25, 3, 3, 3, 3, 3, 3, 3, 39, 20, 18],
     State.DEAD: [16, 16, 16, 17, 1, 2, 34],
     State.FAILED: [16, 16, 1],
     State.CANCELLED: [16, 16, 1, 2, 34],
@@ -157,7 +160,7 @@ LIKELY = {
 UNDOING = [28, 28, 28, 28, 28, 28, 28, 36, 41, 12, 12, 12, 12, 38, 38, 38, 37, 29, 39]
 """The same while a worker runs undos."""
 
-MOVES = 44
+MOVES = 47
 
 
 def entry_of(move: Move, what: int, run: Run | None, seq: int, nonce: str) -> Entry:
@@ -284,6 +287,12 @@ def later_entries(move: Move, what: int, run: Run | None, seq: int) -> Entry:
             return StepStarted(key=key, at=at, once=True)
         case 41 if undos:
             return StepFailed(key=f"{undos[-1]}/undo", at=at, took=0.1, error=ERROR)
+        case 44:
+            return Admitted(run="R", first=1, cause=run.last if run is not None and move.flag else 0)
+        case 45:
+            return Held(at=at, why="overlap" if move.flag else "late")
+        case 46:
+            return Postponed(at=at, due=at + 9, payload=b"p" if move.flag else None)
         case 42:
             return StepCompleted(key=f"/signal:approve#{seq}", at=at, took=0.1, value=b"v")
     return StepCompleted(key=key, at=at, took=0.1, value=b"v")
@@ -323,6 +332,8 @@ def record_of(moves: list[Move], run: Run | None, seq: int) -> Record:
             return Record(seq, Kind.TIMER, "", (entry,))
         case RunCreated() if first.key == 1:
             return Record(seq, Kind.LOG, "", (entry,))
+        case Admitted():
+            return Record(seq, Kind.GO, "", (entry,))
         case RunCreated() | Offered():
             return Record(seq, Kind.READY, "", (entry,))
         case _ if isinstance(entry, TOLD) and first.writer != 2:
@@ -378,6 +389,7 @@ def steps_of(history: list[Record]) -> list[tuple[Run | None, Record, Run | None
 
 BELONGS: dict[Kind, tuple[type[Entry], ...]] = {
     Kind.READY: (RunCreated, Offered),
+    Kind.GO: (Admitted,),
     Kind.IN: TOLD,
     Kind.TIMER: (RunCreated,),
     Kind.LOG: (
@@ -385,7 +397,7 @@ BELONGS: dict[Kind, tuple[type[Entry], ...]] = {
         ChildTriggered, Suspended, AttemptFailed, AttemptInterrupted, RunCompleted, RunDead, RunCancelled, RunRetried,
         LetterDropped, CancelRequested, ChildEnded, WaitStarted, TokenCompleted, EventArrived, Signalled, Resolved,
         RunExpired, RunTimedOut, Compensated, Heartbeat, Progressed, MetadataChanged, Diverged, Inherited,
-        HookTriggered, SecretPinned,
+        HookTriggered, SecretPinned, Held, Postponed,
     ),
 }  # fmt: skip
 """What may be said where, by hand from DESIGN 2: a work item, what others tell a run, a delayed trigger, the log."""
@@ -631,7 +643,7 @@ def test_what_follows_fits_where_the_run_stands(history: list[Record]) -> None:
         elif run.cancel_requested and run.state in UNHELD:
             assert follows == (Cancel(run.id),)
         elif run.state == "queued":
-            assert [offer.cause for offer in offers] == ([] if run.offered else [run.last])
+            assert [offer.cause for offer in offers] == ([] if run.offered or run.held else [run.last])
         elif run.state in ("waiting", "compensating"):
             arrived = any(wait in run.arrived for wait in run.waits)
             idle = run.holder is None and not run.offered
@@ -641,6 +653,21 @@ def test_what_follows_fits_where_the_run_stands(history: list[Record]) -> None:
         elif run.state in ("retrying", "delayed"):
             assert [arm.cause for arm in arms] == ([] if run.armed else [run.last])
             assert [arm.due for arm in arms] == ([] if run.armed else [run.due])
+
+
+@bounded
+@given(HISTORIES)
+def test_only_who_is_ready_runs_or_tries_again_at_once_has_a_slot(history: list[Record]) -> None:
+    """4: finished or waiting means no slot; and a slot is given by an admission only."""
+    for before, record, run in steps_of(history):
+        assert run is not None
+        if run.admitted:
+            assert run.state in ("queued", "running", "retrying", "compensating")
+            assert (before is not None and before.admitted) or has(record, Admitted)
+            assert not run.held
+        if run.held:
+            assert run.state == "queued"
+            assert not run.offered
 
 
 @bounded
@@ -689,8 +716,8 @@ def trace_of(effect: Effect, run: Run, seq: int) -> Record:
 
 
 def timer_of(effect: Arm, run: Run) -> Entry:
-    """A delay is over when the run's creation comes; everything else by an offer."""
-    return copy_of(1.0) if run.state is State.DELAYED else Offered("R", effect.first, effect.cause)
+    """A delay is over when the run's creation comes, unless the log has it; everything else by an offer."""
+    return copy_of(1.0) if run.state is State.DELAYED and not run.last else Offered("R", effect.first, effect.cause)
 
 
 # --- no run is stuck --------------------------------------------------------------------------------------------------
@@ -705,7 +732,8 @@ def test_a_live_run_is_in_somebodys_hands_or_waits_for_something_or_something_fo
         waits = run.state in ("delayed", "retrying", "waiting", "compensating") and (
             (run.armed and run.due is not None) or bool(run.waits - run.arrived)
         )
-        assert run.state in ENDED or hands or waits or effects(run)
+        conducted = run.state == "queued" and bool(run.held)
+        assert run.state in ENDED or hands or waits or conducted or effects(run)
 
 
 class World:
@@ -744,6 +772,8 @@ class World:
             self._hold(run)
         elif run.offered and claim(run, holder_alive=False) is not Claim.SETTLE:
             self._claim(run)
+        elif run.held:  # whoever conducts lets it go
+            self.store(Kind.READY, Offered("R", run.first, run.last))
         elif run.due is not None and run.armed and self.timer is not None:
             self.store(Kind.READY, self.timer)
         elif missing := sorted(run.waits - run.arrived):

@@ -30,7 +30,7 @@ from holdfast.core.entries import (
 )
 from holdfast.core.model import ErrorInfo, Parent, Run
 from holdfast.wire import codec
-from holdfast.wire.subjects import Stream
+from holdfast.wire.subjects import Lane, Stream
 from holdfast.wire.values import encode_value
 from holdfast_daemon import conductor as conducting
 from holdfast_daemon.conductor import Conductor
@@ -63,10 +63,10 @@ async def ship() -> str:
 class House:
     """A journal that is followed, and a conductor over it."""
 
-    def __init__(self, stage: Stage, orphaned: Callable[[str], bool]) -> None:
+    def __init__(self, stage: Stage, station: str) -> None:
         self.ledger = Ledger(stage.client.bus, 0, lambda run: 1)
         self.conductor = Conductor(
-            Journal(stage.client.bus), lambda: self.ledger.live, lambda: self.ledger.caught_up, orphaned=orphaned
+            Journal(stage.client.bus), lambda: self.ledger.live, lambda: self.ledger.caught_up, station=station
         )
 
     async def follow(self) -> None:
@@ -75,9 +75,9 @@ class House:
 
 
 @asynccontextmanager
-async def conducted(stage: Stage, *, orphaned: Callable[[str], bool] = lambda worker: False) -> AsyncIterator[House]:
+async def conducted(stage: Stage, *, station: str = "") -> AsyncIterator[House]:
     """A conductor at work for the time of the block, as the daemon has one."""
-    house = House(stage, orphaned)
+    house = House(stage, station)
     services = [asyncio.create_task(house.follow()), asyncio.create_task(house.conductor.run())]
     try:
         yield house
@@ -100,11 +100,16 @@ class Hand:
         """The run's work item."""
         bus = self._stage.client.bus
         came: asyncio.Queue[Item] = asyncio.Queue()
-        puller = await bus.pull(await bus.ensure_consumer("default", 5), came.put_nowait)
-        puller.want(1)
+        lanes = [await bus.ensure_consumer("default", 5, lane=lane) for lane in (Lane.AGAIN, Lane.READY)]
+        pullers = [await bus.pull(lane, came.put_nowait) for lane in lanes]
+        for puller in pullers:
+            puller.want(1)
         async with asyncio.timeout(SOON):
             item = await came.get()
-        await puller.stop()
+        for puller in pullers:
+            await puller.stop()
+        while not came.empty():
+            bus.release(came.get_nowait().token)
         assert handle.id in item.subject
         return item
 
@@ -393,7 +398,7 @@ async def test_runs_of_an_earlier_daemons_workers_are_taken_at_the_start(stage: 
     orphan, other = await created(stage), await created(stage)
     await old.start(orphan)
     await elsewhere.start(other)
-    async with conducted(stage, orphaned=lambda worker: worker.startswith("here-old-")):
+    async with conducted(stage, station="here-new-"):
         await stage.until(orphan, "queued", within=SOON)
         assert (await still(stage, other)).state == "running"
 
@@ -403,7 +408,7 @@ async def test_runs_of_an_earlier_daemons_workers_are_taken_at_the_start(stage: 
 
 async def test_a_run_that_ran_out_of_time_is_withdrawn_and_its_slot_is_free(stage: Stage) -> None:
     bus, hand, now = stage.client.bus, Hand(stage), time.time()
-    consumer = await bus.ensure_consumer("default", 5, limit=1)
+    consumer = await bus.ensure_consumer("default", 5)
     runs = [stage.client.new_run(ship.id, encode_value({})) for _ in range(3)]
     runs[0] = replace(runs[0], deadline=now - GRACE - LATE + 0.3)
     runs[1] = replace(runs[1], expires=now + 0.1)

@@ -146,7 +146,7 @@ async def test_a_holder_that_lives_has_the_first_say_and_loses_the_run_when_it_s
     run = await project.create(deadline=project.now + 60)
     other = await project.create()
     await project.beat()
-    (item,) = await project.items(2, limit=1)
+    (item,) = await project.items()
     await project.start(run, item=item.token)
     async with project.daemon():
         for _ in range(60):
@@ -157,8 +157,10 @@ async def test_a_holder_that_lives_has_the_first_say_and_loses_the_run_when_it_s
         await project.elapse(2)
         ended = await project.load(run)
         assert (ended.state, ended.holder) == ("timed_out", None)
-        (freed,) = await project.items()
-        assert other in freed.subject, "its slot is free"
+        ready = next(state for state in await project.bus.consumers() if state.name == "ready-default-5")
+        assert (ready.pending, ready.delivered) == (1, 0), "its item is done with"
+        (next_one,) = await project.items()
+        assert other in next_one.subject
         told = [entry for _, record in await project.journal.messages(run) for entry in record.entries][-1]
         assert isinstance(told, CancelRequested)
         assert told.kill
@@ -181,7 +183,7 @@ async def test_a_task_that_refuses_to_be_cancelled_loses_its_run_after_the_grace
 async def test_a_run_with_undos_goes_to_another_worker_for_them_and_frees_its_slot(project: Project) -> None:
     run = await project.create(deadline=project.now + 60)
     await project.beat()
-    (item,) = await project.items(limit=1)
+    (item,) = await project.items()
     await project.start(run, undoable(project), item=item.token)
     async with project.daemon() as daemon:
         for _ in range(20):
@@ -228,7 +230,7 @@ async def test_a_thousand_runs_that_end_at_one_instant_all_end(project: Project)
         for _ in range(100):
             await turns()
         assert not daemon.ledger.live
-        assert await project.bus.read(Stream.JOURNAL, project.bus.subjects.ready_of("default", 5)) == []
+        assert await project.bus.read(Stream.JOURNAL, project.bus.subjects.items("default", 5)) == []
 
 
 # --- compensating

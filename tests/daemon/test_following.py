@@ -223,7 +223,7 @@ ENDINGS: dict[str, Callable[[float], Entry]] = {
 
 async def followers(project: Project) -> list[str]:
     """The tasks of the runs that hooks made."""
-    messages = await project.bus.read(Stream.JOURNAL, project.bus.subjects.ready_of("default", 5))
+    messages = await project.bus.read(Stream.JOURNAL, project.bus.subjects.items("default", 5))
     made = [codec.decode_entry(message.data) for message in messages]
     return [entry.task for entry in made if isinstance(entry, RunCreated) and entry.source.startswith("hook")]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from histories import ERROR, T0, run_id
-from holdfast.bus.ports import ConsumerState
+from holdfast.core.admission import Cause, Hold, QueueLimits
 from holdfast.core.entries import (
     AttemptFailed,
     AttemptResumed,
@@ -20,9 +20,9 @@ from holdfast.core.entries import (
     Suspended,
 )
 from holdfast.core.lifecycle import Kind, Record, apply
-from holdfast.core.model import Run, State
+from holdfast.core.model import Rate, Run, State
 from holdfast.wire.api import Presence, QueueRow
-from holdfast_daemon.gauges import Gauges
+from holdfast_daemon.gauges import Gauges, Rule
 from holdfast_daemon.ledger import Change
 from holdfast_daemon.projection.rows import Ready, Standing
 
@@ -138,17 +138,23 @@ def test_what_the_history_held_is_where_counting_begins() -> None:
     assert journal.row(T0, "mail").running == 1
 
 
-def test_a_queue_is_paused_where_one_of_its_consumers_is_and_its_depth_is_what_the_journal_says() -> None:
+def test_what_is_set_of_a_queue_and_what_holds_it_back_is_told() -> None:
     journal = Journal()
     journal.create(run_id(1), T0, "bulk-mail")
-    consumers = [
-        ConsumerState("ready-bulk-mail-5", 7, 1, False),
-        ConsumerState("ready-bulk-mail-0", 2, 0, True),
-        ConsumerState("ready-other-5", 0, 0, False),
-    ]
-    bulk, other = journal.gauges.queues(T0, consumers).queues
-    assert (bulk.name, bulk.depth, bulk.paused) == ("bulk-mail", 1, True)
-    assert (other.name, other.depth, other.paused) == ("other", 0, False)
+    rules = {
+        "bulk-mail": Rule(hold=Hold(Cause.PAUSED)),
+        "few": Rule(QueueLimits(concurrency=7, key_concurrency=1, rate=Rate(50)), Hold(Cause.RATE, 50, 1.0, T0 + 0.5)),
+    }
+    bulk, few = journal.gauges.queues(T0, rules=rules).queues
+    assert (bulk.name, bulk.depth, bulk.paused, bulk.limited_by) == ("bulk-mail", 1, True, "paused")
+    assert (few.limit, few.key_limit, few.rate, few.paused) == (7, 1, Rate(50), False)
+    assert (few.limited_by, few.until) == ("queue rate", T0 + 0.5)
+
+
+def test_a_queue_with_runs_that_nobody_serves_says_so() -> None:
+    journal = Journal()
+    journal.create(run_id(1), T0)
+    assert journal.row(T0).limited_by == "no worker"
 
 
 def test_workers_and_limits_make_a_queue_known() -> None:
@@ -163,7 +169,9 @@ def test_workers_and_limits_make_a_queue_known() -> None:
         concurrency=1,
         running=0,
     )
-    default, mail, slow = Gauges().queues(T0, workers=[worker, worker], limits={"slow": 3}).queues
+    default, mail, slow = (
+        Gauges().queues(T0, workers=[worker, worker], rules={"slow": Rule(QueueLimits(concurrency=3))}).queues
+    )
     assert (default.workers, mail.workers, slow.workers, slow.limit) == (2, 2, 0, 3)
 
 

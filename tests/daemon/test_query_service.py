@@ -14,6 +14,7 @@ from histories import ERROR, T0, Stored, Teller, run_id, store
 from holdfast.bus import jetstream
 from holdfast.bus.memory import MemoryBus
 from holdfast.bus.ports import Bus
+from holdfast.core.admission import Cause, Hold, QueueLimits
 from holdfast.core.entries import (
     AttemptResumed,
     AttemptStarted,
@@ -29,12 +30,12 @@ from holdfast.core.entries import (
     Suspended,
     WaitStarted,
 )
-from holdfast.core.model import ErrorInfo, Hook, Origin, Parent, Progress, State
+from holdfast.core.model import ErrorInfo, Hook, Origin, Parent, Progress, Run, State
 from holdfast.core.pending import Wait
 from holdfast.errors import Refused
 from holdfast.wire import api, codec
 from holdfast.wire.values import encode_value
-from holdfast_daemon.gauges import Gauges
+from holdfast_daemon.gauges import Gauges, Rule
 from holdfast_daemon.projection.projector import Projector
 from holdfast_daemon.projection.store import Store
 from holdfast_daemon.query.service import QueryService
@@ -56,12 +57,22 @@ class Desk(NamedTuple):
         return api.decode(await self.bus.request(self.bus.subjects.api(name), codec.encode(query)), type)
 
 
+class Slow:
+    """A queue with a limit, that holds everything back."""
+
+    def rules_of(self) -> dict[str, Rule]:
+        return {"slow": Rule(QueueLimits(concurrency=3), Hold(Cause.QUEUE, 3)), "idle": Rule(hold=Hold(Cause.PAUSED))}
+
+    def why(self, run: Run) -> Hold | None:
+        return Hold(Cause.QUEUE, 3) if run.queue == "slow" else None
+
+
 @asynccontextmanager
 async def answering(bus: Bus, path: Path) -> AsyncIterator[Desk]:
     opened = Store.open(path)
     gauges = Gauges()
     projector = Projector(bus, opened, [gauges])
-    queries = QueryService(bus, opened, projector, gauges, version="1.2", limits={"slow": 3}, clock=lambda: T0)
+    queries = QueryService(bus, opened, projector, gauges, version="1.2", admissions=Slow(), clock=lambda: T0)
     try:
         async with anyio.create_task_group() as tasks:
             await tasks.start(projector.run)
@@ -322,16 +333,30 @@ async def bus_output(bus: Bus, run: str, batch: api.LogBatch) -> None:
 
 
 async def test_queues_hold_counters_workers_and_limits(desk: Desk) -> None:
-    await desk.bus.ensure_consumer("default", 5)
     await store(desk.bus, TELL.created(A), TELL.created(B), started(A))
     await desk.bus.put("worker", "broken", b"\xc1")
     beat = api.Presence(
         worker="w1", host="h", pid=1, started_at=T0, at=T0, tasks=(), queues=("default",), concurrency=1, running=1
     )
     await desk.bus.put("worker", "w1", codec.encode(beat))
-    default, slow = (await desk.ask(api.QUEUES_LIST, api.Nothing(), api.Queues)).queues
+    default, idle, slow = (await desk.ask(api.QUEUES_LIST, api.Nothing(), api.Queues)).queues
     assert (default.name, default.running, default.workers, default.depth) == ("default", 1, 1, 1)
-    assert (slow.name, slow.limit) == ("slow", 3)
+    assert (default.paused, default.limited_by) == (False, "")
+    assert (idle.name, idle.paused, idle.limited_by) == ("idle", True, "paused")
+    assert (slow.name, slow.limit, slow.paused, slow.limited_by) == ("slow", 3, False, "queue limit")
+
+
+async def test_why_tells_what_holds_a_run_back_the_weightiest_first(desk: Desk) -> None:
+    await store(desk.bus, TELL.created(A, queue="slow"), TELL.created(B), started(B))
+    await desk.bus.pause("slow", paused=True)
+    found = await desk.ask(api.QUEUES_WHY, api.RunRef(A[-4:]), api.Why)
+    assert (found.run, found.task, found.queue, found.state) == (A, "ship", "slow", "queued")
+    assert [reason.cause for reason in found.reasons] == ["paused", "no worker", "queue limit"]
+    assert "`holdfast queues resume slow`" in found.reasons[0].text
+    (running,) = (await desk.ask(api.QUEUES_WHY, api.RunRef(B), api.Why)).reasons
+    assert running == api.Reason("running", "it is running: worker w1 has it", T0 + 5)
+    with pytest.raises(Refused, match="no run"):
+        await desk.ask(api.QUEUES_WHY, api.RunRef(C), api.Why)
 
 
 async def test_health_says_how_far_the_history_is(desk: Desk) -> None:

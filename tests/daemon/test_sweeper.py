@@ -20,7 +20,7 @@ from holdfast.core.entries import (
 from holdfast.core.model import ErrorInfo, Run
 from holdfast.errors import ConnectError
 from holdfast.wire import codec
-from holdfast.wire.subjects import Stream
+from holdfast.wire.subjects import Lane, Stream
 from holdfast.wire.values import encode_value
 from holdfast_daemon.conductor import Conductor
 from holdfast_daemon.repairs import Repairs
@@ -94,7 +94,8 @@ async def test_a_compensating_run_whose_work_item_is_lost_gets_another(project: 
 
 async def test_of_a_lane_that_has_work_nothing_is_lost(project: Project) -> None:
     async with project.daemon() as daemon:
-        await project.bus.ensure_consumer("default", 5)
+        for lane in (Lane.AGAIN, Lane.READY):
+            await project.bus.ensure_consumer("default", 5, lane=lane)
         for _ in range(3):
             await project.create()
         (held,) = await project.items()
@@ -107,7 +108,8 @@ async def test_of_a_lane_that_has_work_nothing_is_lost(project: Project) -> None
 async def test_in_a_queue_that_nobody_serves_or_that_is_paused_nothing_is_lost(project: Project) -> None:
     async with project.daemon() as daemon:
         await project.create(queue="nobody")
-        await project.bus.ensure_consumer("paused", 5)
+        for lane in (Lane.AGAIN, Lane.READY):
+            await project.bus.ensure_consumer("paused", 5, lane=lane)
         await project.bus.pause("paused", paused=True)
         await project.create(queue="paused")
         await sweeps(project, 5)
@@ -233,10 +235,12 @@ class Swept:
 async def test_what_the_server_says_of_its_consumers_tells_what_is_lost(stage: Stage) -> None:
     bus, swept = stage.client.bus, Swept(stage)
     came: asyncio.Queue[Item] = asyncio.Queue()
-    puller = await bus.pull(await bus.ensure_consumer("default", 5), came.put_nowait)
+    lanes = [await bus.ensure_consumer("default", 5, lane=lane) for lane in (Lane.AGAIN, Lane.READY)]
+    pullers = [await bus.pull(lane, came.put_nowait) for lane in lanes]
     run = (await stage.client.start(stage.client.new_run("ship", encode_value({})))).id
     assert [await swept.sweep(run) for _ in range(3)] == [{}] * 3, "it is stored and not delivered"
-    puller.want(2)
+    for puller in pullers:
+        puller.want(2)
     item = await came.get()
     assert [await swept.sweep(run) for _ in range(3)] == [{}] * 3, "it is delivered and not done with"
     bus.release(item.token, after=60)
@@ -248,4 +252,5 @@ async def test_what_the_server_says_of_its_consumers_tells_what_is_lost(stage: S
     async with asyncio.timeout(5):
         assert run in (await came.get()).subject
     assert [await swept.sweep(run) for _ in range(3)] == [{"item": 1}] * 3
-    await puller.stop()
+    for puller in pullers:
+        await puller.stop()

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import anyio
 import msgspec
@@ -19,24 +19,27 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 from msgspec.structs import replace
 
+from holdfast.bus.blobs import INLINE
 from holdfast.bus.ports import Bus, Message
 from holdfast.core import ids
+from holdfast.core.admission import Hold
 from holdfast.core.entries import StepCompleted
 from holdfast.core.lifecycle import Record, apply, fold, story
 from holdfast.core.model import Instant, Run, Seconds, State
 from holdfast.core.pending import Wait, pending
 from holdfast.core.tree import Tree
-from holdfast.errors import BusError, Refused
+from holdfast.errors import BusError, DaemonUnavailable, Refused
 from holdfast.wire import api, codec
 from holdfast.wire.render import render_json
 from holdfast.wire.subjects import Stream
-from holdfast_daemon.gauges import Gauges
+from holdfast_daemon.gauges import Gauges, Rule
 from holdfast_daemon.ledger import Change
 from holdfast_daemon.projection.projector import Projector
 from holdfast_daemon.projection.rows import journal_rows
 from holdfast_daemon.projection.store import Store, TooSlow, Unavailable
 from holdfast_daemon.query import sql
 from holdfast_daemon.query.sql import Span, Statement
+from holdfast_daemon.query.why import Situation, reasons
 
 log = logging.getLogger("holdfast.query")
 
@@ -53,6 +56,16 @@ _T = TypeVar("_T")
 _Q = TypeVar("_Q")
 
 
+class Admissions(Protocol):
+    """Knows who may run; `admitter.Admitter` is one."""
+
+    def rules_of(self) -> dict[str, Rule]:
+        """What is set of each queue of which something is, and what holds it back."""
+
+    def why(self, run: Run) -> Hold | None:
+        """What keeps a run of a governed queue from a slot."""
+
+
 class QueryService:
     """Answers questions about runs, queues, letters and log lines."""
 
@@ -64,13 +77,13 @@ class QueryService:
         gauges: Gauges,
         *,
         version: str = "",
-        limits: Mapping[str, int | None] | None = None,
+        admissions: Admissions | None = None,
         repairs: Callable[[], Mapping[str, int]] = dict,
         clock: Callable[[], Instant] = time.time,
     ) -> None:
         """
         Args:
-            limits: of queues, by name, as configured.
+            admissions: knows what holds runs of limited queues back; None: nothing does.
             repairs: what had to be repaired so far, by kind.
         """
         self._bus = bus
@@ -78,7 +91,7 @@ class QueryService:
         self._projector = projector
         self._gauges = gauges
         self._version = version
-        self._limits = limits or {}
+        self._admissions = admissions
         self._repairs = repairs
         self._clock = clock
         self._started_at = clock()
@@ -91,6 +104,7 @@ class QueryService:
                 (api.RUNS_GET, api.RunRef, self.view),
                 (api.RUNS_HISTORY, api.RunRef, self.history),
                 (api.QUEUES_LIST, api.Nothing, self.queues),
+                (api.QUEUES_WHY, api.RunRef, self.why),
                 (api.LETTERS_LIST, api.LettersQuery, self.letters),
                 (api.LOGS_LIST, api.LogsQuery, self.lines),
                 (api.HEALTH, api.Nothing, self.health),
@@ -155,10 +169,45 @@ class QueryService:
     async def queues(self, nothing: api.Nothing | None = None) -> api.Queues:
         """How each queue stands."""
         await self._fresh()
-        consumers = await self._bus.consumers()
+        rules = {} if self._admissions is None else self._admissions.rules_of()
+        return self._gauges.queues(self._clock(), await self._workers(), rules)
+
+    async def why(self, ref: api.RunRef) -> api.Why:
+        """Why a run does not run.
+
+        Raises:
+            Refused: no run, or more than one, is meant.
+        """
+        await self._fresh()
+        records = [record for _, record in await self._messages(await self._id(ref))]
+        run = fold(records)
+        if run is None:
+            raise _not_found(ref)
+        paused = await self._bus.last(Stream.CONTROL, self._bus.subjects.control("paused", run.queue))
+        standing = Situation(
+            now=self._clock(),
+            since=self._gauges.ready_since(run) or max(run.created_at, run.scheduled_at),
+            paused=paused.time if paused is not None and paused.data else None,
+            hold=None if self._admissions is None else self._admissions.why(run),
+            workers=await self._workers(),
+            waits=tuple(pending(run, Tree.of(story(records)))),
+            mismatch=await self._mismatch(run),
+        )
+        return api.Why(run.id, run.task, run.queue, run.state, reasons(run, standing))
+
+    async def _workers(self) -> list[api.Presence]:
         beats = await self._bus.latest(Stream.CONTROL, self._bus.subjects.control("worker", "*"))
-        workers = [beat for message in beats if (beat := _decoded(message, api.Presence)) is not None]
-        return self._gauges.queues(self._clock(), consumers, workers, self._limits)
+        return [beat for message in beats if (beat := _decoded(message, api.Presence)) is not None]
+
+    async def _mismatch(self, run: Run) -> str:
+        """Why the run's payload would be refused by a worker; empty where it would not, or nobody can say."""
+        if run.state is not State.QUEUED or run.attempt or len(run.payload) > INLINE:
+            return ""
+        subject = self._bus.subjects.api(f"{api.CHECK}.{run.task}")
+        try:
+            return api.decode(await self._bus.request(subject, run.payload, timeout=WITHIN), api.Checked).error
+        except (DaemonUnavailable, Refused, BusError):
+            return ""
 
     async def letters(self, query: api.LettersQuery) -> api.LettersPage:
         """A page of dead letters, newest first."""

@@ -59,6 +59,8 @@ MAX_WAITING = 10_000
 _NOT_THERE = ("no message found", "stream store EOF", "message deleted")
 _FOREVER = "2200-01-01T00:00:00Z"
 _PAUSED, _GOVERNED = "paused", "governed"
+_SET = b"1"
+"""A flag that is not set is empty, not gone: those who follow it see that it was taken back."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -214,17 +216,14 @@ class JetStreamBus:
         self._link.emit(token, EXTEND)
 
     async def pause(self, queue: str, *, paused: bool) -> None:
-        if paused:
-            await self.put(_PAUSED, queue, b"1")
-        else:
-            await self.purge(Stream.CONTROL, self.subjects.control(_PAUSED, queue))
+        await self.put(_PAUSED, queue, _SET if paused else b"")
         await self._still(queue)
 
     async def paused(self) -> frozenset[str]:
         return await self._flagged(_PAUSED)
 
     async def govern(self, queue: str) -> None:
-        await self.put(_GOVERNED, queue, b"1")
+        await self.put(_GOVERNED, queue, _SET)
         await self._still(queue)
 
     async def governed(self) -> frozenset[str]:
@@ -287,10 +286,11 @@ class JetStreamBus:
 
     async def _flagged(self, what: str) -> frozenset[str]:
         flags = await self.latest(Stream.CONTROL, self.subjects.control(what, "*"))
-        return frozenset(flag.subject.rpartition(".")[2] for flag in flags)
+        return frozenset(flag.subject.rpartition(".")[2] for flag in flags if flag.data)
 
     async def _is(self, what: str, queue: str) -> bool:
-        return await self.last(Stream.CONTROL, self.subjects.control(what, queue)) is not None
+        flag = await self.last(Stream.CONTROL, self.subjects.control(what, queue))
+        return flag is not None and bool(flag.data)
 
     async def _stands_still(self, source: Source) -> bool:
         paused, governed = await self._is(_PAUSED, source.queue), await self._is(_GOVERNED, source.queue)

@@ -16,7 +16,7 @@ from typing import TypeAlias, TypeVar
 import anyio
 
 from holdfast.bus.clock import Clock, WallClock
-from holdfast.bus.ports import Bus, Message, Publication
+from holdfast.bus.ports import Bus, Fence, Message, Publication
 from holdfast.core import ids
 from holdfast.core.effects import (
     Arm,
@@ -32,6 +32,7 @@ from holdfast.core.effects import (
     effects,
 )
 from holdfast.core.entries import (
+    Admitted,
     Batch,
     CancelRequested,
     ChildEnded,
@@ -267,6 +268,26 @@ class Journal:
                 await bus.publish(subjects.letter(effect.queue, effect.run), codec.encode(letter(run)))
             case DropLetter():
                 await bus.purge(Stream.JOURNAL, subjects.letter(effect.queue, effect.run))
+
+    async def admit_many(self, runs: Sequence[Run], fence: Fence | None, *, mark: str = "go") -> list[int | Exception]:
+        """Give runs of a governed queue their slots: for each the sequence of its work item, or what went wrong.
+
+        May be repeated: an admission of a run that has not moved since is stored once for each `mark`.
+
+        Args:
+            fence: by which whoever conducts is known; None: nobody else can.
+        """
+        return await self.bus.publish_many(
+            [
+                Publication(
+                    self.bus.subjects.go(run.id, run.queue),
+                    codec.encode(Admitted(run.id, run.first, run.last)),
+                    dedupe=f"{run.id}-{mark}-{run.last}",
+                    fence=fence,
+                )
+                for run in runs
+            ]
+        )
 
     async def _arm(self, effect: Arm, run: Run) -> None:
         """Publish the run's timer; the first fact of a run that nothing else tells of is the timer itself."""

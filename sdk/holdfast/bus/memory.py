@@ -55,6 +55,8 @@ from holdfast.wire.subjects import Lane, Stream, Subjects
 __all__ = ["MemoryBus", "MemoryServer", "VirtualClock", "WallClock"]
 
 _PAUSED, _GOVERNED = "paused", "governed"
+_SET = b"1"
+"""A flag that is not set is empty, not gone: those who follow it see that it was taken back."""
 
 
 class MemoryBus:
@@ -225,10 +227,7 @@ class MemoryBus:
             found.consumer.extend(found.seq)
 
     async def pause(self, queue: str, *, paused: bool) -> None:
-        if paused:
-            await self.put(_PAUSED, queue, b"1")
-        else:
-            await self.purge(Stream.CONTROL, self.subjects.control(_PAUSED, queue))
+        await self.put(_PAUSED, queue, _SET if paused else b"")
         self._still(queue)
 
     async def paused(self) -> frozenset[str]:
@@ -236,7 +235,7 @@ class MemoryBus:
         return self._flagged(_PAUSED)
 
     async def govern(self, queue: str) -> None:
-        await self.put(_GOVERNED, queue, b"1")
+        await self.put(_GOVERNED, queue, _SET)
         self._still(queue)
 
     async def governed(self) -> frozenset[str]:
@@ -345,7 +344,7 @@ class MemoryBus:
 
     def _flagged(self, what: str) -> frozenset[str]:
         flags = self._stream(Stream.CONTROL).latest(self.subjects.control(what, "*"))
-        return frozenset(flag.subject.rpartition(".")[2] for flag in flags)
+        return frozenset(flag.subject.rpartition(".")[2] for flag in flags if flag.data)
 
     def _stands_still(self, source: Source) -> bool:
         paused, governed = source.queue in self._flagged(_PAUSED), source.queue in self._flagged(_GOVERNED)

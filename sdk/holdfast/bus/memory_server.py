@@ -25,7 +25,7 @@ class Project:
         subjects = Subjects(project)
         self.streams = {stream: MemoryStream(clock, only_last=stream is Stream.CONTROL) for stream in Stream}
         self.filters = {
-            Stream.JOURNAL: [subjects.journal, subjects.letters],
+            Stream.JOURNAL: [subjects.journal, subjects.letters, subjects.lead],
             Stream.EVENTS: [subjects.events],
             Stream.LOGS: [f"{subjects.root}.log.>"],
             Stream.CONTROL: [f"{subjects.root}.ctl.>"],

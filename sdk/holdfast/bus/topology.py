@@ -46,7 +46,7 @@ def streams(subjects: Subjects, layout: Layout) -> dict[str, dict[str, Any]]:
     }
     own: dict[Stream, dict[str, Any]] = {
         Stream.JOURNAL: {
-            "subjects": [subjects.journal, subjects.letters],
+            "subjects": [subjects.journal, subjects.letters, subjects.lead],
             "allow_msg_schedules": True,
             "allow_msg_ttl": True,
             "allow_rollup_hdrs": True,

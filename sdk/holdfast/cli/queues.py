@@ -1,4 +1,4 @@
-"""`holdfast queues`: list, pause, resume."""
+"""`holdfast queues`: list, pause, resume, limit, why."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
 from holdfast.cli import text
+from holdfast.cli.app import Usage
 from holdfast.cli.output import Cell, Column, Output, Style
-from holdfast.cli.session import connected, group
+from holdfast.cli.session import RunName, connected, group
 from holdfast.client import Client
+from holdfast.core.admission import QueueLimits
+from holdfast.core.model import Rate
+from holdfast.quantities import rate as rate_of
+from holdfast.quantities import readable_rate
 from holdfast.wire.api import QueueRow
 
-app = group("List, pause and resume queues.")
+app = group("List, pause, resume and limit queues; say why a run waits.")
 
 Names = Annotated[list[str], typer.Argument(metavar="QUEUE", help="Names of queues.")]
 
@@ -24,6 +30,7 @@ COLUMNS = (
     Column("OLDEST", right=True),
     Column("RUN", right=True),
     Column("LIMIT", right=True),
+    Column("RATE", right=True),
     Column("WAIT", right=True),
     Column("RETRY", right=True),
     Column("DELAY", right=True),
@@ -59,7 +66,8 @@ def _row(queue: QueueRow, at: float) -> list[Cell | str]:
         f"{queue.depth:,}",
         text.age(at - queue.oldest) if queue.oldest is not None else "-",
         f"{queue.running:,}",
-        f"{queue.limit:,}" if queue.limit is not None else "-",
+        _limit(queue),
+        readable_rate(queue.rate) if queue.rate is not None else "-",
         f"{queue.waiting:,}",
         f"{queue.retrying:,}",
         f"{queue.delayed:,}",
@@ -76,15 +84,27 @@ def _counts(queue: QueueRow, fields: Sequence[str]) -> list[Cell | str]:
     return [Cell(f"{runs:,}", Style.WARN if runs else None) for runs in counts]
 
 
+def _limit(queue: QueueRow) -> str:
+    """How many runs may run at once, and of each key."""
+    whole = f"{queue.limit:,}" if queue.limit is not None else "-"
+    return whole if queue.key_limit is None else f"{whole} ({queue.key_limit:,}/key)"
+
+
 def _state(queue: QueueRow) -> Cell:
     """Why it does not run freely, if so."""
-    if queue.paused:
-        return Cell("PAUSED", Style.WARN)
-    if queue.depth and not queue.workers:
-        return Cell("NO WORKER", Style.BAD)
-    if queue.depth and queue.limit is not None and queue.running >= queue.limit:
-        return Cell("AT LIMIT", Style.WARN)
-    return Cell("ok", Style.GOOD)
+    match queue.limited_by:
+        case "":
+            return Cell("ok", Style.GOOD)
+        case "no worker":
+            return Cell("NO WORKER", Style.BAD)
+        case "queue limit" | "queue rate" if not queue.depth:
+            return Cell("ok", Style.GOOD)
+        case "queue limit":
+            return Cell("AT LIMIT", Style.WARN)
+        case "queue rate":
+            return Cell("AT RATE", Style.WARN)
+        case cause:
+            return Cell(cause.upper(), Style.WARN)
 
 
 @connected(app)
@@ -97,6 +117,96 @@ async def pause(client: Client, out: Output, queue: Names) -> None:
 async def resume(client: Client, out: Output, queue: Names) -> None:
     """Start runs again."""
     await _pause(client, out, queue, paused=False)
+
+
+@connected(app)
+async def limit(
+    client: Client,
+    out: Output,
+    queue: Annotated[str, typer.Argument(metavar="QUEUE", help="Its name.")],
+    concurrency: Annotated[
+        str | None, typer.Option("--concurrency", "-c", metavar="N|none", help="Runs at once, over all workers.")
+    ] = None,
+    per_key: Annotated[
+        str | None, typer.Option("--per-key", metavar="N|none", help="Runs at once of each concurrency key.")
+    ] = None,
+    rate: Annotated[
+        str | None, typer.Option("--rate", metavar="RATE|none", help="Starts, e.g. 50/s, 600/m, 100/15s.")
+    ] = None,
+    reset: Annotated[bool, typer.Option("--reset", help="What the configuration says again.")] = False,
+) -> None:
+    """Set limits of a queue, from now on and over restarts; what runs goes on. Without options: show what was set."""
+    given_any = any(option is not None for option in (concurrency, per_key, rate))
+    if reset and given_any:
+        raise Usage("--reset: expected no other limit beside it: it takes back all that was set")
+    if reset:
+        await client.limit(queue, None)
+    elif given_any:
+        stands = await _standing(client, queue)
+        changed = replace(
+            stands,
+            concurrency=_bound(concurrency, stands.concurrency, "--concurrency"),
+            key_concurrency=_bound(per_key, stands.key_concurrency, "--per-key"),
+            rate=_rate(rate, stands.rate),
+        )
+        await client.limit(queue, changed)
+    _show_limits(queue, await client.limits(queue), out)
+
+
+async def _standing(client: Client, queue: str) -> QueueLimits:
+    """The limits that hold now: options that are not given leave theirs as it is."""
+    return await client.limits(queue) or await client.configured_limits(queue)
+
+
+def _bound(text: str | None, now: int | None, option: str) -> int | None:
+    if text is None or text == "none":
+        return now if text is None else None
+    if not text.isdecimal() or int(text) < 1:
+        raise Usage(f'{option}: expected a whole number from 1, or none, found "{text}" (0 is `queues pause`)')
+    return int(text)
+
+
+def _rate(text: str | None, now: Rate | None) -> Rate | None:
+    if text is None or text == "none":
+        return now if text is None else None
+    try:
+        return rate_of(text)
+    except ValueError as error:
+        raise Usage(f'--rate: expected {error} (or none), found "{text}"') from None
+
+
+def _show_limits(queue: str, limits: QueueLimits | None, out: Output) -> None:
+    if out.json:
+        out.record({"queue": queue, "set": limits})
+    elif limits is None:
+        out.line(f"{text.visible(queue)}  as configured")
+    else:
+        parts = [
+            f"{limits.concurrency:,} at once" if limits.concurrency is not None else "",
+            f"{limits.key_concurrency:,} at once of each key" if limits.key_concurrency is not None else "",
+            readable_rate(limits.rate) if limits.rate is not None else "",
+        ]
+        out.line(f"{text.visible(queue)}  {', '.join(part for part in parts if part) or 'no limit'}")
+
+
+@connected(app)
+async def why(client: Client, out: Output, run: RunName) -> None:
+    """Why a run does not run, and since when."""
+    found = await client.why(run)
+    if out.json:
+        out.record(found)
+        return
+    head = f"run {found.run}  {text.visible(found.task)} on {text.visible(found.queue)}  {found.state}"
+    out.line(head)
+    for reason in found.reasons:
+        times = [
+            f"since {text.stamp(reason.since)}" if reason.since is not None else "",
+            f"until {text.stamp(reason.until)}" if reason.until is not None else "",
+        ]
+        told = "  ".join(part for part in times if part)
+        out.line(f"  {reason.cause.ljust(12)}  {text.visible(reason.text)}{f'  ({told})' if told else ''}")
+    if not found.reasons:
+        out.line("  nothing holds it back: it is on its way to a worker")
 
 
 async def _pause(client: Client, out: Output, queues: list[str], *, paused: bool) -> None:

@@ -534,6 +534,7 @@ def _ended(run: Run, state: State, at: float, *, reason: str = "") -> Run:
         _given_up(run, at),
         state=State.COMPENSATING,
         ending=state,
+        held="",
         offered=False,
         armed=False,
         due=None,

@@ -14,10 +14,11 @@ from typing import Any
 from holdfast.bus.journal import Journal
 from holdfast.bus.memory import MemoryServer
 from holdfast.bus.ports import Message
+from holdfast.core.admission import Admission, QueueLimits
 from holdfast.core.deadlines import next_look, overdue
 from holdfast.core.effects import CancelChild, DropLetter, Effect, PutLetter, Tell, Withdraw, effects
 from holdfast.core.entries import EventArrived, RunCreated
-from holdfast.core.lifecycle import Record, apply
+from holdfast.core.lifecycle import Kind, Record, apply
 from holdfast.core.model import Run, State
 from holdfast.core.routing import agrees, matches
 from holdfast.errors import Fenced
@@ -31,7 +32,13 @@ from holdfast.wire.subjects import Stream
 class Steward:
     """Keeps the runs moving that no worker moves."""
 
-    def __init__(self, journal: Journal, server: MemoryServer, tasks: Mapping[str, Task[..., Any]]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        server: MemoryServer,
+        tasks: Mapping[str, Task[..., Any]],
+        limits: Mapping[str, QueueLimits] | None = None,
+    ) -> None:
         self.runs: dict[str, Run] = {}
         """Every run, as it stands."""
         self.records: dict[str, list[Record]] = {}
@@ -45,6 +52,14 @@ class Steward:
         self._tasks = tasks
         self._stirred: set[str] = set()
         self._alarms: set[tuple[str, float]] = set()
+        self._limits = dict(limits or {})
+        """Of queues that are governed, or are to be."""
+        self._admission = Admission()
+        self._admission.serve(frozenset(tasks))
+        for task in tasks.values():
+            self._admission.declare(task.id, task.settings.limits)
+            if task.settings.limits:
+                self._limits.setdefault(task.queue, QueueLimits())
         self._events: list[Message] = []
         project = server.project(journal.bus.subjects.project)
         project.streams[Stream.JOURNAL].stored.append(self._stored)
@@ -56,11 +71,38 @@ class Steward:
             return  # a dead letter
         self.length += 1
         run, record = codec.record(self._bus.subjects, message.subject, message.seq, message.data)
-        moved = apply(self.runs.get(run), record)
+        before = self.runs.get(run)
+        moved = apply(before, record)
         self.records.setdefault(run, []).append(record)
         if moved is not None:
             self.runs[run] = moved
             self._stirred.add(run)
+            self._count(before, moved, record)
+
+    def _count(self, before: Run | None, run: Run, record: Record) -> None:
+        """Count the run among those of its queue, where that has limits."""
+        task = self._tasks.get(run.task)
+        if task is not None and task.settings.limits:
+            self._limits.setdefault(run.queue, QueueLimits())
+        started = before is not None and run.attempt != before.attempt
+        self._admission.note(run, self._journal.clock(), started=started, told=record.kind is Kind.GO)
+
+    async def _admit(self) -> bool:
+        """Admit whoever may go now; whether there was anybody."""
+        for queue in self._limits.keys() - self._admission.queues:
+            await self._bus.govern(queue)
+            self._admission.govern(queue, self._limits[queue])
+            for run in self.live:
+                self._admission.note(run, self._journal.clock())
+        self._admission.pause(await self._bus.paused())
+        runs = self._admission.take(self._journal.clock())
+        if runs:
+            await self._journal.admit_many(runs, None)
+        at = self._admission.wake_at()
+        if at < math.inf and ("", at) not in self._alarms:
+            self._alarms.add(("", at))
+            self._journal.time.call_at(at, lambda: None)  # time is to be moved there at least
+        return bool(runs)
 
     @property
     def live(self) -> Iterator[Run]:
@@ -80,7 +122,7 @@ class Steward:
             with suppress(Fenced):  # it has moved on, and is looked at again
                 await self._look(self.runs[id])
             self._set_alarm(self.runs[id])
-        return bool(stirred)
+        return await self._admit() or bool(stirred)
 
     def _set_alarm(self, run: Run) -> None:
         """Look at the run again when its time may be over."""

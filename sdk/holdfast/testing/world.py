@@ -15,6 +15,7 @@ from holdfast.bus.memory import MemoryBus, MemoryServer
 from holdfast.client import Client
 from holdfast.context import Observer
 from holdfast.core import ids
+from holdfast.core.admission import QueueLimits
 from holdfast.core.entries import RunCreated
 from holdfast.core.lifecycle import story
 from holdfast.core.model import Instant, Run, Seconds
@@ -79,7 +80,8 @@ class World:
         self.server = MemoryServer(self.clock)
         self.bus = MemoryBus(PROJECT, self.server, ack_wait=math.inf)
         self.journal = Journal(self.bus, self.clock)
-        self.steward = Steward(self.journal, self.server, settings.tasks)
+        limits = {queue: QueueLimits(concurrency=most) for queue, most in (settings.limits or {}).items()}
+        self.steward = Steward(self.journal, self.server, settings.tasks, limits)
         self.client = WorldClient(self)
         self._fate = fate or Immortal()
         self._observer = observer

@@ -46,6 +46,8 @@ RUNS_HISTORY = "runs.history"
 """`RunRef` → `History`."""
 QUEUES_LIST = "queues.list"
 """`Nothing` → `Queues`."""
+QUEUES_WHY = "queues.why"
+"""`RunRef` → `Why`."""
 LETTERS_LIST = "dlq.list"
 """`LettersQuery` → `LettersPage`."""
 LOGS_LIST = "logs.list"
@@ -247,6 +249,38 @@ class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
     compensating: int = 0
     paused_runs: int = 0
     """Runs that wait for an operator; each is also counted in its state."""
+    key_limit: int | None = None
+    """Runs at once of each concurrency key."""
+    rate: Rate | None = None
+    """Starts in any window of time."""
+    limited_by: str = ""
+    """What holds the whole queue back just now (`core.admission.Cause`, or `no worker`); empty: nothing does."""
+    until: Instant | None = None
+    """When that is over at the soonest, where it is known."""
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Something that a run waits for."""
+
+    cause: str
+    """A stable word or two: a `core.admission.Cause`, `schema`, `delay`, `retry`, `schedule`, `waits`, `operator`,
+    `workers full`, `running`, or `ended`."""
+    text: str
+    """The same in plain words, with what would change it."""
+    since: Instant | None = None
+    until: Instant | None = None
+    """When it is over at the soonest, where that is known."""
+
+
+class Why(msgspec.Struct, frozen=True):
+    """Why a run does not run."""
+
+    run: str
+    task: str
+    queue: str
+    state: State
+    reasons: tuple[Reason, ...]
+    """The one that matters first; empty: nothing holds it back, it is on its way to a worker."""
 
 
 class Queues(msgspec.Struct, frozen=True):
@@ -383,22 +417,6 @@ class TaskCard(msgspec.Struct, frozen=True, kw_only=True):
     ttl: Seconds | None = None
     hooks: tuple[Hook, ...] = ()
     limits: Limits = Limits()
-
-
-class QueueLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits of a queue: control value `queue` as configured, `limits` as an operator set them since."""
-
-    concurrency: int | None = None
-    """Runs at once, over all workers and keys; None: no limit."""
-    key_concurrency: int | None = None
-    """Runs at once of each concurrency key."""
-    rate: Rate | None = None
-    """Starts, over all keys."""
-    by: str = ""
-    """Who set them; empty: the configuration."""
-
-    def __bool__(self) -> bool:
-        return self.concurrency is not None or self.key_concurrency is not None or self.rate is not None
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,9 @@ hf.<p>.log.<task>.<run>                    output of user code
 hf.<p>.ctl.<what>.<name...>                settings and presence, one message a subject
 hf.<p>.blob.<digest>.<number>              the pieces of values that are too big for the journal
 hf.<p>.secret.<name>                       secrets, encrypted, one message a version
+hf.<p>.lead                                which daemon conducts; admissions are fenced by its sequence
 hf.<p>.live.<run>.<log|in>                 the journal's log and in messages again, at most once
+hf.<p>.live.<news>                         what daemons tell each other and live screens, not stored
 hf.<p>.api.<name>                          the daemon's services
 """
 
@@ -79,6 +81,7 @@ class Subjects:
         self.letters = f"{self.root}.dlq.>"
         self.blobs = f"{self.root}.blob.>"
         self.secrets = f"{self.root}.secret.>"
+        self.lead = f"{self.root}.lead"
         self._j = f"{self.root}.j."
         self._skip = len(self._j)
 
@@ -135,6 +138,10 @@ class Subjects:
     def live(self, run: str, kind: Kind) -> str:
         """Where a log or in message is published again as it is stored, at most once."""
         return f"{self.root}.live.{run}.{kind}"
+
+    def news(self, name: str) -> str:
+        """What is told to whoever listens just now."""
+        return f"{self.root}.live.{name}"
 
     def api(self, name: str) -> str:
         return f"{self.root}.api.{name}"

@@ -18,6 +18,7 @@ from holdfast.bus.ports import Item, Message
 from holdfast.core.claims import Claim, claim
 from holdfast.core.deadlines import GRACE, overdue, timed_out
 from holdfast.core.entries import (
+    Admitted,
     AttemptFailed,
     AttemptInterrupted,
     AttemptResumed,
@@ -74,6 +75,7 @@ class Attempt:
         worker: str,
         output: Callable[[Run], AbstractContextManager[Output]],
         held: Callable[[Attempt], bool],
+        may_begin: Callable[[Item, Run], bool],
         stored: Stored,
         url: str = "",
         grace: Seconds = GRACE,
@@ -92,6 +94,7 @@ class Attempt:
         self._worker = worker
         self._output = output
         self._held = held
+        self._may_begin = may_begin
         self._stored = stored
         self._url = url
         self._grace = grace
@@ -301,7 +304,7 @@ class Attempt:
                 return None
             self._base, self._unread = (run, self.item.seq), True
             return (run, Recall(), (self._started(run),)) if self._served(run) else None
-        first = entry.first if isinstance(entry, Offered) else self.item.seq
+        first = entry.first if isinstance(entry, Offered | Admitted) else self.item.seq
         messages = await self._journal.insist(lambda: self._journal.messages(self.run_id, first))
         run = fold(record for _, record in messages)
         if run is None:
@@ -386,10 +389,17 @@ class Attempt:
         return beat is not None and decode(beat.data, Presence).worker == run.holder.worker
 
     def _served(self, run: Run) -> bool:
-        """Whether this worker has the task; else the item comes again, ever less often, to find one that has."""
-        if run.task in self._tasks:
+        """Whether this worker has the task, and the run its slot, where it needs one.
+
+        Else the item comes again, ever less often, to find a worker that has; one that gave a slot which the run has
+        no more is done with.
+        """
+        if run.task in self._tasks and self._may_begin(self.item, run):
             return True
-        log.info("run %s waits: this worker does not serve task %s", run.id, run.task)
+        if run.task in self._tasks and self._journal.bus.subjects.parse(self.item.subject).kind is Kind.GO:
+            self._journal.bus.settle(self.item.token)
+            return False
+        log.info("run %s waits: this worker does not serve task %s, or it has no slot yet", run.id, run.task)
         self._journal.bus.release(self.item.token, after=min(5.0, 0.1 * 2 ** min(self.item.deliveries, 10)))
         return False
 

@@ -20,7 +20,8 @@ from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Bus, Item, Message, Puller, consumer_name
 from holdfast.client import Client
 from holdfast.core.deadlines import GRACE
-from holdfast.core.model import DEFAULT_PRIORITY, FIRST_PRIORITY, Instant, Seconds
+from holdfast.core.lifecycle import Kind
+from holdfast.core.model import DEFAULT_PRIORITY, FIRST_PRIORITY, Instant, Run, Seconds
 from holdfast.errors import BusError, ConnectError, PayloadError
 from holdfast.sealing import SecretKey
 from holdfast.task import Task
@@ -117,6 +118,10 @@ class Worker:
         """Items that came while every slot was taken, in the order in which they begin."""
         self._lanes: dict[str, _Lane] = {}
         """By consumer."""
+        self._governed: frozenset[str] = frozenset()
+        """Queues of which only runs with a slot are begun."""
+        self._stirred = asyncio.Event()
+        """Set when there may be new lanes."""
         self._draining = False
         self._started_at = time.time()
         self._ended = asyncio.Event()
@@ -182,12 +187,20 @@ class Worker:
 
     async def _watch_lanes(self) -> None:
         """Serve queues and priorities as the first run of a task comes to them."""
-        while True:
-            await asyncio.sleep(LOOK_EVERY)
-            try:
-                await self.look()
-            except (BusError, ConnectError) as error:
-                log.warning("new queues are looked for again: %s", error)
+        news = [self._bus.subjects.control(what, ">") for what in ("lane", "governed")]
+        stops = [await self._bus.listen(subject, lambda *_: self._stirred.set()) for subject in news]
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stirred.wait(), LOOK_EVERY)
+                self._stirred.clear()
+                try:
+                    await self.look()
+                except (BusError, ConnectError) as error:
+                    log.warning("new queues are looked for again: %s", error)
+        finally:
+            for stop in stops:
+                await stop()
 
     async def look(self) -> None:
         """Let go of code that is parked for long; serve the queues and priorities that were announced since."""
@@ -213,9 +226,31 @@ class Worker:
             queue, priority, task = message.subject.split(".")[-3:]
             if task in self._tasks:
                 await self._open(queue, int(priority), tasks)
-        for queue in await self._bus.governed():
-            if queue in self._queues:
-                await self._open_lane(queue, 0, Lane.GO, tasks)
+        await self._open_governed(tasks)
+
+    async def _open_governed(self, tasks: asyncio.TaskGroup) -> None:
+        """Of queues that are governed by now, take what is admitted, and give back what was not begun."""
+        self._governed = await self._bus.governed()
+        for queue in self._governed & self._queues:
+            await self._open_lane(queue, 0, Lane.GO, tasks)
+        for item, lane in [waiting for waiting in self._waiting if self._is_void(waiting[1])]:
+            self._waiting.remove((item, lane))
+            self._give_back(item, lane)
+
+    def _is_void(self, lane: _Lane) -> bool:
+        """Whether nothing is begun from this lane any more."""
+        return lane.kind is not Lane.GO and lane.queue in self._governed
+
+    def _give_back(self, item: Item, lane: _Lane) -> None:
+        self._bus.release(item.token)
+        self._items.discard(item.token)
+        lane.free(1)
+
+    def _may_begin(self, item: Item, run: Run) -> bool:
+        """Whether a run may begin with this item: where there are limits, only with a slot."""
+        if self._bus.subjects.parse(item.subject).kind is Kind.GO:
+            return run.admitted
+        return run.queue not in self._governed and not self._tasks[run.task].settings.limits
 
     async def _open(self, queue: str, priority: int, tasks: asyncio.TaskGroup) -> None:
         for lane in (Lane.AGAIN, Lane.READY):
@@ -244,6 +279,8 @@ class Worker:
         if self._draining:
             self._bus.release(item.token)
             self._items.discard(item.token)
+        elif self._is_void(lane):
+            self._give_back(item, lane)
         elif len(self._attempts) >= self._concurrency:
             bisect.insort(self._waiting, (item, lane), key=_turn)
         else:
@@ -263,6 +300,7 @@ class Worker:
                 worker=self._name,
                 output=self._capture.output,
                 held=self._held_elsewhere,
+                may_begin=self._may_begin,
                 stored=self._stored,
                 url=self._url,
                 grace=self._grace,
