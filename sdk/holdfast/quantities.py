@@ -1,9 +1,10 @@
-"""Durations and sizes as people write them: "30d", "250ms", "512MB", "2GiB"."""
+"""Durations, sizes and rates as people write them: "30d", "250ms", "512MB", "2GiB", "100/s"."""
 
 from __future__ import annotations
 
 import math
 import re
+from typing import NamedTuple
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 """Units of durations."""
@@ -20,6 +21,8 @@ BYTES = {
     "TiB": 2**40,
 }
 """Units of sizes: decimal, and binary with an `i`."""
+
+_ALLOWANCE = re.compile(r"(\d{1,9})/(s|m|h|d)")
 
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 
@@ -38,6 +41,26 @@ def size(value: object) -> int:
     if not count:
         raise ValueError('bytes or a size like "512MB" or "2GiB"')
     return round(count)
+
+
+class Allowance(NamedTuple):
+    """So many of something in so many seconds."""
+
+    most: int
+    per: float
+    """Seconds."""
+
+    def __str__(self) -> str:
+        unit = next((unit for unit in "smhd" if SECONDS[unit] == self.per), f"{self.per:g}s")
+        return f"{self.most}/{unit}"
+
+
+def allowance(value: object) -> Allowance:
+    """What a string like "100/s" allows; ValueError says what was expected."""
+    match = _ALLOWANCE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or int(match[1]) < 1:
+        raise ValueError('a rate of at least 1 like "100/s", "600/m", "5000/h"')
+    return Allowance(int(match[1]), SECONDS[match[2]])
 
 
 def readable_size(count: int) -> str:

@@ -167,6 +167,7 @@ class Worker:
                 timeouts=task.settings.timeouts,
                 ttl=task.settings.ttl,
                 hooks=task.settings.hooks,
+                schema=task.signature.schema(),
             )
             await self._bus.put("task", task.id, codec.encode(card))
             await self._bus.serve(self._bus.subjects.api(f"{CHECK}.{task.id}"), _checker(task))
