@@ -18,17 +18,15 @@ from anyio.abc import TaskStatus
 from msgspec import Struct
 
 from holdfast import __version__
-from holdfast.bus.jetstream import JetStreamBus
 from holdfast.bus.journal import Journal
 from holdfast.bus.layout import Layout
-from holdfast.client import Client
 from holdfast.config import Config, Retention
 from holdfast.core.model import Run
 from holdfast.credentials import Credentials, resolve
 from holdfast.dial import dial
 from holdfast.sealing import SecretKey, make_key
 from holdfast_daemon.conductor import Conductor
-from holdfast_daemon.front import Front
+from holdfast_daemon.front import Front, Knowing
 from holdfast_daemon.gauges import Gauges
 from holdfast_daemon.http.app import build
 from holdfast_daemon.http.serve import HttpServer, check_address
@@ -162,9 +160,8 @@ class _Begun:
 class _Project:
     """The services of one project."""
 
-    def __init__(self, name: str, bus: JetStreamBus, conductor: Conductor, *, ttl: float) -> None:
+    def __init__(self, name: str, conductor: Conductor) -> None:
         self.name = name
-        self.client = Client(bus, name="http", ttl=ttl)
         self.front: Front
         self._conductor = conductor
         self.prefix = ""
@@ -227,7 +224,7 @@ async def _project(
         )
         matchmaker = Matchmaker(journal, live, caught_up)
         projector = Projector(bus, store, (gauges, conductor, matchmaker))
-        project = _Project(name, bus, conductor, ttl=config.project(name).ttl)
+        project = _Project(name, conductor)
         project.prefix = prefix
         queries = QueryService(
             bus,
@@ -241,7 +238,8 @@ async def _project(
         sweeper = Sweeper(journal, live, caught_up, repairs)
         custodian = Custodian(bus, live, projector.reach)
         router, roster = Router(journal), Roster(bus, _hook_key(config, name))
-        project.front = Front(project.client, queries, projector=projector, gauges=gauges, router=router, roster=roster)
+        client = Knowing(bus, roster, name="http", ttl=config.project(name).ttl)
+        project.front = Front(client, queries, projector=projector, gauges=gauges, router=router, roster=roster)
         for service in (projector, conductor, matchmaker, sweeper, custodian, queries, router, roster):
             await stack.enter_async_context(running(service))
         yield project

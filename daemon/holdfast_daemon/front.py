@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterable
 from typing import TypeVar
 
+from holdfast.bus.ports import Bus
 from holdfast.client import Client
 from holdfast.core.model import Run
 from holdfast.errors import BusError, Refused
@@ -19,6 +20,17 @@ from holdfast_daemon.roster import Roster
 from holdfast_daemon.router import Router
 
 _T = TypeVar("_T")
+
+
+class Knowing(Client):
+    """A client that has the cards of the tasks in memory, where others ask the server for each trigger."""
+
+    def __init__(self, bus: Bus, roster: Roster, *, name: str, ttl: float | None = None) -> None:
+        super().__init__(bus, name=name, ttl=ttl)
+        self._roster = roster
+
+    async def card(self, task: str) -> TaskCard | None:
+        return self._roster.cards.get(task) or await super().card(task)
 
 
 class Front:

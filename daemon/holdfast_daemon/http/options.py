@@ -89,16 +89,18 @@ def options_of(pairs: Iterable[tuple[str, str]]) -> Options:
     Raises:
         Problem: a header says something else than it may, is there twice, or is unknown; the detail names it.
     """
-    pairs = list(pairs)
-    for key, _ in pairs:
-        if key.startswith("holdfast-") and key not in _KNOWN:
+    given: dict[str, str] = {}
+    for key, value in pairs:
+        if not key.startswith(_OURS) or key == PROJECT.lower():
+            continue
+        option = _BY_KEY.get(key)
+        if option is None:
             names = [header.name for header in HEADERS.values()]
             raise bad_header(key, f"one of {', '.join(names)}", f"an unknown header{nearest(key.title(), names)}")
-    found = {
-        option: header.read(value)
-        for option, header in HEADERS.items()
-        if (value := single(pairs, header.name)) is not None
-    }
+        if option in given:
+            raise bad_header(HEADERS[option].name, "it once", "it twice")
+        given[option] = value
+    found = {option: HEADERS[option].read(value) for option, value in given.items()}
     start, end = found.pop("start_to_close", None), found.pop("schedule_to_close", None)
     options: Options = found  # type: ignore[assignment]  # its keys are those of HEADERS
     if start is not None or end is not None:
@@ -208,4 +210,5 @@ HEADERS: Mapping[str, Header] = {
 PROJECT = "Holdfast-Project"
 """Names the project where no token does."""
 
-_KNOWN = {PROJECT.lower(), *(header.name.lower() for header in HEADERS.values())}
+_BY_KEY = {header.name.lower(): option for option, header in HEADERS.items()}
+_OURS = ("holdfast-", "idempotency-key")
