@@ -13,7 +13,7 @@ from holdfast.bus.journal import Journal
 from holdfast.bus.memory import MemoryBus
 from holdfast.bus.ports import Message
 from holdfast.core.model import State
-from holdfast.errors import BusError, Refused, UnknownTask
+from holdfast.errors import BusError, ConfigError, Refused, UnknownTask
 from holdfast.wire import codec
 from holdfast.wire.api import RunRef, RunsQuery, TaskCard
 from holdfast.wire.subjects import Stream
@@ -76,6 +76,16 @@ async def test_a_task_that_was_declared_a_moment_ago_is_asked_for(tmp_path: Path
         await bus.put("task", "ship", card())
         assert (await project.trigger("ship", {}, {})).run
         await eventually(lambda: [one.id for one in project.cards()] == ["ship"])
+
+
+async def test_an_option_that_this_version_does_not_take_is_refused_and_triggers_nothing(tmp_path: Path) -> None:
+    bus = Stood("shop")
+    await bus.put("task", "ship", card())
+    async with front(bus, tmp_path) as (project, _):
+        with pytest.raises(ConfigError, match="found wait_for_moon"):
+            await project.trigger("ship", {}, {"wait_for_moon": True})  # type: ignore[typeddict-unknown-key]
+    async with Stood("shop", bus.server) as again:
+        assert await again.last_seq(Stream.JOURNAL) == 0
 
 
 async def test_measures_count_what_there_is(tmp_path: Path) -> None:
