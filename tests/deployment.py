@@ -23,7 +23,9 @@ HOLDFAST = [sys.executable, "-c", "from holdfast.cli import main; main()"]
 class Deployment:
     """A data directory, a tasks module, and the daemon that serves them."""
 
-    def __init__(self, home: Path, tasks: str, *, workers: int = 1, durability: str = "interval") -> None:
+    def __init__(
+        self, home: Path, tasks: str, *, workers: int = 1, durability: str = "interval", auth: str = "off"
+    ) -> None:
         self.home = home
         self.effects = home / "effects.txt"
         self._workers = workers
@@ -33,7 +35,7 @@ class Deployment:
         self.http = f"http://127.0.0.1:{free_port()}"
         (home / "holdfast.toml").write_text(
             f'[nats]\nport = {free_port()}\ndurability = "{durability}"\n'
-            f'[daemon]\nhttp = "{self.http.removeprefix("http://")}"\n'
+            f'[daemon]\nhttp = "{self.http.removeprefix("http://")}"\n[http]\nauth = "{auth}"\n'
             f'[projects.default]\nmodules = ["tasks"]\ndrain = 2\n'
         )
 

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 import pytest
 
-from holdfast.config import Config, Durability, Project, Queue, load
+from holdfast.config import Auth, Config, Durability, Project, Queue, Webhook, load
 from holdfast.core.model import Rate
 from holdfast.errors import ConfigError
 
@@ -46,6 +46,9 @@ def keys_of_structs(kind: Any, path: str = "") -> set[str]:
     for key in hints.keys() - ({"base", "file", "default_project", "secrets_key"} if kind is Config else set()):
         hint = next((part for part in get_args(hints[key]) if isinstance(part, type) and part is not str), hints[key])
         here = f"{path}{key}"
+        if get_origin(hints[key]) is tuple and get_args(hints[key])[0] is Webhook:
+            found |= keys_of_structs(Webhook, f"{here}.")
+            continue
         named = get_origin(hints[key]) is dict
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct) and hint is not Rate:  # written as one text
             found |= keys_of_structs(hint, f"{here}.NAME." if named else f"{here}.")
@@ -58,7 +61,9 @@ def keys_of_file(tree: dict[str, Any], path: str = "") -> set[str]:
     found: set[str] = set()
     for key, value in tree.items():
         here = f"{path}{key}"
-        if isinstance(value, dict) and here != "projects.NAME.env":
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            found |= set().union(*(keys_of_file(item, f"{here}.") for item in value))
+        elif isinstance(value, dict) and here != "projects.NAME.env":
             if here in ("projects", "queues"):
                 for item in value.values():
                     found |= keys_of_file(item, f"{here}.NAME.")
@@ -81,6 +86,7 @@ def test_an_example_without_a_key_or_with_one_too_many_would_be_noticed() -> Non
     assert keys_of_structs(Config) - keys_of_file(tomllib.loads(with_comments_in(text.replace("drain = ", "#")))) == {
         "projects.NAME.drain"
     }
+    assert "hooks.style" not in keys_of_file(tomllib.loads(with_comments_in(text.replace("#style = ", "# style = "))))
     assert "nats.extra" in keys_of_file(tomllib.loads(text.replace("[nats]", "[nats]\nextra = 1")))
 
 
@@ -101,6 +107,7 @@ def test_the_commented_keys_of_the_example_are_accepted(tmp_path: Path) -> None:
     assert config.nats.url == "nats://nats.example.com:4222"
     assert config.nats.tls is not None
     assert config.queue("default").concurrency == 10
+    assert [(hook.name, hook.style, hook.tolerance) for hook in config.hooks] == [("stripe", "stripe", 300)]
 
 
 # --- the file
@@ -343,3 +350,67 @@ def test_importing_the_configuration_is_light() -> None:
     )
 
     assert not {"nats", "textual", "duckdb", "starlette", "asyncio"} & set(done.stdout.split())
+
+
+# --- the HTTP interface and its hooks
+
+HOOK = '[[hooks]]\nname = "pay"\nsecret = "PAY"\nsubject = "pay.in"\n'
+
+
+def test_http_asks_for_tokens_unless_it_is_told_not_to(tmp_path: Path) -> None:
+    assert from_text(tmp_path, "").http.auth is Auth.REQUIRED
+    off = from_text(tmp_path, '[http]\nauth = "off"\nrate = "600/m"\nproxies = ["10.0.0.7", "10.1.0.0/16"]')
+    assert (off.http.auth, off.http.rate, off.http.proxies) == (Auth.OFF, Rate(600, 60), ("10.0.0.7/32", "10.1.0.0/16"))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "localhost:1", "127.8.9.10:1"])
+def test_only_on_loopback_may_nobody_be_asked(tmp_path: Path, address: str) -> None:
+    from_text(tmp_path, f'[http]\nauth = "off"\n[daemon]\nhttp = "{address}"').check()
+    for open_to_others in ("0.0.0.0:1", "[::]:1", "192.0.2.1:1", "example.com:1"):
+        config = from_text(tmp_path, f'[http]\nauth = "off"\n[daemon]\nhttp = "{open_to_others}"')
+        with pytest.raises(ConfigError, match=r'http\.auth: expected "required", as daemon\.http = .* found "off"'):
+            config.check()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[http]\nauth = "none"', 'http.auth: expected "required" or "off", found "none"'),
+        (
+            '[http]\nrate = "100"',
+            'http.rate: expected a rate like "50/s", "600/m" or "100/15s", found "100"',
+        ),
+        ('[http]\nrate = "0/s"', 'found "0/s"'),
+        ("[http]\nrate = 5", "found 5"),
+        ("[http]\ntimeout = 0", "http: expected a timeout above 0, found timeout = 0"),
+        ('[http]\nproxies = ["nowhere"]', "http.proxies: expected a list of addresses or networks"),
+        ("hooks = 1", "hooks: expected tables like [[hooks]], found a number"),
+        ("[hooks]\na = 1", "hooks: expected tables like [[hooks]], found a table"),
+        ("hooks = [1]", "hooks[0]: expected a table"),
+        ('[[hooks]]\nname = "pay"', "hooks[0]: expected a name, a secret and a subject"),
+        (f"{HOOK}tolerance = 601", "hooks[0]: expected a tolerance above 0 and of at most 600 s, found"),
+        (f"{HOOK}tolerance = 0", "hooks[0]: expected a tolerance above 0"),
+        (f'{HOOK}style = "gitlab"', 'hooks[0].style: expected "generic" or "github" or "stripe", found "gitlab"'),
+        (f'{HOOK}styl = "github"', "hooks[0].styl: expected one of"),
+        (HOOK.replace("pay.in", "pay.*"), 'hooks[0].subject: expected an event subject like "payments.settled"'),
+        (HOOK.replace("PAY", "whsec_a+b/c="), "hooks[0].secret: expected the NAME of a secret"),
+    ],
+)
+def test_what_http_and_hooks_can_not_be_is_said(tmp_path: Path, text: str, said: str) -> None:
+    found = complaint(tmp_path, text)
+    assert said in found
+    assert "whsec" not in found
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (HOOK + HOOK, 'hooks[1].name: expected a name of its own, found "pay" a second time'),
+        (f'{HOOK}project = "shop"\n[projects.shap]', 'hooks[0].project: expected one of default, shap, found "shop"'),
+        (f'{HOOK}[retention.events]\nage = "10m"', "retention.events.age: expected at least 1200 s"),
+    ],
+)
+def test_hooks_must_fit_the_rest(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_text(tmp_path, text).check()
+    assert said in str(caught.value)

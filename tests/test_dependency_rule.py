@@ -39,6 +39,9 @@ ONLY_IN = {
     "duckdb": "holdfast_daemon.projection",
     "textual": "holdfast_tui",
     "rich": "holdfast_tui",
+    "prometheus_client": "holdfast_daemon.http",
+    "starlette": "holdfast_daemon.http",
+    "uvicorn": "holdfast_daemon.http",
 }
 """One package for each foreign library."""
 
@@ -251,6 +254,8 @@ PLANTED = [
     ("holdfast.cli", "from textual.app import App", "textual.app.App"),
     ("holdfast.cli", "from rich.table import Table", "rich.table.Table"),
     ("holdfast_daemon.app", "import textual", "textual"),
+    ("holdfast_daemon.front", "import prometheus_client", "prometheus_client"),
+    ("holdfast_daemon.app", "from starlette.applications import Starlette", "starlette.applications.Starlette"),
     # the layers of the SDK
     ("holdfast.wire.codec", "from holdfast.bus.ports import Bus", "holdfast.bus.ports.Bus"),
     ("holdfast.wire.codec", "from ..bus import ports", "holdfast.bus.ports"),

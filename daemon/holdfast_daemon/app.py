@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -18,19 +18,17 @@ from anyio.abc import TaskStatus
 from msgspec import Struct
 
 from holdfast import __version__
-from holdfast.bus.jetstream import JetStreamBus
 from holdfast.bus.journal import Journal
 from holdfast.bus.layout import Layout
-from holdfast.client import Client
 from holdfast.config import Config, Retention
 from holdfast.core.admission import QueueLimits
 from holdfast.core.model import Run
 from holdfast.credentials import Credentials, resolve
 from holdfast.dial import dial
-from holdfast.errors import UnknownToken
-from holdfast.sealing import make_key
+from holdfast.sealing import SecretKey, make_key
 from holdfast_daemon.admitter import Admitter
 from holdfast_daemon.conductor import Conductor
+from holdfast_daemon.front import Front, Knowing
 from holdfast_daemon.gauges import Gauges
 from holdfast_daemon.http.app import build
 from holdfast_daemon.http.serve import HttpServer, check_address
@@ -42,6 +40,7 @@ from holdfast_daemon.projection.projector import Projector
 from holdfast_daemon.projection.store import Store
 from holdfast_daemon.query.service import QueryService
 from holdfast_daemon.repairs import Repairs
+from holdfast_daemon.roster import Roster
 from holdfast_daemon.router import Router
 from holdfast_daemon.secrets import Custodian
 from holdfast_daemon.server import DataDirLock, NatsServer, ServerDied, ServerEvent, ServerReady
@@ -85,11 +84,12 @@ async def daemon(
         tell: told in plain words what an operator should know.
 
     Raises:
-        ConfigError: another daemon uses the data directory, or a port is taken.
+        ConfigError: another daemon uses the data directory, a port is taken, or the configuration contradicts itself.
         ServerError: the server can't start, or is older than 2.12.
         ConnectError: the server that the configuration names does not answer.
     """
     pids: list[int] = []
+    config.check()
     address, lock = config.daemon.address, DataDirLock(config.data_dir)
     server = (
         NatsServer.of(config, lock, on_event=lambda event: _told(event, tell, pids)) if config.nats.embedded else None
@@ -110,10 +110,8 @@ async def daemon(
             )
             for name in names
         ]
-        home = projects[0]
-        tokens = _Tokens([project.client for project in (*projects[1:], home)])
-        app = build(_Triggers(home.client), home.queries, home.readiness, tokens)
-        http = HttpServer(app, address.host, address.port)
+        app = build({project.name: project.front for project in projects}, config.http, config.hooks)
+        http = HttpServer(app, address.host, address.port, config.http)
         await stack.enter_async_context(running(http))
         pools = [pool for each in projects if (pool := each.pool(config, modules, workers, tell)) is not None]
         for pool in pools:
@@ -166,21 +164,12 @@ class _Begun:
 class _Project:
     """The services of one project."""
 
-    def __init__(self, name: str, bus: JetStreamBus, projector: Projector, conductor: Conductor, *, ttl: float) -> None:
+    def __init__(self, name: str, conductor: Conductor) -> None:
         self.name = name
-        self.client = Client(bus, name="http", ttl=ttl)
-        self.queries: QueryService
-        self._bus = bus
-        self._projector = projector
+        self.front: Front
         self._conductor = conductor
         self.prefix = ""
         self.gone: Callable[[str, str], None] = conductor.worker_gone
-
-    async def readiness(self) -> str:
-        """What is missing to serve, in words; empty when nothing is."""
-        if not self._bus.connected:
-            return "the server does not answer"
-        return "" if self._projector.caught_up else "the history catches up with the journal"
 
     def pool(
         self, config: Config, modules: Sequence[str], workers: int | None, tell: Callable[[str], None]
@@ -236,9 +225,9 @@ async def _project(
         admitter = Admitter(journal, live, caught_up, lead=lead, configured=_limits(config))
         matchmaker = Matchmaker(journal, live, caught_up)
         projector = Projector(bus, store, (gauges, conductor, admitter, matchmaker))
-        project = _Project(name, bus, projector, conductor, ttl=config.project(name).ttl)
+        project = _Project(name, conductor)
         project.prefix = f"{prefix}{name}-"
-        project.queries = QueryService(
+        queries = QueryService(
             bus,
             store,
             projector,
@@ -249,38 +238,23 @@ async def _project(
         )
         sweeper = Sweeper(journal, live, caught_up, repairs)
         custodian = Custodian(bus, live, projector.reach)
-        conducting = (Led(lead, service) for service in (conductor, matchmaker, sweeper, Router(journal)))
+        router, roster = Router(journal), Roster(bus, _hook_key(config, name))
+        client = Knowing(bus, roster, name="http", ttl=config.project(name).ttl)
+        project.front = Front(client, queries, projector=projector, gauges=gauges, router=router, roster=roster)
+        conducting = (Led(lead, service) for service in (conductor, matchmaker, sweeper, router))
         news = News(bus, conductor)
         project.gone = news.gone
-        services: tuple[Service, ...] = (projector, news, lead, admitter, *conducting, custodian, project.queries)
+        services: tuple[Service, ...] = (projector, news, lead, admitter, *conducting, custodian, queries, roster)
         for service in services:
             await stack.enter_async_context(running(service))
         news.begun(prefix)
         yield project
 
 
-class _Triggers:
-    """Triggers tasks that some worker has declared."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def trigger(self, task_id: str, payload: dict[str, object]) -> str:
-        return (await self._client.trigger(task_id, payload)).id
-
-
-class _Tokens:
-    """Completes tokens of whatever project, for a run is in one only; what no project knows, the last one refuses."""
-
-    def __init__(self, clients: Sequence[Client]) -> None:
-        self._clients = clients
-
-    async def complete(self, token_id: str, value: object) -> str:
-        *others, last = self._clients
-        for client in others:
-            with suppress(UnknownToken):
-                return (await client.complete(token_id, value)).id
-        return (await last.complete(token_id, value)).id
+def _hook_key(config: Config, project: str) -> SecretKey | None:
+    """The key of a project's secrets, where a hook is signed with one of them."""
+    hooked = {hook.project or config.default_project for hook in config.hooks}
+    return make_key(config, project) if project in hooked else None
 
 
 def _credentials(config: Config, server: NatsServer | None, project: str) -> Credentials:

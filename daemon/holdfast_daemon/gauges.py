@@ -64,6 +64,10 @@ class Gauges:
             if asks:
                 self._queues[after.queue].pause(asks)
 
+    def runs(self) -> dict[tuple[str, State], int]:
+        """How many runs there are, by queue and state, ended ones too."""
+        return {(name, state): runs for name, queue in self._queues.items() for state, runs in queue.states.items()}
+
     def queues(
         self,
         now: Instant,

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from holdfast import context, remaking, telling
+from holdfast import access, context, remaking, telling
 from holdfast.bus.blobs import INLINE
 from holdfast.bus.clock import Clock
 from holdfast.bus.journal import Journal
@@ -22,22 +22,24 @@ from holdfast.bus.ports import Bus
 from holdfast.core import ids
 from holdfast.core.admission import QueueLimits
 from holdfast.core.entries import Resolved, RunCreated, Signalled, TokenCompleted
-from holdfast.core.model import ErrorInfo, Run
+from holdfast.core.model import ErrorInfo, Rate, Run
 from holdfast.errors import (
     ConfigError,
     DaemonUnavailable,
+    Fenced,
     PayloadError,
     Refused,
     RunStateError,
     TokenFailed,
     Unanswered,
     UnknownTask,
+    UnknownToken,
 )
 from holdfast.handle import RunHandle
 from holdfast.keeping import Values
 from holdfast.triggering import Settings, created, token
 from holdfast.wire import api, codec
-from holdfast.wire.subjects import Stream
+from holdfast.wire.subjects import TOKEN, Stream
 from holdfast.wire.values import decode_value, encode_exception, encode_value
 
 __all__ = ["Client", "RunHandle", "card_settings", "encode_payload"]
@@ -387,6 +389,46 @@ class Client:
     async def card(self, task: str) -> api.TaskCard | None:
         message = await self.bus.last(Stream.CONTROL, self.bus.subjects.control("task", token("task", task)))
         return None if message is None else api.decode(message.data, api.TaskCard)
+
+    # --- access over HTTP -----------------------------------------------------------------------------------------
+
+    async def create_token(
+        self, name: str, scopes: Iterable[str], *, rate: Rate | None = None
+    ) -> tuple[str, api.AccessToken]:
+        """A new access token of the project, with the text that its bearer sends: it is nowhere else, so keep it.
+
+        Args:
+            name: for whom or what it is made.
+            scopes: of `trigger`, `read`, `operate`.
+            rate: requests that it may make; None: as the daemon is configured.
+
+        Raises:
+            ConfigError: no scopes, or unknown ones; no name.
+        """
+        text, token = access.issue(
+            self.bus.subjects.project, name, scopes, at=self.journal.clock(), by=self.name, rate=rate
+        )
+        await self.bus.publish(self.bus.subjects.control("token", token.id), codec.encode(token), expect=0)
+        return text, token
+
+    async def tokens(self) -> list[api.AccessToken]:
+        """The access tokens that are in force, oldest first."""
+        found = [api.decode(message.data, api.AccessToken) for message in await self._control("token")]
+        return [token for token in found if token.revoked_at is None]
+
+    async def revoke_token(self, id: str) -> api.AccessToken:
+        """End an access token; running daemons refuse it within moments. Raises: UnknownToken: there is none."""
+        subject = self.bus.subjects.control("token", id)
+        message = await self.bus.last(Stream.CONTROL, subject) if TOKEN.match(id) else None
+        found = None if message is None else api.decode(message.data, api.AccessToken)
+        if message is None or found is None or found.revoked_at is not None:
+            raise UnknownToken(f"access token {id!r:.100}: expected the id of one in force: see `holdfast tokens list`")
+        revoked = msgspec.structs.replace(found, revoked_at=self.journal.clock())
+        try:
+            await self.bus.publish(subject, codec.encode(revoked), expect=message.seq)
+        except Fenced:  # somebody else ended it just now
+            return await self.revoke_token(id)
+        return revoked
 
     async def _control(self, what: str) -> list[Any]:
         return await self.bus.latest(Stream.CONTROL, self.bus.subjects.control(what, "*"))

@@ -7,8 +7,10 @@ code its own section; nothing else reads the environment.
     Config
     ├── nats        the server: embedded, or yours by `url`
     ├── daemon      where it keeps its data, where it listens
+    ├── http        who may ask there, and how much
     ├── projects    NAME -> modules, workers, environment
     ├── queues      NAME -> limits
+    ├── hooks       signed webhooks that become events
     └── retention   how long things are kept
 """
 
@@ -17,6 +19,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -30,6 +33,9 @@ from holdfast.quantities import duration, rate, size
 
 FILE = "holdfast.toml"
 """The name that `load` looks for in the current directory and above it."""
+
+LONGEST_TOLERANCE = 600.0
+"""Seconds that a webhook's timestamp may be old at most: what is repeated later must still be known as a repetition."""
 
 VARIABLES: Mapping[str, str] = {
     "HOLDFAST_CONFIG": "path of the configuration file, relative to the current directory",
@@ -54,11 +60,39 @@ class Durability(StrEnum):
     """Fsynced within 0.1 s: a crash of any process loses nothing, a power loss at most the last 0.1 s."""
 
 
+class Auth(StrEnum):
+    """Whether the HTTP interface asks who is there."""
+
+    REQUIRED = "required"
+    """An access token is needed for all that reads or changes anything."""
+    OFF = "off"
+    """Whoever reaches the address may do everything; only on loopback."""
+
+
+class HookStyle(StrEnum):
+    """Whose way of signing webhooks."""
+
+    GENERIC = "generic"
+    """`Holdfast-Signature` over `Holdfast-Timestamp`, a dot and the body."""
+    GITHUB = "github"
+    """`X-Hub-Signature-256` over the body."""
+    STRIPE = "stripe"
+    """`Stripe-Signature` over its own timestamp, a dot and the body."""
+
+
 class Address(NamedTuple):
     """A host and port to listen on."""
 
     host: str
     port: int
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
 
 def _name(value: object) -> object:
@@ -95,6 +129,36 @@ def _url(value: object) -> object:
     return value
 
 
+def _event(value: object) -> object:
+    """An event subject without wildcards."""
+    from holdfast.wire.subjects import TOKEN
+
+    if isinstance(value, str) and all(TOKEN.match(part) for part in value.split(".")):
+        return value
+    raise ValueError('an event subject like "payments.settled": words of letters, digits, - and _ with dots between')
+
+
+def _secret_name(value: object) -> object:
+    """The name of a secret."""
+    from holdfast.errors import UnknownSecret
+    from holdfast.wire.secrets import check_name
+
+    try:
+        return check_name(str(value))
+    except UnknownSecret:
+        raise ValueError('the NAME of a secret that `holdfast secrets set NAME` sets, like "STRIPE_HOOK"') from None
+
+
+def _networks(value: object) -> object:
+    """Addresses of proxies."""
+    try:
+        if isinstance(value, list | tuple):
+            return tuple(str(ip_network(str(one))) for one in value)
+    except ValueError:
+        pass  # said below, in our words
+    raise ValueError('a list of addresses or networks like ["10.0.0.7", "10.1.0.0/16"]')
+
+
 # How each kind of leaf is read; `extra` is explained in holdfast.decoding.
 Name = Annotated[str, Meta(extra={"read": _name})]
 Url = Annotated[str, Meta(extra={"read": _url, "secret": True})]
@@ -106,6 +170,9 @@ Count = Annotated[int, Meta(ge=0, description="a whole number from 0")]
 Positive = Annotated[int, Meta(ge=1, description="a whole number from 1")]
 Replicas = Annotated[int, Meta(ge=1, le=5, description="1 to 5 replicas")]
 RateLimit = Annotated[Rate, Meta(extra={"read": rate})]
+EventSubject = Annotated[str, Meta(extra={"read": _event})]
+SecretName = Annotated[str, Meta(extra={"read": _secret_name, "secret": True})]
+Networks = Annotated[tuple[str, ...], Meta(extra={"read": _networks})]
 ListenAddress = Annotated[str, Meta(extra={"read": _address})]
 
 
@@ -179,6 +246,50 @@ class Daemon(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return Address(parts.hostname or "", parts.port or 0)
 
 
+class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The HTTP interface of the daemon; where it listens is `daemon.http`."""
+
+    auth: Auth = Auth.REQUIRED
+    """Whether access tokens are asked for."""
+    rate: RateLimit = Rate(1000, 1.0)
+    """Requests of an access token that has no rate of its own."""
+    failures: RateLimit = Rate(30, 60.0)
+    """Requests of a client address that prove nothing: wrong tokens, wrong signatures."""
+    timeout: Duration = 10.0
+    """Seconds that a client may take to send the head of a request, then its body, and to take an answer."""
+    connections: Positive = 1000
+    """Connections at once; further ones are closed."""
+    proxies: Networks = ()
+    """Reverse proxies whose `X-Forwarded-For` is believed."""
+
+    def __post_init__(self) -> None:
+        if self.timeout <= 0:
+            raise ValueError("a timeout above 0")
+
+
+class Webhook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A signed webhook: what is posted to `/v1/hooks/NAME` becomes an event."""
+
+    name: Name = ""
+    """Of the hook, in its URL."""
+    style: HookStyle = HookStyle.GENERIC
+    """How it is signed."""
+    secret: SecretName = ""
+    """Name of the project's secret that it is signed with; its two latest versions are good."""
+    subject: EventSubject = ""
+    """Event subject that the body is published under."""
+    tolerance: Duration = 300.0
+    """Seconds that its timestamp may be old."""
+    project: Name | None = None
+    """None: the default project."""
+
+    def __post_init__(self) -> None:
+        if not (self.name and self.secret and self.subject):
+            raise ValueError("a name, a secret and a subject")
+        if not 0 < self.tolerance <= LONGEST_TOLERANCE:
+            raise ValueError(f"a tolerance above 0 and of at most {LONGEST_TOLERANCE:g} s")
+
+
 class Workers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The worker processes that the daemon keeps for a project."""
 
@@ -241,8 +352,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     nats: Nats = Nats()
     daemon: Daemon = Daemon()
+    http: Http = Http()
     projects: dict[Name, Project] = {}
     queues: dict[Name, Queue] = {}
+    hooks: tuple[Webhook, ...] = ()
     retention: Retention = Retention()
     base: Path
     """Directory that relative paths of the file are relative to: the file's own, or the current one without a file."""
@@ -264,6 +377,30 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def path(self, value: str) -> Path:
         """A path of the file made absolute; `~` is the home directory."""
         return self.base / Path(value).expanduser()
+
+    def check(self) -> None:
+        """Whether sections that are right one by one fit together, for a daemon: others know other projects.
+
+        Raises:
+            ConfigError: they do not.
+        """
+        address, age = self.daemon.http, self.retention.events.age
+        if self.http.auth is Auth.OFF and not self.daemon.address.loopback:
+            expected = f'"required", as daemon.http = "{address}" is reached from other machines'
+            raise self._unfit("http.auth", expected, '"off"')
+        if self.hooks and age < 2 * LONGEST_TOLERANCE:
+            expected = f"at least {2 * LONGEST_TOLERANCE:g} s, as a webhook that is repeated must be known"
+            raise self._unfit("retention.events.age", expected, f"{age:g}")
+        served = tuple(dict.fromkeys((self.default_project, *self.projects)))
+        for index, hook in enumerate(self.hooks):
+            if hook.name in (other.name for other in self.hooks[:index]):
+                raise self._unfit(f"hooks[{index}].name", "a name of its own", f'"{hook.name}" a second time')
+            if hook.project is not None and hook.project not in served:
+                found = f'"{hook.project}"{nearest(hook.project, served)}'
+                raise self._unfit(f"hooks[{index}].project", f"one of {', '.join(served)}", found)
+
+    def _unfit(self, where: str, expected: str, found: str) -> ConfigError:
+        return ConfigError(f"{self.file or FILE}: {where}: expected {expected}, found {found}")
 
     def project(self, name: str | None = None) -> Project:
         """The section of a project, or of the default one; defaults where the file has none."""

@@ -59,6 +59,8 @@ class Decoder:
             return self._struct(hint, value, path)
         if get_origin(hint) is dict:
             return self._dict(hint, value, path)
+        if get_origin(hint) is tuple and isinstance(kind := get_args(hint)[0], type) and issubclass(kind, Struct):
+            return self._tables(kind, value, path)
         return self.leaf(hint, value, path)
 
     def _struct(self, kind: type[Struct], value: object, path: str) -> Struct:
@@ -73,6 +75,11 @@ class Decoder:
         table = self._table(value, path)
         paths = {key: _join(path, key) for key in table}
         return {self.leaf(keys, key, paths[key]): self._value(values, item, paths[key]) for key, item in table.items()}
+
+    def _tables(self, kind: type[Struct], value: object, path: str) -> tuple[Struct, ...]:
+        if not isinstance(value, list):
+            raise self._wrong(path, f"tables like [[{path}]]", _kind(value))
+        return tuple(self._struct(kind, item, f"{path}[{index}]") for index, item in enumerate(value))
 
     def _table(self, value: object, path: str) -> Mapping[str, Any]:
         if not isinstance(value, dict):

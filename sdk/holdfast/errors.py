@@ -17,7 +17,7 @@
     ├── RunStuck               a run in a test waits for something that nobody does
     ├── TimedOut               an attempt or a step took longer than its timeouts allow
     ├── WaitTimeout            what was waited for did not come in time
-    ├── UnknownToken           no run has asked for this token
+    ├── UnknownToken           no run has asked for this token, or no access token has this id
     ├── TokenTaken             the token was completed before
     ├── TokenFailed            whoever completed the awaited token said that it failed
     ├── UnknownKey             the run has no checkpoint of this key
@@ -125,7 +125,7 @@ class WaitTimeout(HoldfastError, TimeoutError):
 
 
 class UnknownToken(HoldfastError):
-    """No run has asked for this token."""
+    """No run has asked for this token; or no access token of this id is in force."""
 
 
 class TokenTaken(HoldfastError):

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from holdfast.describing import described
 from holdfast.errors import DefinitionError, PayloadError
 from holdfast.wire.values import decode_value, encode_value
 
@@ -87,6 +88,14 @@ class Signature:
         if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
             raise self._refused(f"expected an object of arguments by name, found {type(value).__name__}")
         return self.check(value)
+
+    def schema(self) -> bytes:
+        """JSON Schema of a payload, as JSON; what it can't describe may be anything there. Never raises."""
+        try:
+            hints = self._resolved()
+        except Exception:  # an annotation may be any expression; the task runs all the same
+            hints = {}
+        return described(self._signature.parameters.values(), hints)
 
     def _resolved(self) -> dict[str, Any]:
         """Annotations as types; late, because a module's names may come after the task."""

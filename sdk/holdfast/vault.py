@@ -121,6 +121,11 @@ class Vault:
             raise _unknown(name, self._secrets, None)
         return max(versions)
 
+    def newest(self, name: str, count: int) -> tuple[str, ...]:
+        """The values of the latest versions that can be decrypted here, newest first."""
+        values = self._known(name).values
+        return tuple(values[number] for number in sorted(values, reverse=True)[:count])
+
     def pick(self, name: str, pinned: int | None, *, retried: bool = False) -> int:
         """The version that a run reads.
 

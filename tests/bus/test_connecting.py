@@ -14,7 +14,7 @@ from holdfast.bus import topology
 from holdfast.bus.api import Api
 from holdfast.bus.jetstream import JetStreamBus, connect
 from holdfast.bus.layout import Layout
-from holdfast.bus.ports import Item
+from holdfast.bus.ports import DUPLICATE_WINDOW, EVENTS_DUPLICATE_WINDOW, Item
 from holdfast.errors import BusError, ConnectError, ServerError, Unanswered
 from holdfast.wire.subjects import Stream, Subjects
 from servers import NatsServer, free_port
@@ -93,6 +93,19 @@ async def test_the_journal_can_do_what_the_design_asks_of_it(nats: NatsServer) -
     assert config["retention"] == "limits"
     assert config["max_age"] == 0
     assert config["max_bytes"] == config["max_msgs"] == -1
+
+
+async def test_events_are_known_as_repeated_for_longer_than_anything_else_and_never_longer_than_they_are_kept(
+    nats: NatsServer,
+) -> None:
+    async with await connect(nats.url, project="windows") as bus:
+        await bus.ensure_streams()
+        windows = {stream: (await stands(bus, stream))["duplicate_window"] for stream in Stream}
+        assert windows.pop(Stream.EVENTS) == EVENTS_DUPLICATE_WINDOW * 1e9
+        assert set(windows.values()) == {DUPLICATE_WINDOW * 1e9}
+        await bus.ensure_streams(Layout(events_age=300))
+        assert (await stands(bus, Stream.EVENTS))["duplicate_window"] == 300e9
+        await bus.remove_streams()
 
 
 async def test_logs_that_stand_with_another_persistence_keep_it(nats: NatsServer) -> None:

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from holdfast.bus.ports import Bus, Publication
+from holdfast.bus.ports import DUPLICATE_WINDOW, EVENTS_DUPLICATE_WINDOW, Bus, Publication
 from holdfast.errors import BusError, Fenced, TooLarge
 from holdfast.wire.subjects import Stream
-from worlds import World
+from worlds import MemoryWorld, World
 
 
 async def test_sequences_rise_by_one_from_one(bus: Bus) -> None:
@@ -80,6 +80,23 @@ async def test_a_repeated_id_is_stored_once(bus: Bus) -> None:
     assert await bus.publish(subject, b"told again", dedupe="a") == first
     assert await bus.publish(subject, b"told", dedupe="b") == first + 1
     assert [m.data for m in await bus.read(Stream.JOURNAL, subject)] == [b"told", b"told"]
+
+
+async def test_a_stream_knows_repetitions_for_its_window() -> None:
+    world = MemoryWorld()
+    bus = await world.bus()
+    subjects = (bus.subjects.inbox("r"), bus.subjects.event("orders.created"))
+
+    async def tell() -> list[int]:
+        return [await bus.publish(subject, b"x", dedupe="a") for subject in subjects]
+
+    assert await tell() == [1, 1]
+    await world.elapse(DUPLICATE_WINDOW - 1)
+    assert await tell() == [1, 1]
+    await world.elapse(2)
+    assert await tell() == [2, 1]
+    await world.elapse(EVENTS_DUPLICATE_WINDOW - DUPLICATE_WINDOW)
+    assert await tell() == [3, 2]
 
 
 @pytest.mark.parametrize("dedupe", ["", "a\r\nNats-Rollup: all", " a"])

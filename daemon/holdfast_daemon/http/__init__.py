@@ -1,1 +1,1 @@
-"""The daemon's HTTP interface: trigger a task, look at a run, ask whether it is well."""
+"""The daemon's HTTP interface: trigger tasks, publish events, take webhooks, look at runs and move them, be scraped."""

@@ -6,6 +6,7 @@ import errno
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
@@ -14,18 +15,25 @@ import uvicorn
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
+from holdfast.config import Http
 from holdfast.core.model import Seconds
 from holdfast.errors import ConfigError
+from holdfast_daemon.http.protocol import HEAD_MOST, Patience, PatientProtocol
 
 GRACE: Seconds = 2
 """How long requests under way may take when the server is stopped."""
 
 
+KEEP: Seconds = 30
+"""How long a connection without a request is kept."""
+
+
 class HttpServer:
     """Serves an ASGI application on one address."""
 
-    def __init__(self, app: Any, host: str = "127.0.0.1", port: int = 8377) -> None:
+    def __init__(self, app: Any, host: str = "127.0.0.1", port: int = 8377, settings: Http | None = None) -> None:
         self._app = app
+        self._settings = settings or Http()
         self.host = host
         self.port = port
         """0: any free one; which, stands here once it has started."""
@@ -38,7 +46,7 @@ class HttpServer:
         """
         with _listening(self.host, self.port) as listener:
             self.port = listener.getsockname()[1]
-            server = _Server(self._app, task_status.started)
+            server = _Server(self._app, self._settings, task_status.started)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_serve, server, listener)
                 try:
@@ -60,12 +68,19 @@ async def _serve(server: _Server, listener: socket.socket) -> None:
 class _Server(uvicorn.Server):
     """uvicorn that leaves signals to the process and says when it takes connections."""
 
-    def __init__(self, app: Any, started: Callable[[], None]) -> None:
+    def __init__(self, app: Any, settings: Http, started: Callable[[], None]) -> None:
+        patience = Patience(settings.timeout, settings.connections)
         super().__init__(
             uvicorn.Config(
                 app,
+                http=partial(PatientProtocol, patience=patience),  # type: ignore[arg-type]  # it makes one
+                ws="none",
+                h11_max_incomplete_event_size=HEAD_MOST,
+                timeout_keep_alive=int(KEEP),
+                proxy_headers=bool(settings.proxies),
+                forwarded_allow_ips=list(settings.proxies),
                 log_config=None,
-                log_level="warning",
+                log_level="error",  # what clients do wrong is told to them
                 access_log=False,
                 lifespan="off",
                 server_header=False,

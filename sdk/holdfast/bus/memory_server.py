@@ -11,7 +11,7 @@ from typing import NamedTuple
 from holdfast.bus.clock import Clock, WallClock
 from holdfast.bus.memory_consumer import MemoryConsumer
 from holdfast.bus.memory_stream import MemoryStream, matches
-from holdfast.bus.ports import Listener, Message, Responder
+from holdfast.bus.ports import Listener, Message, Responder, duplicate_window
 from holdfast.errors import Refused
 from holdfast.wire.subjects import Stream, Subjects
 
@@ -23,7 +23,10 @@ class Project:
 
     def __init__(self, project: str, clock: Clock, hear: Callable[[str, bytes], None]) -> None:
         subjects = Subjects(project)
-        self.streams = {stream: MemoryStream(clock, only_last=stream is Stream.CONTROL) for stream in Stream}
+        self.streams = {
+            stream: MemoryStream(clock, only_last=stream is Stream.CONTROL, window=duplicate_window(stream))
+            for stream in Stream
+        }
         self.filters = {
             Stream.JOURNAL: [subjects.journal, subjects.letters, subjects.lead],
             Stream.EVENTS: [subjects.events],

@@ -27,12 +27,13 @@ def matches(filter: str, subject: str) -> bool:
 class MemoryStream:
     """One stream."""
 
-    def __init__(self, clock: Clock, *, only_last: bool = False) -> None:
+    def __init__(self, clock: Clock, *, only_last: bool = False, window: Seconds = DUPLICATE_WINDOW) -> None:
         self.last_seq = 0
         self.stored: list[Callable[[Message, bool], None]] = []
         """Called with each message as it is stored, and whether a timer made it."""
         self._clock = clock
         self._only_last = only_last
+        self._window = window
         self._messages: dict[int, Message] = {}
         self._by_subject: dict[str, dict[int, None]] = {}
         self._ends: dict[int, Cancel] = {}
@@ -54,7 +55,7 @@ class MemoryStream:
         last = self.last_of(subject)
         if expect is not None and expect != last:
             raise Fenced(subject, expected=expect, found=last)
-        if dedupe is not None and dedupe in self._seen and self._seen[dedupe][1] > now - DUPLICATE_WINDOW:
+        if dedupe is not None and dedupe in self._seen and self._seen[dedupe][1] > now - self._window:
             return self._seen[dedupe][0]
         self.last_seq += 1
         message = Message(subject, bytes(data), self.last_seq, now)

@@ -23,6 +23,10 @@ ACK_WAIT: Seconds = 10.0
 DUPLICATE_WINDOW: Seconds = 120.0
 """How long a stream remembers the ids that messages are deduplicated by."""
 
+EVENTS_DUPLICATE_WINDOW: Seconds = 720.0
+"""The same of the event stream: longer than a signed webhook can be repeated (`config.LONGEST_TOLERANCE`, and a minute
+ahead)."""
+
 MAX_PAYLOAD = 8 << 20
 """Bytes of the largest message, where the server is configured as holdfast does it."""
 
@@ -123,7 +127,7 @@ class Bus(Protocol):
 
         Args:
             expect: compare-and-set: the last sequence on this subject must be this one (0: none).
-            dedupe: an id; a second message with it within the stream's window (two minutes) is not stored again.
+            dedupe: an id; a second message with it within the stream's window (`duplicate_window`) is not stored again.
             fence: compare-and-set on another subject, instead of `expect`.
 
         Raises:
@@ -258,6 +262,11 @@ class Bus(Protocol):
 
     async def close(self) -> None:
         """Deliver what was sent and disconnect. Idempotent."""
+
+
+def duplicate_window(stream: Stream) -> Seconds:
+    """How long a stream remembers the ids that its messages are deduplicated by."""
+    return EVENTS_DUPLICATE_WINDOW if stream is Stream.EVENTS else DUPLICATE_WINDOW
 
 
 _LITERAL = re.compile(r"[^\s.*>]+(?:\.[^\s.*>]+)*\Z")

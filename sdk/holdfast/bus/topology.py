@@ -7,7 +7,7 @@ from typing import Any
 
 from holdfast.bus.api import NAME_TAKEN, Account, Api, ApiError, StreamInfo
 from holdfast.bus.layout import Layout
-from holdfast.bus.ports import DUPLICATE_WINDOW
+from holdfast.bus.ports import duplicate_window
 from holdfast.core.model import Seconds
 from holdfast.errors import BusError, ServerError
 from holdfast.wire.subjects import Stream, Subjects
@@ -42,7 +42,6 @@ def streams(subjects: Subjects, layout: Layout) -> dict[str, dict[str, Any]]:
         "max_msgs_per_subject": -1,
         "max_msg_size": -1,
         "discard": "old",
-        "duplicate_window": _ns(DUPLICATE_WINDOW),
     }
     own: dict[Stream, dict[str, Any]] = {
         Stream.JOURNAL: {
@@ -67,7 +66,16 @@ def streams(subjects: Subjects, layout: Layout) -> dict[str, dict[str, Any]]:
         Stream.BLOBS: {"subjects": [subjects.blobs]},
         Stream.SECRETS: {"subjects": [subjects.secrets]},
     }
-    return {stream.of(of): plain | {"name": stream.of(of)} | config for stream, config in own.items()}
+    return {
+        stream.of(of): plain | {"name": stream.of(of), "duplicate_window": _window(stream, config)} | config
+        for stream, config in own.items()
+    }
+
+
+def _window(stream: Stream, config: dict[str, Any]) -> int:
+    """How long ids are remembered; servers refuse to remember them for longer than the messages."""
+    wanted, age = _ns(duplicate_window(stream)), int(config.get("max_age", 0))
+    return min(wanted, age) if age else wanted
 
 
 async def ensure(api: Api, subjects: Subjects, layout: Layout, *, version: str) -> None:

@@ -68,6 +68,7 @@ COMMANDS: tuple[Row, ...] = (
     Row("queues", "holdfast.cli.queues:app", "List, pause, resume and limit queues; why a run waits."),
     Row("dlq", "holdfast.cli.dlq:app", "Dead letters: list, show, retry, drain, purge."),
     Row("secrets", "holdfast.cli.secrets:app", "Set, list, rotate and remove secrets."),
+    Row("tokens", "holdfast.cli.tokens:app", "Access over HTTP: create, list and revoke tokens."),
     Row("workers", "holdfast.cli.workers:workers_app", "List the workers that are alive."),
     Row("tasks", "holdfast.cli.workers:tasks_app", "List the tasks that workers have declared."),
     Row("verify", "holdfast.cli.verify:app", "Kill a task's worker at every durable write; see what differs."),

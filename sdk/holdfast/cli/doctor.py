@@ -93,6 +93,7 @@ async def examine(place: Place) -> AsyncIterator[Check]:
     yield packages()
     try:
         settings = load(Path(place.config) if place.config else None, env=os.environ)
+        settings.check()
     except HoldfastError as error:
         yield Check("configuration", Verdict.FAIL, str(error), "correct it; config.example.toml shows every key")
         return

@@ -35,6 +35,7 @@ TIMES = frozenset(
         "first_at",
         "last_at",
         "oldest",
+        "revoked_at",
         "time",
     }
 )

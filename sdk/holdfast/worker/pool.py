@@ -172,6 +172,7 @@ class Worker:
                 ttl=task.settings.ttl,
                 hooks=task.settings.hooks,
                 limits=task.settings.limits,
+                schema=task.signature.schema(),
             )
             await self._bus.put("task", task.id, codec.encode(card))
             await self._bus.serve(self._bus.subjects.api(f"{CHECK}.{task.id}"), _checker(task))
