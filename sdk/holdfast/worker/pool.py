@@ -193,7 +193,8 @@ class Worker:
         try:
             while True:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stirred.wait(), LOOK_EVERY)
+                    async with asyncio.timeout(LOOK_EVERY):
+                        await self._stirred.wait()
                 self._stirred.clear()
                 try:
                     await self.look()
