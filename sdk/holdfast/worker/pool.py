@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from holdfast import __version__, context
 from holdfast.bus.blobs import Blobs
@@ -26,7 +26,7 @@ from holdfast.sealing import SecretKey
 from holdfast.task import Task
 from holdfast.vault import Vault
 from holdfast.wire import codec
-from holdfast.wire.api import CHECK, Checked, Presence, TaskCard
+from holdfast.wire.api import CHECK, Checked, Presence, TaskCard, decode
 from holdfast.wire.subjects import Stream
 from holdfast.worker.attempt import Attempt, Why
 from holdfast.worker.capture import Capture
@@ -41,6 +41,9 @@ DRAIN: Seconds = 10.0
 
 LOOK_EVERY: Seconds = 1.0
 """Between two looks for queues and priorities that a task's runs are in for the first time."""
+
+PATIENCE: Seconds = 1.0
+"""How long a work item waits here for a slot before it is left to a worker that has one free."""
 
 IDLE: Seconds = 5.0
 """Between two signs that nothing was told."""
@@ -116,7 +119,8 @@ class Worker:
         """Items that came while an earlier one of the same run was looked at."""
         self._attempts: dict[str, Attempt] = {}
         self._items: set[str] = set()
-        self._waiting: list[tuple[Item, _Lane]] = []
+        self._waiting: list[_Waiting] = []
+        """Items for which there is no slot yet, the first to begin first."""
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._draining = False
         self._started_at = time.time()
@@ -190,10 +194,12 @@ class Worker:
                 log.warning("new queues are looked for again: %s", error)
 
     async def look(self) -> None:
-        """Let go of code that is parked for long; serve the queues and priorities that were announced since."""
+        """Let go of code that is parked for long; serve the queues and priorities that were announced since; leave what
+        waits for a slot to others that have one."""
         assert self._group is not None, "run it first"
         await self._evict(self._warm)
         await self._open_announced(self._group)
+        await self._share()
 
     @property
     def stepping(self) -> bool:
@@ -230,7 +236,8 @@ class Worker:
             self._bus.release(item.token)
             self._items.discard(item.token)
         elif len(self._attempts) >= self._concurrency:
-            bisect.insort(self._waiting, (item, lane), key=lambda waiting: waiting[1].priority)
+            waiting = _Waiting(item, lane, self._clock.now())
+            bisect.insort(self._waiting, waiting, key=lambda one: one.lane.priority)
         else:
             self._begin(item, lane, tasks)
 
@@ -285,6 +292,28 @@ class Worker:
         self._items.discard(item.token)  # else it was a repetition
         lane.free(1)
 
+    async def _share(self) -> None:
+        """Leave items that have waited here to workers that do the same and have slots free: each lane asks for as many
+        as there are slots, so of several lanes together more may come than fit."""
+        if not self._patient():
+            return
+        pulse = self._bus.subjects.control("worker", "*")
+        others = [decode(beat.data, Presence) for beat in await self._bus.latest(Stream.CONTROL, pulse)]
+        room = sum(max(0, other.concurrency - other.running) for other in others if self._is_alike(other))
+        for waiting in self._patient()[:room]:
+            self._waiting.remove(waiting)
+            self._items.discard(waiting.item.token)
+            self._bus.release(waiting.item.token)
+            waiting.lane.free(1)
+
+    def _patient(self) -> list[_Waiting]:
+        """The items that have waited long."""
+        now = self._clock.now()
+        return [waiting for waiting in self._waiting if now - waiting.since >= PATIENCE]
+
+    def _is_alike(self, other: Presence) -> bool:
+        return other.worker != self._name and not other.draining and self._tasks.keys() <= set(other.tasks)
+
     def _held_elsewhere(self, attempt: Attempt) -> bool:
         """Whether another attempt of this worker has the run."""
         return self._attempts.get(attempt.run_id, attempt) is not attempt
@@ -302,8 +331,8 @@ class Worker:
             self._ended.set()
             self._begin_second(attempt, tasks)
             if self._waiting and not self._draining:
-                item, waiting_lane = self._waiting.pop(0)
-                self._begin(item, waiting_lane, tasks)
+                waiting = self._waiting.pop(0)
+                self._begin(waiting.item, waiting.lane, tasks)
             lane.free(1)
             await self._evict(self._warm if not self._draining else 0)
 
@@ -378,8 +407,8 @@ class Worker:
         log.info("draining: %d runs have %g s to end", len(self._attempts), self._drain)
         for lane in self._lanes.values():
             await lane.puller.stop()
-        for item, _ in self._waiting:
-            self._bus.release(item.token)
+        for waiting in self._waiting:
+            self._bus.release(waiting.item.token)
         self._waiting.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._drain):
@@ -406,6 +435,14 @@ def _checker(task: Task[..., Any]) -> Callable[[bytes], Awaitable[bytes]]:
         return codec.encode(Checked())
 
     return check
+
+
+class _Waiting(NamedTuple):
+    """An item for which there is no slot yet."""
+
+    item: Item
+    lane: _Lane
+    since: Instant
 
 
 class _Lane:
