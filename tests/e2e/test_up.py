@@ -64,7 +64,7 @@ def ended(there: Deployment, *signals: signal.Signals) -> float:
     """Send the daemon these signals; how long it takes to end."""
     begun = time.monotonic()
     there.signal(*signals)
-    until(lambda: there.poll() is not None, there.log, within=10)
+    until(lambda: there.poll() is not None, there.log)
     return time.monotonic() - begun
 
 
