@@ -24,11 +24,23 @@ class Deployment:
     """A data directory, a tasks module, and the daemon that serves them."""
 
     def __init__(
-        self, home: Path, tasks: str, *, workers: int = 1, durability: str = "interval", auth: str = "off"
+        self,
+        home: Path,
+        tasks: str,
+        *,
+        workers: int = 1,
+        durability: str = "interval",
+        auth: str = "off",
+        options: tuple[str, ...] = (),
     ) -> None:
+        """
+        Args:
+            options: of `holdfast up`, besides.
+        """
         self.home = home
         self.effects = home / "effects.txt"
         self._workers = workers
+        self._options = options
         self._daemon: subprocess.Popen[bytes] | None = None
         home.mkdir(parents=True, exist_ok=True)
         (home / "tasks.py").write_text(tasks)
@@ -64,7 +76,11 @@ class Deployment:
         with (self.home / "up.log").open("ab") as log:
             before = log.tell()
             daemon = self._daemon = subprocess.Popen(
-                [*HOLDFAST, "up", "--workers", str(self._workers)], cwd=self.home, env=self.env, stdout=log, stderr=log
+                [*HOLDFAST, "up", "--workers", str(self._workers), *self._options],
+                cwd=self.home,
+                env=self.env,
+                stdout=log,
+                stderr=log,
             )
         until(lambda: daemon.poll() is not None or b"Ctrl-C stops" in self._said(before), self.log)
         assert daemon.poll() is None, self.log()
@@ -73,6 +89,10 @@ class Deployment:
     def _said(self, since: int) -> bytes:
         """What the daemon has printed."""
         return (self.home / "up.log").read_bytes()[since:]
+
+    def said(self, text: str) -> bool:
+        """Whether the daemon has printed this."""
+        return text.encode() in self._said(0)
 
     def stop(self) -> None:
         """Stop it politely."""

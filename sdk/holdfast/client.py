@@ -382,6 +382,11 @@ class Client:
         """The workers whose heartbeat is fresh."""
         return [api.decode(message.data, api.Presence) for message in await self._control("worker")]
 
+    async def faults(self) -> list[api.Fault]:
+        """What keeps the daemon's workers from serving all their tasks, by pool."""
+        found = [api.decode(message.data, api.Fault) for message in await self._control(api.FAULT)]
+        return [fault for fault in found if fault.errors]
+
     async def cards(self) -> list[api.TaskCard]:
         """The tasks that workers have declared."""
         return [api.decode(message.data, api.TaskCard) for message in await self._control("task")]

@@ -400,6 +400,19 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
 
 
+FAULT = "fault"
+"""The control value that a pool of workers shows while one of its modules is wrong."""
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """What keeps the workers of a pool from serving all its tasks: control value `fault`, ended by its TTL."""
+
+    pool: str
+    since: Instant = 0.0
+    errors: tuple[str, ...] = ()
+    """What each module that fails says, with the place; empty: it is mended."""
+
+
 class TaskCard(msgspec.Struct, frozen=True, kw_only=True):
     """A task as its workers declare it: control value `task`."""
 
