@@ -28,17 +28,20 @@ from holdfast.credentials import Credentials, resolve
 from holdfast.dial import dial
 from holdfast.errors import UnknownToken
 from holdfast.sealing import make_key
+from holdfast.timetable import Timetable
 from holdfast_daemon.conductor import Conductor
 from holdfast_daemon.gauges import Gauges
 from holdfast_daemon.http.app import build
 from holdfast_daemon.http.serve import HttpServer, check_address
 from holdfast_daemon.matchmaker import Matchmaker
+from holdfast_daemon.overlap import Overlaps
 from holdfast_daemon.pool import WorkerPool
 from holdfast_daemon.projection.projector import Projector
 from holdfast_daemon.projection.store import Store
 from holdfast_daemon.query.service import QueryService
 from holdfast_daemon.repairs import Repairs
 from holdfast_daemon.router import Router
+from holdfast_daemon.scheduler import Scheduler
 from holdfast_daemon.secrets import Custodian
 from holdfast_daemon.server import DataDirLock, NatsServer, ServerDied, ServerEvent, ServerReady
 from holdfast_daemon.sweeper import Sweeper
@@ -234,7 +237,9 @@ async def _project(
             repairs=repairs,
         )
         matchmaker = Matchmaker(journal, live, caught_up)
-        projector = Projector(bus, store, (gauges, conductor, matchmaker))
+        timetable = Timetable(journal, ttl=config.project(name).ttl)
+        overlaps = Overlaps(journal, timetable, live, caught_up)
+        projector = Projector(bus, store, (gauges, conductor, matchmaker, overlaps))
         project = _Project(name, bus, projector, conductor, ttl=config.project(name).ttl)
         project.prefix = prefix
         project.queries = QueryService(
@@ -248,7 +253,9 @@ async def _project(
         )
         sweeper = Sweeper(journal, live, caught_up, repairs)
         custodian = Custodian(bus, live, projector.reach)
-        for service in (projector, conductor, matchmaker, sweeper, custodian, project.queries, Router(journal)):
+        services: list[Service] = [projector, conductor, matchmaker, sweeper, custodian, project.queries]
+        services += [Router(journal), overlaps, Scheduler(journal, timetable)]
+        for service in services:
             await stack.enter_async_context(running(service))
         yield project
 

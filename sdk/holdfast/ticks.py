@@ -87,9 +87,9 @@ class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
     schedule: str
     """Its name."""
     at: datetime
-    """The nominal time, whenever the run begins."""
+    """The nominal time, whenever the run begins; of a run by hand, when it was asked for."""
     previous: datetime | None = None
-    """The nominal time of the tick before that was to run; None: this is the first, or a run by hand."""
+    """The nominal time of the tick before, whatever became of its run; None: there was none."""
     next: datetime | None = None
     """The nominal time of the one after; None: there is none."""
 

@@ -27,6 +27,7 @@ from holdfast.core.model import (
     Timeouts,
 )
 from holdfast.core.pending import Wait
+from holdfast.core.schedule import Schedule
 
 T = TypeVar("T")
 
@@ -383,6 +384,10 @@ class TaskCard(msgspec.Struct, frozen=True, kw_only=True):
     ttl: Seconds | None = None
     hooks: tuple[Hook, ...] = ()
     limits: Limits = Limits()
+    schedules: tuple[Schedule, ...] = ()
+    """Those that the task declares."""
+    takes_tick: bool = False
+    """Whether it has a parameter `tick`, in which a scheduled run is told its time."""
 
 
 class QueueLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -167,6 +167,8 @@ class Worker:
                 ttl=task.settings.ttl,
                 hooks=task.settings.hooks,
                 limits=task.settings.limits,
+                schedules=task.schedules,
+                takes_tick=task.signature.has("tick"),
             )
             await self._bus.put("task", task.id, codec.encode(card))
             await self._bus.serve(self._bus.subjects.api(f"{CHECK}.{task.id}"), _checker(task))
