@@ -142,34 +142,45 @@ class Timetable:
 
     async def _attend(self, planned: Planned, standing: Standing) -> Instant:
         state = _begun(standing.state, planned, self._now())
+        state = await self._make(planned, state)
         fired = await self._fired(planned, state)
         if fired is None:
             return self._now() + SOON
         if planned.paused is not None:
             return await self._rest(planned, fired.state, standing)
         state = await self._catch_up(planned, fired)
-        if state is not fired.state:
+        if state is not fired.state:  # counted and named before it is done: that may be done twice, not be counted so
             standing = Standing(state, await self._keep(planned.name, state, standing.seq))
+            state = await self._make(planned, state)
         return await self._park(planned, state, standing)
 
-    async def _fired(self, planned: Planned, state: Ticking) -> _Fired | None:
+    async def _fired(self, planned: Planned, state: Ticking, made_up: bool = False) -> _Fired | None:
         """Where the schedule stands once its parked tick has fired, if that is due; None: it is about to fire."""
-        parked, now = state.next, self._now()
+        parked, now = state.next or await self._unkept(planned, state), self._now()
         if parked is None or parked.due > now:
-            return _Fired(state)
+            return _Fired(state, made_up)
         message = await self._first_of(parked)
         if message is not None:
             self._doubted.pop(parked.run, None)
             last = Fired(parked.at, parked.run, message.seq)
-            late = message.time - parked.due
-            made_up = SLACK < late <= planned.schedule.catch_up + SLACK
-            return _Fired(replace(state, next=None, last=last, since=max(state.since, parked.at)), made_up)
+            made_up = SLACK < message.time - parked.due <= planned.schedule.catch_up + SLACK
+            state = replace(state, next=None, last=last, since=max(state.since, parked.at))
+            return await self._fired(planned, state, made_up)  # somebody may have parked another one
         if planned.paused is None and now < self._doubted.setdefault(parked.run, now) + SLACK:
             return None
         self._doubted.pop(parked.run, None)
         if planned.paused is None:
             log.warning("schedule %s: the timer of its tick is gone, which counts as missed", planned.name)
-        return _Fired(replace(state, next=None))
+        return _Fired(replace(state, next=None), made_up)
+
+    async def _unkept(self, planned: Planned, state: Ticking) -> Parked | None:
+        """A tick that was parked by somebody who could not say so any more, and that has fired."""
+        at = next(after(planned.schedule, state.since), None)
+        if at is None or (due := at + planned.schedule.offset) > self._now():
+            return None
+        first = await self._bus.first_since(Stream.JOURNAL, at - EARLY)
+        parked = Parked(at, run_id(planned.name, at), due, first)
+        return None if await self._first_of(parked) is None else parked
 
     async def _first_of(self, parked: Parked) -> Message | None:
         """The first message of a tick's run, once there is one."""
@@ -187,18 +198,17 @@ class Timetable:
         return math.inf
 
     async def _catch_up(self, planned: Planned, fired: _Fired) -> Ticking:
-        """Give missed ticks their runs, or count them; where the schedule stands then."""
+        """Where the schedule stands once missed ticks are counted, or named as being given their runs."""
         state, made_up = fired
         missed = await self._missed(planned, state.since)
         if missed.last is None:
             return state
         plan = catch_up(planned.schedule.overlap, missed.recent, made_up=made_up)
-        last = await self._run_now(planned, plan.run, state.last)
         log.info("schedule %s: %d ticks run late, %d not", planned.name, len(plan.run), missed.older + plan.skipped)
         return replace(
             state,
             since=missed.last,
-            last=last,
+            making=plan.run,
             missed=state.missed + missed.older,
             skipped=state.skipped + plan.skipped,
         )
@@ -220,8 +230,9 @@ class Timetable:
                 recent.append(at)
         return _Missed(older, recent, last)
 
-    async def _run_now(self, planned: Planned, ticks: tuple[Instant, ...], last: Fired | None) -> Fired | None:
-        """Create the runs of these ticks, each behind the one before; the last of them."""
+    async def _make(self, planned: Planned, state: Ticking) -> Ticking:
+        """Where the schedule stands once missed ticks have their runs, each behind the one before."""
+        ticks, last = state.making, state.last
         for start in range(0, len(ticks), AT_ONCE):
             chunk = ticks[start : start + AT_ONCE]
             first = await self._bus.first_since(Stream.JOURNAL, chunk[0] - EARLY)
@@ -232,7 +243,7 @@ class Timetable:
             for outcome in await self._journal.create_many(runs):
                 if isinstance(outcome, Exception):
                     raise outcome
-        return last
+        return replace(state, making=(), last=last) if ticks else state
 
     async def _park(self, planned: Planned, state: Ticking, standing: Standing) -> Instant:
         """Have the next tick stand in the server; when it is due."""

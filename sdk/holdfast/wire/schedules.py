@@ -73,6 +73,8 @@ class Ticking(msgspec.Struct, frozen=True, kw_only=True):
     digest: str = ""
     """Of all that the parked tick was made of."""
     next: Parked | None = None
+    making: tuple[Instant, ...] = ()
+    """Ticks that were missed and are just being given their runs."""
     last: Fired | None = None
     missed: int = 0
     """Ticks that came too late to be caught up with."""
