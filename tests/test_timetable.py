@@ -22,6 +22,7 @@ from holdfast.core.lifecycle import fold
 from holdfast.core.model import Hook, State, Timeouts
 from holdfast.core.schedule import SLACK, Schedule, run_id
 from holdfast.errors import UnknownRun
+from holdfast.history import History
 from holdfast.ticks import Cron, Scheduled, after, tell
 from holdfast.timetable import Timetable
 from holdfast.triggering import Settings
@@ -113,6 +114,8 @@ async def test_a_parked_tick_is_no_run_before_it_fires() -> None:
     id = run_id("sweep", NOON + 3600)
     with pytest.raises(UnknownRun):
         await town.journal.load(id)
+    with pytest.raises(UnknownRun):
+        await History.of(town.journal, id)
     town.advance(minutes=60)
     run = await town.journal.load(id)
     assert (run.state, run.scheduled_at, run.offered) == (State.QUEUED, NOON + 3600, True)

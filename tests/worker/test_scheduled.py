@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 from typing import Any
 
+import pytest
+
 from holdfast import Every, task
 from holdfast.bus.journal import Journal
 from holdfast.client import RunHandle
@@ -136,6 +138,26 @@ async def test_a_tick_is_left_unstarted_while_the_one_before_runs(stage: Stage) 
         await until(first, ended)
         third = await fire(stage, first_fact(now, before=first.id))
         await until(third, ended)
+
+
+async def test_a_run_that_a_lagging_replica_does_not_show_yet_begins_all_the_same(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None: ...
+
+    whole, lagged = Journal.messages, []
+
+    async def lagging(self: Journal, run: str, first: int = 1) -> list[Any]:
+        if self.bus is stage.client.bus or lagged:
+            return await whole(self, run, first)
+        lagged.append(run)
+        return []
+
+    async with stage.worker(timely(work)):
+        monkeypatch.setattr(Journal, "messages", lagging)
+        handle = await fire(stage, first_fact(time.time()))
+        await until(handle, ended)
+    assert lagged == [handle.id]
 
 
 async def test_a_tick_whose_predecessor_is_unknown_runs(stage: Stage) -> None:

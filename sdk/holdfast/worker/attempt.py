@@ -307,6 +307,9 @@ class Attempt:
         if isinstance(entry, RunCreated) and (tick := entry.tick) is not None:  # which may have fired before
             first = await self._journal.insist(lambda: self._journal.first_of(tick))
         messages = await self._journal.insist(lambda: self._journal.messages(self.run_id, first))
+        if not messages and isinstance(entry, RunCreated) and self.item.deliveries == 1:  # a replica that lags behind
+            message = Message(self.item.subject, self.item.data, self.item.seq, self.item.time)
+            messages = [(message, Record(self.item.seq, Kind.READY, "", (entry,)))]
         run = fold(record for _, record in messages)
         if run is None:
             log.warning("work item %s names a run that the journal does not hold any more", self.item.subject)
