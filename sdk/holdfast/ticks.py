@@ -34,19 +34,19 @@ class Cron(msgspec.Struct, frozen=True):
 
     expression: str
     """Minute, hour, day of month, month and day of week, or with seconds before them; or `@hourly`, `@daily`, ..."""
-    tz: str = msgspec.field(default="UTC")
+    tz: str = "UTC"
     """IANA name of the zone that its times are in."""
     overlap: str = "skip"
     """While the run of the tick before has not ended: "skip", "buffer_one", "buffer_all", "cancel_other", "allow"."""
-    catch_up: Seconds = CATCH_UP
-    """How late a tick may run that was missed while the system was down (or as timedelta)."""
-    jitter: Seconds = 0.0
-    """Within how long after its time a tick is due: always by the same part of it (or as timedelta)."""
+    catch_up: Seconds | timedelta = CATCH_UP
+    """How late a tick may run that was missed while the system was down."""
+    jitter: Seconds | timedelta = 0.0
+    """Within how long after its time a tick is due: always by the same part of it."""
     name: str = ""
     """Of the schedule, behind the task's id; needed where a task has several."""
 
     def __post_init__(self) -> None:
-        _settle(self)
+        _check(self)
 
     def of(self, task: str) -> Schedule:
         """The schedule of a task."""
@@ -60,25 +60,25 @@ class Every(msgspec.Struct, frozen=True):
         DefinitionError: it is less than a second, or an option can't be.
     """
 
-    seconds: Seconds
-    """At least 1 (or as timedelta)."""
+    seconds: Seconds | timedelta
+    """At least 1."""
     tz: str = "UTC"
     """In which its times are told; no part in when they are."""
     overlap: str = "skip"
     """As in `Cron`."""
-    catch_up: Seconds = CATCH_UP
+    catch_up: Seconds | timedelta = CATCH_UP
     """As in `Cron`."""
-    jitter: Seconds = 0.0
+    jitter: Seconds | timedelta = 0.0
     """As in `Cron`."""
     name: str = ""
     """As in `Cron`."""
 
     def __post_init__(self) -> None:
-        _settle(self)
+        _check(self)
 
     def of(self, task: str) -> Schedule:
         """The schedule of a task."""
-        return _schedule(self, task, every=self.seconds)
+        return _schedule(self, task, every=seconds(self.seconds, "seconds"))
 
 
 class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,22 +100,18 @@ def _schedule(spec: Cron | Every, task: str, **when: Any) -> Schedule:
         task=task,
         tz=spec.tz,
         overlap=spec.overlap,
-        catch_up=spec.catch_up,
-        jitter=spec.jitter,
+        catch_up=seconds(spec.catch_up, "catch_up"),
+        jitter=seconds(spec.jitter, "jitter"),
         **when,
     )
 
 
-def _settle(spec: Cron | Every) -> None:
-    """Make durations seconds, and check everything. Raises: DefinitionError."""
-    kind = type(spec).__name__
+def _check(spec: Cron | Every) -> None:
+    """Raises: DefinitionError: it can't be."""
     try:
-        for field in ("seconds", "catch_up", "jitter"):
-            if hasattr(spec, field):
-                msgspec.structs.force_setattr(spec, field, seconds(getattr(spec, field), field))
         check(spec.of("task"))
     except (ValueError, TypeError) as error:
-        raise DefinitionError(f"{kind}: {error}") from None
+        raise DefinitionError(f"{type(spec).__name__}: {error}") from None
 
 
 def check(schedule: Schedule) -> None:
