@@ -119,7 +119,7 @@ def test_a_schedule_is_created_and_its_next_tick_parked_without_a_daemon(charged
 def test_creating_prints_the_schedule_as_json(charged: World) -> None:
     done = charged("schedules", "create", "eu", "--task", "charge-card", "--every", "1h", "--json")
     found = json.loads(done.out)
-    assert (found["name"], found["when"], found["state"]) == ("eu", "every 3600s", "active")
+    assert (found["name"], found["when"], found["state"]) == ("eu", "every 1h", "active")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_name_is_given_once_unless_it_is_to_be_replaced(charged: World) -> Non
     assert done.code == 1
     assert "there is a schedule eu: expected another name, or --replace to change it" in done.err
     assert charged(*create, "--every", "2h", "--replace").code == 0
-    assert [row.when for row in charged.do(lambda client: client.schedules())] == ["0 9 * * *", "every 7200s"]
+    assert [row.when for row in charged.do(lambda client: client.schedules())] == ["0 9 * * *", "every 2h"]
     assert parked(charged) == 1
 
 

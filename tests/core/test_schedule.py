@@ -142,3 +142,11 @@ def test_only_what_decides_its_times_is_its_rhythm() -> None:
     assert schedule.rhythm != replace(schedule, cron="1 * * * *").rhythm
     assert schedule.rhythm != replace(schedule, tz="Europe/Paris").rhythm
     assert schedule.rhythm != replace(schedule, cron="", every=3600.0).rhythm
+
+
+@pytest.mark.parametrize(
+    ("every", "shown"),
+    [(1.0, "1s"), (1.5, "1.5s"), (30.0, "30s"), (60.0, "1m"), (90.0, "90s"), (7200.0, "2h"), (604800.0, "7d")],
+)
+def test_a_rhythm_is_shown_in_its_largest_unit(every: float, shown: str) -> None:
+    assert Schedule(name="s", task="t", every=every).when == f"every {shown}"

@@ -26,6 +26,9 @@ SHORTEST: Seconds = 1.0
 """Between two ticks of a schedule that says how often."""
 
 
+_UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
+
+
 class Overlap(StrEnum):
     """What a tick does while the run of the one before has not ended."""
 
@@ -67,8 +70,10 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def when(self) -> str:
-        """Its rhythm for people: the cron expression, or `every 30s`."""
-        return self.cron or f"every {self.every or 0.0:g}s"
+        """Its rhythm for people: the cron expression, or `every 30s`, `every 2h`."""
+        every = self.every or 0.0
+        size, unit = next((unit for unit in _UNITS if every % unit[0] == 0), (1, "s"))
+        return self.cron or f"every {every / size:g}{unit}"
 
     @property
     def rhythm(self) -> str:
