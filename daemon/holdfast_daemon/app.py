@@ -26,6 +26,7 @@ from holdfast.core.model import Run
 from holdfast.credentials import Credentials, resolve
 from holdfast.dial import dial
 from holdfast.sealing import SecretKey, make_key
+from holdfast.timetable import Timetable
 from holdfast_daemon.admitter import Admitter
 from holdfast_daemon.backlogs import Backlogs
 from holdfast_daemon.conductor import Conductor
@@ -38,6 +39,7 @@ from holdfast_daemon.leadership import Leadership, Led
 from holdfast_daemon.lookout import Lookout
 from holdfast_daemon.matchmaker import Matchmaker
 from holdfast_daemon.news import News
+from holdfast_daemon.overlap import Overlaps
 from holdfast_daemon.pool import WorkerPool
 from holdfast_daemon.projection.projector import Projector
 from holdfast_daemon.projection.store import Store
@@ -46,6 +48,7 @@ from holdfast_daemon.repairs import Repairs
 from holdfast_daemon.roster import Roster
 from holdfast_daemon.router import Router
 from holdfast_daemon.scaling import Scaler
+from holdfast_daemon.scheduler import Scheduler
 from holdfast_daemon.secrets import Custodian
 from holdfast_daemon.server import DataDirLock, NatsServer, ServerDied, ServerEvent, ServerReady
 from holdfast_daemon.sources import Sources
@@ -260,7 +263,9 @@ async def _project(
         admitter = Admitter(journal, live, caught_up, lead=lead, configured=_limits(config))
         matchmaker = Matchmaker(journal, live, caught_up)
         backlogs = Backlogs(live)
-        projector = Projector(bus, store, (gauges, conductor, admitter, matchmaker, backlogs))
+        timetable = Timetable(journal, ttl=config.project(name).ttl)
+        overlaps = Overlaps(journal, timetable, live, caught_up)
+        projector = Projector(bus, store, (gauges, conductor, admitter, matchmaker, overlaps, backlogs))
         project = _Project(name, conductor)
         project.prefix = f"{prefix}{name}-"
         project.faults = FaultBoard(bus, f"{station}-{name}")
@@ -279,10 +284,12 @@ async def _project(
         router, roster = Router(journal), Roster(bus, _hook_key(config, name))
         client = Knowing(bus, roster, name="http", ttl=config.project(name).ttl)
         project.front = Front(client, queries, projector=projector, gauges=gauges, router=router, roster=roster)
-        conducting = (Led(lead, service) for service in (conductor, matchmaker, sweeper, router))
+        scheduler = Scheduler(journal, timetable)
+        conducting = (conductor, matchmaker, sweeper, router, overlaps, scheduler)
         news = News(bus, conductor)
         project.gone = news.gone
-        services: tuple[Service, ...] = (projector, news, lead, admitter, *conducting, custodian, queries, roster)
+        led = (Led(lead, service) for service in conducting)
+        services: tuple[Service, ...] = (projector, news, lead, admitter, *led, custodian, queries, roster)
         for service in services:
             await stack.enter_async_context(running(service))
         news.begun(prefix)

@@ -28,6 +28,7 @@ from holdfast.core.model import (
     Timeouts,
 )
 from holdfast.core.pending import Wait
+from holdfast.core.schedule import Schedule
 
 T = TypeVar("T")
 
@@ -433,6 +434,10 @@ class TaskCard(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     schema: bytes = b""
     """JSON Schema of its arguments by name, as JSON; empty where it says nothing."""
+    schedules: tuple[Schedule, ...] = ()
+    """Those that the task declares."""
+    takes_tick: bool = False
+    """Whether it has a parameter `tick`, in which a scheduled run is told its time."""
 
 
 class Scope(StrEnum):

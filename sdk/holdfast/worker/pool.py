@@ -176,6 +176,8 @@ class Worker:
                 hooks=task.settings.hooks,
                 limits=task.settings.limits,
                 schema=task.signature.schema(),
+                schedules=task.schedules,
+                takes_tick=task.signature.has("tick"),
             )
             await self._bus.put("task", task.id, codec.encode(card))
             await self._bus.serve(self._bus.subjects.api(f"{CHECK}.{task.id}"), _checker(task))
