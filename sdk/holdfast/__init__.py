@@ -26,6 +26,7 @@ from holdfast.errors import (
     TimedOut,
     WaitTimeout,
 )
+from holdfast.events import Event
 from holdfast.handle import RunHandle
 from holdfast.secrets import secrets
 from holdfast.step import Done, NotDone, Unknown, step
@@ -40,6 +41,7 @@ __all__ = [
     "ChildFailed",
     "Done",
     "Ended",
+    "Event",
     "HoldfastError",
     "NotDone",
     "Rate",
