@@ -15,6 +15,7 @@ from holdfast.client import RunHandle
 from holdfast.core.entries import RunCreated
 from holdfast.core.model import MAX_INTERRUPTIONS, Hook, Limits, Rate, Retry, Timeouts
 from holdfast.errors import ConfigError, DefinitionError, DuplicateTask, EncodeError, PayloadError, RunFailed
+from holdfast.intake import Filter, Intake, Map
 from holdfast.payload import Signature
 from holdfast.rewrite import rewrite
 from holdfast.triggering import Settings
@@ -48,6 +49,7 @@ class Task(Generic[P, R]):
         on: tuple[str, ...],
         max_interruptions: int,
         on_divergence: OnDivergence,
+        intake: Intake | None = None,
     ) -> None:
         functools.update_wrapper(self, fn)
         self.fn = fn
@@ -57,6 +59,8 @@ class Task(Generic[P, R]):
         self.retry = retry
         self.checkpoint = checkpoint
         self.on = on
+        self.intake = intake or Intake()
+        """What it takes in of the events that it asks for."""
         self.max_interruptions = max_interruptions
         self.on_divergence = on_divergence
         self.signature = Signature(id, fn)
@@ -227,6 +231,8 @@ def task(
     ttl: float | timedelta | None = None,
     checkpoint: Checkpoint = "await",
     on: str | Iterable[str] = (),
+    filter: Filter | None = None,
+    map: Map | None = None,
     concurrency: int | None = None,
     concurrency_key: str | None = None,
     rate: Rate | None = None,
@@ -248,6 +254,10 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         ttl: seconds within which a run must have started once it is ready; 0: for ever, whatever the project's default.
         checkpoint: "await": each await; "steps": only calls of `@step` functions.
         on: event subjects that start a run with the event's JSON object as payload, NATS wildcards.
+        filter: which of these events: an expression (CEL) like `"event.amount > 100"`, which the daemon evaluates, or
+            a function of an `Event`, which a worker runs.
+        map: the run's arguments by name, likewise: `'{"order_id": event.id}'`, or a function. An event that filter or
+            map can't read becomes a dead letter with its bytes.
         concurrency: runs at once, over all workers; of each concurrency key apart, where runs have one.
         concurrency_key: path of the payload's field that is a run's concurrency key, such as "customer.id".
         rate: starts in any window of time.
@@ -278,6 +288,8 @@ def task_of(
     ttl: float | timedelta | None = None,
     checkpoint: Checkpoint = "await",
     on: str | Iterable[str] = (),
+    filter: Filter | None = None,
+    map: Map | None = None,
     concurrency: int | None = None,
     concurrency_key: str | None = None,
     rate: Rate | None = None,
@@ -326,11 +338,31 @@ def task_of(
         on=events,
         max_interruptions=max_interruptions,
         on_divergence=on_divergence,
+        intake=_intake(name, events, filter, map),
     )
     _register(made)
     if checkpoint == "await" and made.is_async:
         _rewrite(fn)
     return made
+
+
+def _intake(task: str, on: tuple[str, ...], filter: Filter | None, map: Map | None) -> Intake:
+    """What a task takes in of events. Raises: DefinitionError: a filter or map that can't be one."""
+    for option, part in (("filter", filter), ("map", map)):
+        if part is None:
+            continue
+        if not on:
+            raise DefinitionError(f"task {task}: {option}= is about events, and it asks for none: give it on=")
+        if not isinstance(part, str) and (not callable(part) or inspect.iscoroutinefunction(part)):
+            raise DefinitionError(
+                f"task {task}: {option}={part!r}: expected an expression, or a plain function of an Event, which must "
+                "only look at it"
+            )
+        try:
+            Intake(map=part) if option == "map" else Intake(part)  # type: ignore[arg-type]
+        except ValueError as error:
+            raise DefinitionError(f"task {task}: {option}: expected {error}, found {part!r}") from None
+    return Intake(filter, map)
 
 
 def _limits(concurrency: int | None, concurrency_key: str | None, rate: Rate | None) -> Limits:

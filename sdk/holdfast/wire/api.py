@@ -55,6 +55,8 @@ LOGS_LIST = "logs.list"
 """`LogsQuery` → `LogsPage`."""
 HEALTH = "health"
 """`Nothing` → `Health`."""
+EVENTS_REPLAY = "events.replay"
+"""`EventsReplay` → `EventsReplayed`."""
 
 
 CHECK = "check"
@@ -66,6 +68,44 @@ class Checked(msgspec.Struct, frozen=True):
 
     error: str = ""
     """Why not; empty where it does."""
+
+
+ROUTE = "route"
+"""`route.<task>`, served by the workers that have the task, where its filter or map is a function: `EventsAsked` →
+`EventsAnswered`."""
+
+
+class AskedEvent(msgspec.Struct, frozen=True, array_like=True):
+    """An event that a task may want."""
+
+    subject: str
+    """Its name."""
+    data: bytes
+    headers: bytes
+    """As a block."""
+    time: Instant
+    seq: int
+
+
+class EventsAsked(msgspec.Struct, frozen=True):
+    """What does the task make of these?"""
+
+    events: tuple[AskedEvent, ...]
+
+
+class EventAnswer(msgspec.Struct, frozen=True, array_like=True):
+    """What the task makes of an event."""
+
+    payload: bytes | None = None
+    """Of the run that it starts, in the value codec; None: none."""
+    error: str = ""
+    """Why its filter or map can't say; empty where they can."""
+
+
+class EventsAnswered(msgspec.Struct, frozen=True):
+    """One answer for each event, in order."""
+
+    answers: tuple[EventAnswer, ...]
 
 
 QUERY = "query"
@@ -420,6 +460,12 @@ class TaskCard(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     schema: bytes = b""
     """JSON Schema of its arguments by name, as JSON; empty where it says nothing."""
+    filter: str = ""
+    """An expression for which of these events; empty: all, or `asks`."""
+    map: str = ""
+    """An expression for the arguments; empty: the members of the event's JSON object, or `asks`."""
+    asks: bool = False
+    """Its filter or map is a function: its workers are asked (`ROUTE`)."""
 
 
 class Scope(StrEnum):
@@ -450,6 +496,49 @@ class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
     """It stays as a value, so that whoever follows them learns that it is no longer one."""
 
 
+class EventsReplay(msgspec.Struct, frozen=True, kw_only=True):
+    """Route past events once more: a page of them."""
+
+    first: int
+    """From this one on."""
+    last: int
+    """Up to this one."""
+    limit: int = 200
+    """At most so many are looked at, whether they are meant or not; at most 1,000."""
+    subject: str = ""
+    """Only those of this name, NATS wildcards."""
+    task: str = ""
+    """Only to this task."""
+    route: str = ""
+    """Only by the route of this name."""
+    again: str = ""
+    """Make runs that are there already a second time, under ids derived from this text too: the same text makes none
+    twice."""
+    dry_run: bool = False
+    """Only say what would be."""
+
+
+class EventsReplayed(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a page of events."""
+
+    next: int
+    """Where the next page begins."""
+    done: bool
+    """Whether there is none."""
+    events: int = 0
+    """That were meant."""
+    created: int = 0
+    """Runs."""
+    existed: int = 0
+    """Runs that there are already; nothing was done."""
+    unwanted: int = 0
+    """Events that no route wants."""
+    unmapped: int = 0
+    """Runs created dead: of these events no arguments could be made."""
+    refused: int = 0
+    """Runs that the server does not take, being too large."""
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """The daemon's state."""
 
@@ -466,3 +555,11 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """Journal messages that could not be read and were passed over."""
     repaired: dict[str, int] = {}
     """`repairs` by kind."""
+    routed: int = 0
+    """Runs created from events, since its start, as the following."""
+    unwanted: int = 0
+    """Events that no route wants."""
+    refused: int = 0
+    """Runs of events that the server does not take, being too large."""
+    unmapped: int = 0
+    """Events of which no arguments could be made: their runs are dead letters."""
