@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Protocol
 
 import anyio
+from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 from msgspec import Struct
 
 from holdfast import __version__
 from holdfast.bus.journal import Journal
 from holdfast.bus.layout import Layout
-from holdfast.config import Config, Retention
+from holdfast.config import Config
 from holdfast.core.admission import QueueLimits
 from holdfast.core.model import Run
 from holdfast.credentials import Credentials, resolve
@@ -39,8 +40,11 @@ from holdfast_daemon.pool import WorkerPool
 from holdfast_daemon.projection.projector import Projector
 from holdfast_daemon.projection.store import Store
 from holdfast_daemon.query.service import QueryService
+from holdfast_daemon.registrar import Registrar
 from holdfast_daemon.repairs import Repairs
+from holdfast_daemon.replays import Replays
 from holdfast_daemon.roster import Roster
+from holdfast_daemon.routebook import Routebook
 from holdfast_daemon.router import Router
 from holdfast_daemon.secrets import Custodian
 from holdfast_daemon.server import DataDirLock, NatsServer, ServerDied, ServerEvent, ServerReady
@@ -208,7 +212,7 @@ async def _project(
     async with AsyncExitStack() as stack:
         bus = await dial(credentials, name="holdfast-daemon")
         stack.push_async_callback(_quietly, bus.close)
-        await bus.ensure_streams(_layout(config.retention, config.nats.replicas))
+        await bus.ensure_streams(_layout(config, name))
         store = await anyio.to_thread.run_sync(Store.open, config.data_dir / f"history-{name}.duckdb")
         stack.callback(store.close)
         journal, gauges, repairs = Journal(bus), Gauges(), Repairs()
@@ -225,6 +229,10 @@ async def _project(
         admitter = Admitter(journal, live, caught_up, lead=lead, configured=_limits(config))
         matchmaker = Matchmaker(journal, live, caught_up)
         projector = Projector(bus, store, (gauges, conductor, admitter, matchmaker))
+        ttl = config.project(name).ttl
+        book, registrar = Routebook(config.routes_of(name)), Registrar(journal)
+        router = Router(journal, book, registrar, ttl=ttl)
+        routing = _InOrder(router, Replays(journal, book, registrar, ttl=ttl))
         project = _Project(name, conductor)
         project.prefix = f"{prefix}{name}-"
         queries = QueryService(
@@ -235,13 +243,14 @@ async def _project(
             version=__version__,
             admissions=admitter,
             repairs=lambda: {str(kind): count for kind, count in repairs.by_kind.items()},
+            events=lambda: router.counts,
         )
         sweeper = Sweeper(journal, live, caught_up, repairs)
         custodian = Custodian(bus, live, projector.reach)
-        router, roster = Router(journal), Roster(bus, _hook_key(config, name))
-        client = Knowing(bus, roster, name="http", ttl=config.project(name).ttl)
+        roster = Roster(bus, _hook_key(config, name))
+        client = Knowing(bus, roster, name="http", ttl=ttl)
         project.front = Front(client, queries, projector=projector, gauges=gauges, router=router, roster=roster)
-        conducting = (Led(lead, service) for service in (conductor, matchmaker, sweeper, router))
+        conducting = (Led(lead, service) for service in (conductor, matchmaker, sweeper, routing))
         news = News(bus, conductor)
         project.gone = news.gone
         services: tuple[Service, ...] = (projector, news, lead, admitter, *conducting, custodian, queries, roster)
@@ -257,6 +266,19 @@ def _hook_key(config: Config, project: str) -> SecretKey | None:
     return make_key(config, project) if project in hooked else None
 
 
+class _InOrder:
+    """Services of which each begins when the one before it has."""
+
+    def __init__(self, *services: Service) -> None:
+        self._services = services
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        async with anyio.create_task_group() as tasks:
+            for service in self._services:
+                await tasks.start(partial(service.run))
+            task_status.started()
+
+
 def _credentials(config: Config, server: NatsServer | None, project: str) -> Credentials:
     return resolve(config, project) if server is None else server.accounts.daemon[project]
 
@@ -269,11 +291,13 @@ def _limits(config: Config) -> dict[str, QueueLimits]:
     }
 
 
-def _layout(retention: Retention, replicas: int) -> Layout:
+def _layout(config: Config, project: str) -> Layout:
+    retention = config.retention
     return Layout(
-        replicas=replicas,
+        replicas=config.nats.replicas,
         events_age=retention.events.age,
         events_bytes=retention.events.bytes,
+        events_subjects=config.sources_of(project),
         logs_age=retention.logs.age,
         logs_bytes=retention.logs.bytes,
     )

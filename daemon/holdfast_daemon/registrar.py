@@ -31,6 +31,8 @@ AT_ONCE = 16
 class Draft(NamedTuple):
     """A run that an event asks for."""
 
+    event: int
+    """Its sequence."""
     run: RunCreated
     error: ErrorInfo | None = None
     """Why it is dead from the start; None: it is not."""
@@ -86,7 +88,7 @@ class Drafter:
             again=self._again,
             now=self._now,
         )
-        return Draft(run, unmapped(message, found) if isinstance(found, EventError) else None)
+        return Draft(message.seq, run, unmapped(message, found) if isinstance(found, EventError) else None)
 
 
 class Registrar:

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from typing import NamedTuple
 
 import anyio
 import anyio.lowlevel
@@ -46,6 +47,19 @@ NOTED_EVERY = 5000
 """Events of others that a reader passes over until it notes how far it has come."""
 
 
+class Counts(NamedTuple):
+    """What has become of events since the start."""
+
+    routed: int = 0
+    """Runs created from events."""
+    unwanted: int = 0
+    """Events that no route wants; they stay in the event stream for its retention."""
+    refused: int = 0
+    """Runs that the server takes no more, being too large; their events stay likewise."""
+    unmapped: int = 0
+    """Runs created dead, as no arguments could be made of their events."""
+
+
 class Router:
     """Follows the project's events."""
 
@@ -62,8 +76,7 @@ class Router:
             book: the routes; default: those of tasks only.
             ttl: the project's default, of runs whose route and task name none.
         """
-        self.unwanted = 0
-        """Events that no route wants; they stay in the event stream for its retention."""
+        self._unwanted = 0
         self._journal = journal
         self._bus = journal.bus
         self._book = book or Routebook()
@@ -77,19 +90,10 @@ class Router:
         self._tasks: TaskGroup
 
     @property
-    def routed(self) -> int:
-        """Runs created from events."""
-        return self._registrar.routed
-
-    @property
-    def unmapped(self) -> int:
-        """Runs created dead, as no arguments could be made of their events."""
-        return self._registrar.unmapped
-
-    @property
-    def refused(self) -> int:
-        """Runs that the server takes no more, being too large; their events stay likewise."""
-        return self._registrar.refused
+    def counts(self) -> Counts:
+        """What has become of events so far."""
+        made = self._registrar
+        return Counts(made.routed, self._unwanted, made.refused, made.unmapped)
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Route until cancelled, from where the last daemon came to."""
@@ -148,7 +152,7 @@ class Router:
             routes = self._book.of(event)
             shared = [route for route in routes if route.identity not in self._readers]
             found = list(self._drafter.drafts(event, shared))
-            self.unwanted += not found and len(shared) == len(routes)
+            self._unwanted += not found and len(shared) == len(routes)
             drafts += found
             if time.monotonic() > turn:
                 await anyio.lowlevel.checkpoint()

@@ -154,7 +154,7 @@ class Expression:
         except KeyError as error:
             raise EventError(f"{use} {self.text}: expected {error} in the event, found none") from None
         except (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError) as error:
-            raise EventError(f"{use} {self.text}: {error}") from None
+            raise EventError(f"{use} {self.text}: {_why(error)}") from None
 
 
 @cache
@@ -191,6 +191,16 @@ def _syntax(message: str) -> str:
     if found is None:
         return "an expression that can be read"
     return f"an expression that can be read (line {found[1]}, column {found[2]}: {found[3]:.160})"
+
+
+def _why(error: Exception) -> str:
+    """What the library says, in fewer words."""
+    if str(error).startswith("No such overload"):
+        return (
+            "the event holds something else there than the expression is for; types are not mixed: int(x), double(x), "
+            "string(x) make one of another"
+        )
+    return str(error)
 
 
 def _exponent(text: str) -> int:

@@ -184,27 +184,22 @@ def of_event(
         name: of the event, as tasks and waits name it.
         route: default: the task itself, which asks for the event.
         ttl: the project's, where neither route nor task names one.
-        again: makes another run of the same event and route: one for each of these texts.
-        now: when it is created, where that is later than the event: delay and ttl count from then on.
+        again: makes another run of the same event and route: one for each of these texts and instants.
+        now: when it is created, where that is later than the event.
     """
     parts = ("event", event.subject, str(event.seq), route or task)
+    at = event.time if now is None else now
     made = created(
         task,
         payload,
         settings,
-        run=ids.derive(event.time, *parts, again) if again else ids.derive(event.time, *parts),
-        at=event.time,
+        run=ids.derive(at, *parts, again) if again else ids.derive(event.time, *parts),
+        at=at,
         source=f"event {name}",
         ttl=ttl,
     )
-    changes: dict[str, object] = {}
-    if event.headers and (trace := headers.trace(headers.parse(event.headers))):
-        changes["trace"] = trace
-    if now is not None:
-        later = now - event.time
-        changes["due"] = None if made.due is None else made.due + later
-        changes["expires"] = None if made.expires is None else made.expires + later
-    return msgspec.structs.replace(made, **changes) if changes else made
+    trace = headers.trace(headers.parse(event.headers)) if event.headers else ""
+    return msgspec.structs.replace(made, trace=trace) if trace else made
 
 
 def unmapped(event: Message, error: EventError) -> ErrorInfo:

@@ -511,8 +511,10 @@ class EventsReplay(msgspec.Struct, frozen=True, kw_only=True):
     """Only to this task."""
     route: str = ""
     """Only by the route of this name."""
+    at: Instant
+    """When the replay was asked for: as of when its runs are created."""
     again: str = ""
-    """Make runs that are there already a second time, under ids derived from this text too: the same text makes none
+    """Make another run also where there is one, under ids derived from this text and `at` too: the same two make none
     twice."""
     dry_run: bool = False
     """Only say what would be."""
