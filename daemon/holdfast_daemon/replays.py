@@ -6,7 +6,9 @@ asking, so that a page that is asked for twice starts nothing twice either.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
+from typing import TypeVar
 
 import anyio
 import msgspec
@@ -14,14 +16,18 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
 from holdfast.bus.journal import Journal
+from holdfast.bus.ports import Message
 from holdfast.core.model import Seconds
 from holdfast.core.routing import matches
-from holdfast.errors import BusError, DaemonUnavailable, Refused, Unanswered
+from holdfast.errors import BusError, DaemonUnavailable, Refused, Unanswered, UnknownRun
 from holdfast.wire import api, codec
+from holdfast.wire.events import payload_of
 from holdfast.wire.subjects import Stream
 from holdfast_daemon.inquiry import inquired
 from holdfast_daemon.registrar import Draft, Drafter, Outcome, Registrar
 from holdfast_daemon.routebook import Route, Routebook, Sighted
+
+Q = TypeVar("Q")
 
 MOST = 1000
 """Events of a page."""
@@ -31,7 +37,7 @@ AT_ONCE = 32
 
 
 class Replays:
-    """Serves `events.replay`."""
+    """Serves `events.replay` and `events.runs`."""
 
     def __init__(self, journal: Journal, book: Routebook, registrar: Registrar, *, ttl: Seconds | None = None) -> None:
         self._journal = journal
@@ -43,23 +49,16 @@ class Replays:
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
-        stop = await self._bus.serve(self._bus.subjects.api(api.EVENTS_REPLAY), self._respond)
-        try:
+        async with AsyncExitStack() as served:
+            for name, kind, answer in (
+                (api.EVENTS_REPLAY, api.EventsReplay, self.replay),
+                (api.EVENTS_RUNS, api.EventRef, self.runs),
+            ):
+                responder = _responder(name, kind, answer)  # type: ignore[arg-type]
+                stop = await self._bus.serve(self._bus.subjects.api(name), responder)
+                served.push_async_callback(_within_a_second, stop)
             task_status.started()
             await anyio.sleep_forever()
-        finally:
-            with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
-                await stop()
-
-    async def _respond(self, data: bytes) -> bytes:
-        try:
-            asked = api.decode(data, api.EventsReplay)
-        except msgspec.DecodeError as error:
-            raise Refused(f"{api.EVENTS_REPLAY}: expected an EventsReplay: {error}", code="bad_request") from error
-        try:
-            return codec.encode(await self.replay(asked))
-        except BusError as error:
-            raise Refused(f"{api.EVENTS_REPLAY}: can't be done just now: {error}", code="unavailable") from error
 
     async def replay(self, asked: api.EventsReplay) -> api.EventsReplayed:
         """Route a page of events.
@@ -72,7 +71,7 @@ class Replays:
         if asked.route and not self._book.named(asked.route):
             raise Refused(f"no route is named {asked.route}: see [[routes]] in holdfast.toml", code="not_found")
         found = await self._bus.read(Stream.EVENTS, ">", first=asked.first, limit=asked.limit)
-        events = [Sighted(each, each.subject.removeprefix(self._prefix)) for each in found if each.seq <= asked.last]
+        events = [self._sighted(message) for message in found if message.seq <= asked.last]
         meant = [event for event in events if not asked.subject or matches(asked.subject, event.name)]
         drafts = await self._drafts(asked, meant)
         wanting = {draft.event for draft in drafts}
@@ -84,6 +83,27 @@ class Replays:
             unwanted=sum(event.message.seq not in wanting for event in meant),
             **outcome._asdict(),
         )
+
+    async def runs(self, ref: api.EventRef) -> api.EventRuns:
+        """The runs that an event started, as they stand.
+
+        Raises:
+            Refused: the event stream holds no such event.
+        """
+        found = await self._bus.read(Stream.EVENTS, ">", first=ref.seq, limit=1)
+        if not found or found[0].seq != ref.seq:
+            raise Refused(f"no event {ref.seq}: see `holdfast events list`", code="not_found")
+        event = self._sighted(found[0])
+        drafter = Drafter()
+        started = []
+        for route in self._book.of(event):
+            run = drafter.draft(event, route, payload_of(b"")).run.run
+            with suppress(UnknownRun):
+                started.append(api.EventRun(run, route.task, route.name, (await self._journal.load(run)).state))
+        return api.EventRuns(tuple(started))
+
+    def _sighted(self, message: Message) -> Sighted:
+        return Sighted(message, message.subject.removeprefix(self._prefix))
 
     async def _drafts(self, asked: api.EventsReplay, events: Sequence[Sighted]) -> list[Draft]:
         drafter = Drafter(self._ttl, again=asked.again, now=asked.at)
@@ -130,6 +150,27 @@ class Replays:
             for run in runs:
                 tasks.start_soon(look, run)
         return known
+
+
+def _responder(
+    name: str, kind: type[Q], answer: Callable[[Q], Awaitable[object]]
+) -> Callable[[bytes], Awaitable[bytes]]:
+    async def respond(data: bytes) -> bytes:
+        try:
+            asked = api.decode(data, kind)
+        except msgspec.DecodeError as error:
+            raise Refused(f"{name}: expected a {kind.__name__}: {error}", code="bad_request") from error
+        try:
+            return codec.encode(await answer(asked))
+        except BusError as error:
+            raise Refused(f"{name}: can't be answered just now: {error}", code="unavailable") from error
+
+    return respond
+
+
+async def _within_a_second(stop: Callable[[], Awaitable[None]]) -> None:
+    with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
+        await stop()
 
 
 def _meant(route: Route, asked: api.EventsReplay) -> bool:

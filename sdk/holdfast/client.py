@@ -355,6 +355,10 @@ class Client:
         reply = await self.bus.request(self.bus.subjects.api(api.EVENTS_REPLAY), data, timeout=REPLAYED_WITHIN)
         return api.decode(reply, api.EventsReplayed)
 
+    async def event_runs(self, seq: int) -> tuple[api.EventRun, ...]:
+        """The runs that an event started. Raises: Refused: there is no such event."""
+        return (await self._ask(api.EVENTS_RUNS, api.EventRef(seq), api.EventRuns)).runs
+
     async def health(self) -> api.Health:
         return await self._ask(api.HEALTH, api.Nothing(), api.Health)
 

@@ -57,6 +57,8 @@ HEALTH = "health"
 """`Nothing` → `Health`."""
 EVENTS_REPLAY = "events.replay"
 """`EventsReplay` → `EventsReplayed`."""
+EVENTS_RUNS = "events.runs"
+"""`EventRef` → `EventRuns`."""
 
 
 CHECK = "check"
@@ -539,6 +541,28 @@ class EventsReplayed(msgspec.Struct, frozen=True, kw_only=True):
     """Runs created dead: of these events no arguments could be made."""
     refused: int = 0
     """Runs that the server does not take, being too large."""
+
+
+class EventRef(msgspec.Struct, frozen=True):
+    """Names an event of the event stream."""
+
+    seq: int
+
+
+class EventRun(msgspec.Struct, frozen=True):
+    """A run that an event started."""
+
+    run: str
+    task: str
+    route: str
+    """Name of the route; empty where the task itself asks for the event."""
+    state: State
+
+
+class EventRuns(msgspec.Struct, frozen=True):
+    """The runs that an event started, by the routes of today; not those of a replay that made others."""
+
+    runs: tuple[EventRun, ...]
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

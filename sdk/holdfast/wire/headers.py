@@ -26,6 +26,8 @@ _FIRST = "NATS/1.0"
 def parse(block: bytes) -> dict[str, str]:
     """Values by name; of a name that is there more than once the first one. Nothing of what holds no headers."""
     found: dict[str, str] = {}
+    if not block:
+        return found
     for line in block.decode(errors="replace").split("\r\n")[1:]:
         name, colon, value = line.partition(":")
         if colon:
