@@ -24,8 +24,21 @@ class Deployment:
     """A data directory, a tasks module, and the daemon that serves them."""
 
     def __init__(
-        self, home: Path, tasks: str, *, workers: int = 1, durability: str = "interval", auth: str = "off"
+        self,
+        home: Path,
+        tasks: str,
+        *,
+        workers: int = 1,
+        durability: str = "interval",
+        auth: str = "off",
+        url: str = "",
+        more: str = "",
     ) -> None:
+        """
+        Args:
+            url: of a server that is not the daemon's own.
+            more: further lines of its configuration.
+        """
         self.home = home
         self.effects = home / "effects.txt"
         self._workers = workers
@@ -34,9 +47,9 @@ class Deployment:
         (home / "tasks.py").write_text(tasks)
         self.http = f"http://127.0.0.1:{free_port()}"
         (home / "holdfast.toml").write_text(
-            f'[nats]\nport = {free_port()}\ndurability = "{durability}"\n'
-            f'[daemon]\nhttp = "{self.http.removeprefix("http://")}"\n[http]\nauth = "{auth}"\n'
-            f'[projects.default]\nmodules = ["tasks"]\ndrain = 2\n'
+            (f'[nats]\nurl = "{url}"\n' if url else f'[nats]\nport = {free_port()}\ndurability = "{durability}"\n')
+            + f'[daemon]\nhttp = "{self.http.removeprefix("http://")}"\n[http]\nauth = "{auth}"\n'
+            f'[projects.default]\nmodules = ["tasks"]\ndrain = 2\n{more}'
         )
 
     def __enter__(self) -> Self:
