@@ -21,43 +21,8 @@ WITHIN: Seconds = 15.0
 """How long an answer may take: a batch is asked about again after that."""
 
 
-async def inquire(bus: Bus, task: str, events: Sequence[Sighted]) -> list[bytes | EventError | None]:
-    """For each event the payload of the run that it starts, None where it starts none, or why the task can't say.
-
-    Raises:
-        DaemonUnavailable: no worker serves the task.
-        Unanswered: none answered in time.
-        Refused: the worker failed.
-    """
-    found: list[bytes | EventError | None] = []
-    for some in _questions(events):
-        found += await _asked(bus, task, some)
-    return found
-
-
-async def _asked(bus: Bus, task: str, events: Sequence[Sighted]) -> list[bytes | EventError | None]:
-    question = api.EventsAsked(
-        tuple(
-            api.AskedEvent(event.name, message.data, message.headers, message.time, message.seq)
-            for event in events
-            for message in (event.message,)
-        )
-    )
-    subject = bus.subjects.api(f"{api.ROUTE}.{task}")
-    try:
-        reply = await bus.request(subject, codec.encode(question), timeout=WITHIN)
-    except TooLarge as error:  # only where there is but one
-        return [EventError(f"no worker can be asked about it: {error}")]
-    answered = api.decode(reply, api.EventsAnswered)
-    if len(answered.answers) != len(events):
-        raise Refused(
-            f"{subject}: expected {len(events)} answers, found {len(answered.answers)}: is its worker of this version?",
-            code="internal",
-        )
-    return [EventError(answer.error) if answer.error else answer.payload for answer in answered.answers]
-
-
-def _questions(events: Sequence[Sighted]) -> Iterator[Sequence[Sighted]]:
+def questions(events: Sequence[Sighted]) -> Iterator[Sequence[Sighted]]:
+    """Events in portions that one question holds."""
     some: list[Sighted] = []
     size = 0
     for event in events:
@@ -72,10 +37,41 @@ def _questions(events: Sequence[Sighted]) -> Iterator[Sequence[Sighted]]:
 
 
 async def inquired(bus: Bus, drafter: Drafter, route: Route, events: Sequence[Sighted]) -> list[Draft]:
-    """The runs of events by a route whose task is asked. Raises: as `inquire`."""
-    found = await inquire(bus, route.task, events)
+    """The runs that a portion of events starts by a route whose task is asked.
+
+    Raises:
+        DaemonUnavailable: no worker serves the task.
+        Unanswered: none answered in time.
+        Refused: the worker failed.
+    """
+    found = await _asked(bus, route.task, events)
     return [
         drafter.draft(event, route, payload)
         for event, payload in zip(events, found, strict=True)
         if payload is not None
     ]
+
+
+async def _asked(bus: Bus, task: str, events: Sequence[Sighted]) -> list[bytes | EventError | None]:
+    """For each event the payload of the run that it starts, None where it starts none, or why the task can't say."""
+    question = api.EventsAsked(
+        tuple(
+            api.AskedEvent(event.name, message.data, message.headers, message.time, message.seq)
+            for event in events
+            for message in (event.message,)
+        )
+    )
+    subject = bus.subjects.api(f"{api.ROUTE}.{task}")
+    try:
+        reply = await bus.request(subject, codec.encode(question), timeout=WITHIN)
+    except TooLarge as error:
+        if len(events) == 1:
+            return [EventError(f"no worker can be asked about it: {error}")]
+        return [answer for event in events for answer in await _asked(bus, task, [event])]
+    answers = api.decode(reply, api.EventsAnswered).answers
+    if len(answers) != len(events):
+        raise Refused(
+            f"{subject}: expected {len(events)} answers, found {len(answers)}: is its worker of this version?",
+            code="internal",
+        )
+    return [EventError(answer.error) if answer.error else answer.payload for answer in answers]

@@ -23,7 +23,7 @@ from holdfast.errors import BusError, DaemonUnavailable, Refused, Unanswered, Un
 from holdfast.wire import api, codec
 from holdfast.wire.events import payload_of
 from holdfast.wire.subjects import Stream
-from holdfast_daemon.inquiry import inquired
+from holdfast_daemon.inquiry import inquired, questions
 from holdfast_daemon.registrar import Draft, Drafter, Outcome, Registrar
 from holdfast_daemon.routebook import Route, Routebook, Sighted
 
@@ -117,11 +117,12 @@ class Replays:
                     to_ask.setdefault(route.identity, (route, []))[1].append(event)
         for route, theirs in to_ask.values():
             try:
-                drafts += await inquired(self._bus, drafter, route, theirs)
+                for portion in questions(theirs):
+                    drafts += await inquired(self._bus, drafter, route, portion)
             except (DaemonUnavailable, Unanswered) as error:
                 raise Refused(
                     f"no worker says what {route.task} makes of events, which it tells by a function: start one, or "
-                    "name other tasks",
+                    f"name other tasks ({error})",
                     code="unavailable",
                 ) from error
         return drafts

@@ -27,7 +27,7 @@ from holdfast.core.model import Seconds
 from holdfast.errors import DaemonUnavailable, Refused, Unanswered
 from holdfast.wire import api
 from holdfast.wire.subjects import Stream
-from holdfast_daemon.inquiry import inquired
+from holdfast_daemon.inquiry import inquired, questions
 from holdfast_daemon.registrar import Draft, Drafter, Registrar
 from holdfast_daemon.routebook import Route, Routebook, Sighted
 
@@ -176,8 +176,8 @@ class Router:
         task_status.started()
         async for events in self._events(noted):
             wanted = [event for event in map(self._sighted, events) if self._route_to(task, event) is not None]
-            if wanted:
-                await self._registrar.create(await self._inquired(task, wanted))
+            for portion in questions(wanted):
+                await self._inquire(task, portion)
             if wanted or events[-1].seq - noted > NOTED_EVERY:
                 noted = events[-1].seq
                 await self._note(cursor, noted)
@@ -186,18 +186,22 @@ class Router:
         """The route by which the task itself asks for an event."""
         return next((route for route in self._book.of(event) if route.identity == task), None)
 
-    async def _inquired(self, task: str, events: Sequence[Sighted]) -> list[Draft]:
-        """What the task makes of events, as soon as a worker is there to say it."""
+    async def _inquire(self, task: str, events: Sequence[Sighted]) -> None:
+        """Create what the task makes of events, as soon as a worker is there to say it."""
         told = False
         while True:
             try:
-                return await self._asked(task, events)
+                await self._registrar.create(await self._asked(task, events))
+                return
             except (DaemonUnavailable, Unanswered, Refused) as error:
                 if not told:
-                    log.warning(
-                        "%d events wait until a worker says what %s makes of them: %s", len(events), task, error
-                    )
+                    log.warning("%d events wait for a worker that takes them in for %s: %s", len(events), task, error)
                     told = True
+                if isinstance(error, Unanswered) and len(events) > 1:  # it may take its time: fewer at once
+                    half = len(events) // 2
+                    await self._inquire(task, events[:half])
+                    await self._inquire(task, events[half:])
+                    return
                 await sleep(self._journal.time, AGAIN)
 
     async def _asked(self, task: str, events: Sequence[Sighted]) -> list[Draft]:

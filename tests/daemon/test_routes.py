@@ -17,7 +17,7 @@ from holdfast.config import Route
 from holdfast.core.entries import RunCreated, RunDead
 from holdfast.core.lifecycle import Record, fold
 from holdfast.core.model import Run, State
-from holdfast.errors import DaemonUnavailable
+from holdfast.errors import DaemonUnavailable, TooLarge, Unanswered
 from holdfast.wire import api, codec
 from holdfast.wire.subjects import Stream
 from holdfast.wire.values import decode_value
@@ -207,6 +207,45 @@ async def test_a_worker_that_dies_before_it_answered_is_followed_by_another(stag
         last = await stage.client.emit("orders.created", {"n": 1})
         assert payloads(await routed(stage, last, "router-ship")) == [{"n": 1}]
     assert bus.asked == 2
+
+
+class Slow(LosesTheFirst):
+    """A bus on which no answer about more than two events comes in time."""
+
+    async def request(self, subject: str, data: bytes, *, timeout: float = 5.0) -> bytes:
+        self.asked += 1
+        if len(api.decode(data, api.EventsAsked).events) > 2:
+            raise Unanswered("too slow")
+        return await self._bus.request(subject, data, timeout=timeout)
+
+
+async def test_a_function_that_takes_its_time_is_asked_about_fewer_events(stage: Stage) -> None:
+    @task(on="e", map=lambda event: {"n": event.data["n"]})
+    async def count(n: int) -> None: ...
+
+    last = [await stage.client.emit("e", {"n": n}) for n in range(11)][-1]
+    bus = Slow(stage.client.bus)
+    async with stage.worker(count), routing(stage, bus=bus):  # type: ignore[arg-type]
+        found = await routed(stage, last, "router-count")
+    assert [decode_value(run.payload)["n"] for run in found] == list(range(11))
+
+
+async def test_an_event_that_no_question_can_hold_is_a_dead_letter(stage: Stage) -> None:
+    @task(on="e", filter=lambda event: True)
+    async def count(n: int) -> None: ...
+
+    class Small(LosesTheFirst):
+        async def request(self, subject: str, data: bytes, *, timeout: float = 5.0) -> bytes:
+            if len(data) > 1000:
+                raise TooLarge("the server takes 1000 bytes")
+            return await self._bus.request(subject, data, timeout=timeout)
+
+    await stage.client.emit("e", {"n": 1})
+    last = await stage.client.emit("e", {"n": "x" * 1000})
+    async with stage.worker(count), routing(stage, bus=Small(stage.client.bus)):  # type: ignore[arg-type]
+        found = await routed(stage, last, "router-count")
+    assert sum(run.state is State.DEAD for run in found) == 1
+    assert len(found) == 2
 
 
 async def test_hundreds_of_events_are_asked_about_together(stage: Stage) -> None:
