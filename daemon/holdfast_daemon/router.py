@@ -96,7 +96,8 @@ class Router:
         return Counts(made.routed, self._unwanted, made.refused, made.unmapped)
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Route until cancelled, from where the last daemon came to."""
+        """Route until cancelled, from where the last one came to; may be run again after that."""
+        self._readers.clear()
         self._position = await self._cursor(_SHARED) or 0
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks

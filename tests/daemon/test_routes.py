@@ -154,6 +154,26 @@ async def test_a_router_that_is_started_again_asks_behind_what_it_noted(stage: S
     assert asked == [first, last]
 
 
+async def test_a_router_may_be_run_again_when_another_daemon_had_its_turn(stage: Stage) -> None:
+    @task(on=">", filter=lambda event: True)
+    async def asked() -> None: ...
+
+    await declare(stage, ">")
+    router = Router(Journal(stage.client.bus))
+    async with stage.worker(asked):
+        for turn in (1, 2):
+            service = asyncio.create_task(router.run())
+            last = await stage.client.emit("mine", {})
+            await routed(stage, last, "router-asked")
+            await routed(stage, last)
+            service.cancel()
+            await asyncio.gather(service, return_exceptions=True)
+            async with routing(stage):
+                last = await stage.client.emit("theirs", {})
+                await routed(stage, last, "router-asked")
+                assert len(await routed(stage, last)) == 4 * turn
+
+
 async def test_a_task_that_asks_no_more_loses_nothing_that_waited(stage: Stage) -> None:
     await declare(stage, "orders.*", asks=True)
     async with routing(stage):
