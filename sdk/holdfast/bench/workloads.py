@@ -115,9 +115,8 @@ async def events(deploy: Deploy, count: int) -> list[Measure]:
         await deployed.client.pause(EVENT_QUEUE)
         for kind in ("plain", "mapped", "asked"):
             cursor = "router" if kind != "asked" else f"router-{tasks.on_asked_event.id}"
-            mark = 0
+            mark = await bus.last_seq(Stream.JOURNAL) + 1
             while not await _created(bus, mark):  # the daemon may not know the task yet
-                mark = await bus.last_seq(Stream.JOURNAL) + 1
                 await _until_routed(bus, cursor, await _published(bus, kind, _warm(count)))
             mark = await bus.last_seq(Stream.JOURNAL) + 1
             begun = time.perf_counter()
