@@ -32,10 +32,14 @@ class Deployment:
         durability: str = "interval",
         auth: str = "off",
         options: tuple[str, ...] = (),
+        url: str = "",
+        more: str = "",
     ) -> None:
         """
         Args:
             options: of `holdfast up`, besides.
+            url: of a server that is not the daemon's own.
+            more: further lines of its configuration.
         """
         self.home = home
         self.effects = home / "effects.txt"
@@ -46,9 +50,9 @@ class Deployment:
         (home / "tasks.py").write_text(tasks)
         self.http = f"http://127.0.0.1:{free_port()}"
         (home / "holdfast.toml").write_text(
-            f'[nats]\nport = {free_port()}\ndurability = "{durability}"\n'
-            f'[daemon]\nhttp = "{self.http.removeprefix("http://")}"\n[http]\nauth = "{auth}"\n'
-            f'[projects.default]\nmodules = ["tasks"]\ndrain = 2\n'
+            (f'[nats]\nurl = "{url}"\n' if url else f'[nats]\nport = {free_port()}\ndurability = "{durability}"\n')
+            + f'[daemon]\nhttp = "{self.http.removeprefix("http://")}"\n[http]\nauth = "{auth}"\n'
+            f'[projects.default]\nmodules = ["tasks"]\ndrain = 2\n{more}'
         )
 
     def __enter__(self) -> Self:

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 import pytest
 
-from holdfast.config import Auth, Config, Durability, Project, Queue, Webhook, load
+from holdfast.config import Auth, Config, Durability, Project, Queue, Route, Webhook, load
 from holdfast.core.model import Rate
 from holdfast.errors import ConfigError
 
@@ -46,8 +46,8 @@ def keys_of_structs(kind: Any, path: str = "") -> set[str]:
     for key in hints.keys() - ({"base", "file", "default_project", "secrets_key"} if kind is Config else set()):
         hint = next((part for part in get_args(hints[key]) if isinstance(part, type) and part is not str), hints[key])
         here = f"{path}{key}"
-        if get_origin(hints[key]) is tuple and get_args(hints[key])[0] is Webhook:
-            found |= keys_of_structs(Webhook, f"{here}.")
+        if get_origin(hints[key]) is tuple and get_args(hints[key])[0] in (Webhook, Route):
+            found |= keys_of_structs(get_args(hints[key])[0], f"{here}.")
             continue
         named = get_origin(hints[key]) is dict
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct) and hint is not Rate:  # written as one text
@@ -416,3 +416,103 @@ def test_hooks_must_fit_the_rest(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         from_text(tmp_path, text).check()
     assert said in str(caught.value)
+
+
+# --- routes
+
+ROUTE = '[[routes]]\nsubject = "orders.*"\ntask = "ship"\n'
+
+
+def test_a_route_says_which_events_start_which_task(tmp_path: Path) -> None:
+    config = from_text(
+        tmp_path,
+        ROUTE
+        + 'filter = "event.amount > 1"\nmap = \'{"id": event.id}\'\nname = "big"\nqueue = "mail"\npriority = 2\n'
+        + 'delay = "10s"\nttl = "1h"\nconcurrency_key = "acme"\n[[routes]]\nsource = "shop.>"\ntask = "audit"\n',
+    )
+
+    big, audit = config.routes
+    assert (big.subject, big.task, big.filter, big.map) == ("orders.*", "ship", "event.amount > 1", '{"id": event.id}')
+    assert (big.queue, big.priority, big.delay, big.ttl, big.concurrency_key) == ("mail", 2, 10.0, 3600.0, "acme")
+    assert (big.identity, audit.identity) == ("big", "shop.>:audit")
+    assert (big.pattern, audit.pattern) == ("orders.*", "shop.>")
+    assert config.sources_of("default") == ("shop.>",)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("routes = 1", "routes: expected tables like [[routes]], found a number"),
+        ('[routes]\ntask = "a"', "routes: expected tables like [[routes]], found a table"),
+        (ROUTE + "[[routes]]", "routes[1]: expected a task, found none in: none"),
+        ('[[routes]]\ntask = "ship"', "routes[0]: expected either a subject, of events by their names, or a source"),
+        (ROUTE + 'source = "shop.>"', "routes[0]: expected either a subject"),
+        (ROUTE + 'filtr = "true"', "routes[0].filtr: expected one of"),
+        (
+            ROUTE + ROUTE.replace("*", "paid") + 'filter = "event.amount >"',
+            "routes[1].filter: expected an expression that can be read (line 1, column 15: mismatched input",
+        ),
+        (ROUTE + "map = \"{'a': evnt}\"", "routes[0].map: expected an expression of event, subject, tokens"),
+        (ROUTE + "filter = 1", 'routes[0].filter: expected an expression like "event.amount > 100", found 1'),
+        (ROUTE.replace("ship", "no task"), "routes[0].task: expected letters, digits, '-' and '_', found \"no task\""),
+        (ROUTE.replace("orders.*", "orders..x"), "routes[0].subject: expected a subject like"),
+        (ROUTE + "priority = 10", "routes[0].priority: expected a priority from 0 (first) to 9 (last), found 10"),
+        (ROUTE + 'delay = "soon"', "routes[0].delay: expected seconds or a duration"),
+        (
+            '[projects.default]\nsources = ["hf.default.>"]',
+            "projects.default.sources: expected a subject that takes in none",
+        ),
+        (
+            '[projects.default]\nsources = ["*.default"]',
+            "projects.default.sources: expected a subject that takes in none",
+        ),
+        ('[projects.default]\nsources = [">"]', "projects.default.sources: expected a NATS subject"),
+        ('[projects.default]\nsources = ["$JS.x"]', "projects.default.sources: expected a NATS subject"),
+        ('[projects.default]\nsources = ["a b"]', "projects.default.sources: expected a NATS subject"),
+        ('[projects.default]\nsources = "a.b"', "projects.default.sources: expected a list of NATS subjects"),
+    ],
+)
+def test_a_route_that_cannot_be_is_refused_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+    assert complaint(tmp_path, text).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (ROUTE + 'project = "shop"', 'routes[0].project: expected one of default, found "shop"'),
+        (
+            ROUTE + ROUTE,
+            'routes[1]: expected another name than that of routes[0], found "orders.*:ship": give one of them a name',
+        ),
+        (ROUTE + 'name = "a"\n' + ROUTE + 'name = "a"', "routes[1]: expected another name than that of routes[0]"),
+        (
+            '[projects.default]\nsources = ["a.*.c", "a.b.*"]',
+            'sources of project default: expected subjects that do not overlap, found "a.*.c" and "a.b.*"',
+        ),
+    ],
+)
+def test_routes_must_fit_together(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_text(tmp_path, text).check()
+    assert said in str(caught.value)
+
+
+def test_a_source_that_another_one_takes_in_is_stored_with_that_one(tmp_path: Path) -> None:
+    text = '[projects.default]\nsources = ["shop.>", "bank.paid", "shop.>"]\n'
+    text += '[[routes]]\nsource = "shop.orders.*"\ntask = "a"'
+
+    assert from_text(tmp_path, text).sources_of("default") == ("shop.>", "bank.paid")
+
+
+def test_two_projects_may_have_routes_of_one_name(tmp_path: Path) -> None:
+    config = from_text(tmp_path, "[projects.shop]\n" + ROUTE + ROUTE + 'project = "shop"\n')
+
+    assert (
+        [route.task for route in config.routes_of("shop")] == ["ship"] == [r.task for r in config.routes_of("default")]
+    )
+
+
+def test_a_route_without_a_project_is_the_default_ones(tmp_path: Path) -> None:
+    config = from_text(tmp_path, ROUTE, HOLDFAST_PROJECT="shop")
+
+    assert (len(config.routes_of("shop")), len(config.routes_of("default"))) == (1, 0)

@@ -42,6 +42,7 @@ ONLY_IN = {
     "prometheus_client": "holdfast_daemon.http",
     "starlette": "holdfast_daemon.http",
     "uvicorn": "holdfast_daemon.http",
+    "cel": "holdfast.expressions",
 }
 """One package for each foreign library."""
 

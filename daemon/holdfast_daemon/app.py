@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Protocol
 
 import anyio
+from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 from msgspec import Struct
 
 from holdfast import __version__
 from holdfast.bus.journal import Journal
 from holdfast.bus.layout import Layout
-from holdfast.config import Config, Retention, Workers
+from holdfast.config import Config, Workers
 from holdfast.core.admission import QueueLimits
 from holdfast.core.model import Run
 from holdfast.credentials import Credentials, resolve
@@ -44,8 +45,11 @@ from holdfast_daemon.pool import WorkerPool
 from holdfast_daemon.projection.projector import Projector
 from holdfast_daemon.projection.store import Store
 from holdfast_daemon.query.service import QueryService
+from holdfast_daemon.registrar import Registrar
 from holdfast_daemon.repairs import Repairs
+from holdfast_daemon.replays import Replays
 from holdfast_daemon.roster import Roster
+from holdfast_daemon.routebook import Routebook
 from holdfast_daemon.router import Router
 from holdfast_daemon.scaling import Scaler
 from holdfast_daemon.scheduler import Scheduler
@@ -246,7 +250,7 @@ async def _project(
     async with AsyncExitStack() as stack:
         bus = await dial(credentials, name="holdfast-daemon")
         stack.push_async_callback(_quietly, bus.close)
-        await bus.ensure_streams(_layout(config.retention, config.nats.replicas))
+        await bus.ensure_streams(_layout(config, name))
         store = await anyio.to_thread.run_sync(Store.open, config.data_dir / f"history-{name}.duckdb")
         stack.callback(store.close)
         journal, gauges, repairs = Journal(bus), Gauges(), Repairs()
@@ -262,10 +266,14 @@ async def _project(
         conductor = Conductor(journal, live, caught_up, station=prefix, repairs=repairs)
         admitter = Admitter(journal, live, caught_up, lead=lead, configured=_limits(config))
         matchmaker = Matchmaker(journal, live, caught_up)
+        ttl = config.project(name).ttl
         backlogs = Backlogs(live)
-        timetable = Timetable(journal, ttl=config.project(name).ttl)
+        timetable = Timetable(journal, ttl=ttl)
         overlaps = Overlaps(journal, timetable, live, caught_up)
         projector = Projector(bus, store, (gauges, conductor, admitter, matchmaker, overlaps, backlogs))
+        book, registrar = Routebook(config.routes_of(name)), Registrar(journal)
+        router = Router(journal, book, registrar, ttl=ttl)
+        routing = _InOrder(router, Replays(journal, book, registrar, ttl=ttl))
         project = _Project(name, conductor)
         project.prefix = f"{prefix}{name}-"
         project.faults = FaultBoard(bus, f"{station}-{name}")
@@ -277,15 +285,16 @@ async def _project(
             version=__version__,
             admissions=admitter,
             repairs=lambda: {str(kind): count for kind, count in repairs.by_kind.items()},
+            events=lambda: router.counts,
         )
         project.lookout = Lookout(bus, backlogs, queries.queues, least=config.project(name).workers.min)
         sweeper = Sweeper(journal, live, caught_up, repairs)
         custodian = Custodian(bus, live, projector.reach)
-        router, roster = Router(journal), Roster(bus, _hook_key(config, name))
-        client = Knowing(bus, roster, name="http", ttl=config.project(name).ttl)
+        roster = Roster(bus, _hook_key(config, name))
+        client = Knowing(bus, roster, name="http", ttl=ttl)
         project.front = Front(client, queries, projector=projector, gauges=gauges, router=router, roster=roster)
         scheduler = Scheduler(journal, timetable)
-        conducting = (conductor, matchmaker, sweeper, router, overlaps, scheduler)
+        conducting = (conductor, matchmaker, sweeper, routing, overlaps, scheduler)
         news = News(bus, conductor)
         project.gone = news.gone
         led = (Led(lead, service) for service in conducting)
@@ -302,6 +311,19 @@ def _hook_key(config: Config, project: str) -> SecretKey | None:
     return make_key(config, project) if project in hooked else None
 
 
+class _InOrder:
+    """Services of which each begins when the one before it has."""
+
+    def __init__(self, *services: Service) -> None:
+        self._services = services
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        async with anyio.create_task_group() as tasks:
+            for service in self._services:
+                await tasks.start(partial(service.run))
+            task_status.started()
+
+
 def _credentials(config: Config, server: NatsServer | None, project: str) -> Credentials:
     return resolve(config, project) if server is None else server.accounts.daemon[project]
 
@@ -314,11 +336,13 @@ def _limits(config: Config) -> dict[str, QueueLimits]:
     }
 
 
-def _layout(retention: Retention, replicas: int) -> Layout:
+def _layout(config: Config, project: str) -> Layout:
+    retention = config.retention
     return Layout(
-        replicas=replicas,
+        replicas=config.nats.replicas,
         events_age=retention.events.age,
         events_bytes=retention.events.bytes,
+        events_subjects=config.sources_of(project),
         logs_age=retention.logs.age,
         logs_bytes=retention.logs.bytes,
     )

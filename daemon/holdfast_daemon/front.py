@@ -87,14 +87,15 @@ class Front:
         return await self._client.complete(token_id, value)
 
     async def measures(self) -> Measures:
-        router = self._router
+        events = self._router.counts
         return Measures(
             queues=await _answer(self._queries.queues()),
             runs=self._gauges.runs(),
             health=await _answer(self._queries.health()),
-            routed=router.routed,
-            unwanted=router.unwanted,
-            refused=router.refused,
+            routed=events.routed,
+            unwanted=events.unwanted,
+            refused=events.refused,
+            unmapped=events.unmapped,
             workers=len(await self._client.workers()),
         )
 

@@ -51,6 +51,9 @@ __all__ = ["Client", "RunHandle", "card_settings", "encode_payload"]
 
 T = TypeVar("T")
 
+REPLAYED_WITHIN = 60.0
+"""Seconds that the replay of a page of events may take."""
+
 ASKED = 20
 """How often a query is sent to workers of which each says that it does not have the run any more."""
 
@@ -181,11 +184,23 @@ class Client:
         """A handle on a run by its id; nothing is asked yet."""
         return RunHandle.of(self, id)
 
-    async def emit(self, event: str, data: Any = None) -> int:
-        """Publish an event as JSON on `hf.<project>.evt.<event>`; returns its sequence in the event stream."""
+    async def emit(
+        self, event: str, data: Any = None, *, id: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> int:
+        """Publish an event as JSON on `hf.<project>.evt.<event>`; returns its sequence in the event stream.
+
+        Args:
+            id: two events of one id, published within the stream's window, are one (`Nats-Msg-Id`).
+            headers: what filters, maps and waits see beside the data; the run that it starts joins the trace of a
+                W3C `traceparent`.
+
+        Raises:
+            BusError: an id or headers that can't be.
+        """
         for part in event.split("."):
             token("event subject", part)
-        return await self.bus.publish(self.bus.subjects.event(event), msgspec.json.encode(data))
+        subject = self.bus.subjects.event(event)
+        return await self.bus.publish(subject, msgspec.json.encode(data), dedupe=id, headers=headers)
 
     # --- what is done to a run from outside -----------------------------------------------------------------------
 
@@ -392,6 +407,16 @@ class Client:
 
     async def logs(self, query: api.LogsQuery | None = None) -> api.LogsPage:
         return await self._ask(api.LOGS_LIST, query or api.LogsQuery(), api.LogsPage)
+
+    async def replay_events(self, asked: api.EventsReplay) -> api.EventsReplayed:
+        """Route a page of past events once more. Raises: Refused."""
+        data = codec.encode(asked)
+        reply = await self.bus.request(self.bus.subjects.api(api.EVENTS_REPLAY), data, timeout=REPLAYED_WITHIN)
+        return api.decode(reply, api.EventsReplayed)
+
+    async def event_runs(self, seq: int) -> tuple[api.EventRun, ...]:
+        """The runs that an event started. Raises: Refused: there is no such event."""
+        return (await self._ask(api.EVENTS_RUNS, api.EventRef(seq), api.EventRuns)).runs
 
     async def health(self) -> api.Health:
         return await self._ask(api.HEALTH, api.Nothing(), api.Health)

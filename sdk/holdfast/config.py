@@ -11,13 +11,15 @@ code its own section; nothing else reads the environment.
     ├── projects    NAME -> modules, workers, environment
     ├── queues      NAME -> limits
     ├── hooks       signed webhooks that become events
+    ├── routes      events that start runs, beside those that tasks ask for
     └── retention   how long things are kept
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -26,10 +28,12 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
-from holdfast.core.model import Rate
+from holdfast.core.model import FIRST_PRIORITY, LAST_PRIORITY, Rate
+from holdfast.core.routing import covers, overlap
 from holdfast.decoding import Decoder, nearest
 from holdfast.errors import ConfigError
 from holdfast.quantities import duration, rate, size
+from holdfast.wire.subjects import EVENT, TOKEN
 
 FILE = "holdfast.toml"
 """The name that `load` looks for in the current directory and above it."""
@@ -159,6 +163,50 @@ def _networks(value: object) -> object:
     raise ValueError('a list of addresses or networks like ["10.0.0.7", "10.1.0.0/16"]')
 
 
+_SOURCE = re.compile(r"(?:[^\s.*>$]+|\*)(?:\.(?:[^\s.*>]+|\*))*(?:\.>)?\Z")
+_RESERVED = ("hf.>", "_INBOX.>")
+
+
+def _token(value: object) -> object:
+    """A name that becomes a token of a subject, such as a task's or a queue's."""
+    if not isinstance(value, str) or not TOKEN.match(value):
+        raise ValueError("letters, digits, '-' and '_'")
+    return value
+
+
+def _events(value: object) -> object:
+    """The names of events, as tasks name them."""
+    if not isinstance(value, str) or not EVENT.match(value):
+        raise ValueError("a subject like 'orders.created' or 'orders.*', below `hf.<project>.evt.`")
+    return value
+
+
+def _source(value: object) -> object:
+    """A subject of somebody else."""
+    if not isinstance(value, str) or not _SOURCE.match(value):
+        raise ValueError("a NATS subject like 'shop.orders.>'")
+    if any(overlap(value, reserved) for reserved in _RESERVED):
+        raise ValueError("a subject that takes in none of `hf.>` and `_INBOX.>`, which are holdfast's and NATS's own")
+    return value
+
+
+def _sources(value: object) -> object:
+    """Several of them."""
+    if not isinstance(value, list):
+        raise ValueError('a list of NATS subjects like ["shop.orders.>"]')
+    return [_source(one) for one in value]
+
+
+def _expression(value: object) -> object:
+    """A filter or a map, that can be compiled."""
+    if not isinstance(value, str):
+        raise ValueError('an expression like "event.amount > 100"')
+    from holdfast.expressions import Expression  # only where there is one
+
+    Expression(value)
+    return value
+
+
 # How each kind of leaf is read; `extra` is explained in holdfast.decoding.
 Name = Annotated[str, Meta(extra={"read": _name})]
 Url = Annotated[str, Meta(extra={"read": _url, "secret": True})]
@@ -173,6 +221,15 @@ RateLimit = Annotated[Rate, Meta(extra={"read": rate})]
 EventSubject = Annotated[str, Meta(extra={"read": _event})]
 SecretName = Annotated[str, Meta(extra={"read": _secret_name, "secret": True})]
 Networks = Annotated[tuple[str, ...], Meta(extra={"read": _networks})]
+Token = Annotated[str, Meta(extra={"read": _token})]
+EventNames = Annotated[str, Meta(extra={"read": _events})]
+Source = Annotated[str, Meta(extra={"read": _source})]
+Sources = Annotated[tuple[str, ...], Meta(extra={"read": _sources})]
+ExpressionText = Annotated[str, Meta(extra={"read": _expression})]
+Text = Annotated[str, Meta(min_length=1, max_length=256, description="a text of 1 to 256 characters")]
+Priority = Annotated[
+    int, Meta(ge=FIRST_PRIORITY, le=LAST_PRIORITY, description="a priority from 0 (first) to 9 (last)")
+]
 ListenAddress = Annotated[str, Meta(extra={"read": _address})]
 
 
@@ -326,6 +383,8 @@ class Project(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ttl: Duration = 0.0
     """Seconds within which a run must have started once it is ready, where neither its trigger nor its task says so; 0:
     for ever."""
+    sources: Sources = ()
+    """Subjects of others that are stored as events too, under their own names."""
     env: dict[str, Secret] = {}
     """Variables added to the environment of its workers."""
 
@@ -362,6 +421,47 @@ class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Output of the runs."""
 
 
+class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Events that start runs of a task, beside those that the task asks for itself."""
+
+    task: Token
+    """Its id; runs of one that nobody has declared wait for a worker that does."""
+    subject: EventNames | None = None
+    """Which events, by their names, NATS wildcards."""
+    source: Source | None = None
+    """Instead: a subject of others, stored as events from the next start on."""
+    filter: ExpressionText | None = None
+    """Of these only those for which this is true."""
+    map: ExpressionText | None = None
+    """The run's arguments by name; else they are the members of the event's JSON object."""
+    name: Token | None = None
+    """Under which an event starts one run, whatever else is changed here; default: `<subject>:<task>`."""
+    project: Name | None = None
+    """Whose; default: the default project."""
+    queue: Token | None = None
+    """Instead of the task's own, as the following."""
+    priority: Priority | None = None
+    delay: Duration | None = None
+    """Seconds from the event on."""
+    ttl: Duration | None = None
+    """Seconds within which the run must have started."""
+    concurrency_key: Text | None = None
+
+    def __post_init__(self) -> None:
+        if (self.subject is None) == (self.source is None):
+            raise ValueError("either a subject, of events by their names, or a source, of somebody else's messages")
+
+    @property
+    def pattern(self) -> str:
+        """The subject or source."""
+        return self.subject or self.source or ""
+
+    @property
+    def identity(self) -> str:
+        """Its name, given or default."""
+        return self.name or f"{self.pattern}:{self.task}"
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole configuration. `base`, `file`, `default_project` and `secrets_key` are no keys of the file."""
 
@@ -371,6 +471,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     projects: dict[Name, Project] = {}
     queues: dict[Name, Queue] = {}
     hooks: tuple[Webhook, ...] = ()
+    routes: tuple[Route, ...] = ()
     retention: Retention = Retention()
     base: Path
     """Directory that relative paths of the file are relative to: the file's own, or the current one without a file."""
@@ -414,12 +515,46 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 found = f'"{hook.project}"{nearest(hook.project, served)}'
                 raise self._unfit(f"hooks[{index}].project", f"one of {', '.join(served)}", found)
 
+        self._check_routes(served)
+
+    def _check_routes(self, served: Sequence[str]) -> None:
+        known: dict[tuple[str, str], int] = {}
+        for place, route in enumerate(self.routes):
+            project = route.project or self.default_project
+            if project not in served:
+                found = f'"{project}"{nearest(project, served)}'
+                raise self._unfit(f"routes[{place}].project", f"one of {', '.join(served)}", found)
+            if (first := known.setdefault((project, route.identity), place)) != place:
+                expected = f"another name than that of routes[{first}]"
+                raise self._unfit(f"routes[{place}]", expected, f'"{route.identity}": give one of them a name')
+        for project in served:
+            self._check_sources(project)
+
+    def _check_sources(self, project: str) -> None:
+        """A stream takes no two subjects of which one message could have both."""
+        sources = self.sources_of(project)
+        for place, one in enumerate(sources):
+            for other in sources[:place]:
+                if overlap(one, other):
+                    found = f'"{other}" and "{one}": name one that takes in both instead'
+                    raise self._unfit(f"sources of project {project}", "subjects that do not overlap", found)
+
     def _unfit(self, where: str, expected: str, found: str) -> ConfigError:
         return ConfigError(f"{self.file or FILE}: {where}: expected {expected}, found {found}")
 
     def project(self, name: str | None = None) -> Project:
         """The section of a project, or of the default one; defaults where the file has none."""
         return self.projects.get(name or self.default_project, Project())
+
+    def routes_of(self, project: str) -> tuple[Route, ...]:
+        """The routes of a project, in the order of the file."""
+        return tuple(route for route in self.routes if (route.project or self.default_project) == project)
+
+    def sources_of(self, project: str) -> tuple[str, ...]:
+        """The subjects of others that are stored as events of a project; none takes in another."""
+        named = (*self.project(project).sources, *(route.source for route in self.routes_of(project) if route.source))
+        all_ = tuple(dict.fromkeys(named))
+        return tuple(one for one in all_ if not any(covers(other, one) for other in all_ if other != one))
 
     def queue(self, name: str) -> Queue:
         """The section of a queue; defaults where the file has none."""

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from holdfast.errors import ConfigError
 
@@ -65,6 +65,9 @@ class Decoder:
 
     def _struct(self, kind: type[Struct], value: object, path: str) -> Struct:
         fields = self.fields(kind, self._table(value, path), path)
+        for field in structs.fields(kind):
+            if field.required and field.name not in fields:
+                raise self._wrong(path, f"a {field.name}", f"none in: {_together(kind, fields)}")
         try:
             return kind(**fields)
         except ValueError as error:  # its __post_init__: the fields are right one by one, not together

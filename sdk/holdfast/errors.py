@@ -8,6 +8,7 @@
     │   └── TaskImportError    a task module failed to import
     ├── PayloadError           a payload does not fit the task's signature
     ├── EncodeError            a value has no exact round trip (the step is volatile, a payload or result refused)
+    ├── EventError             an event can't be filtered or mapped
     ├── UnknownTask            nobody serves or knows a task of this id
     ├── UnknownRun             no run of this id in the journal
     ├── RunStateError          the run's state does not allow what was asked
@@ -77,6 +78,10 @@ class PayloadError(HoldfastError):
 
 class EncodeError(HoldfastError):
     """A value can't be stored so that it comes back the same."""
+
+
+class EventError(HoldfastError):
+    """A filter or a map can't say what an event is for; its run goes to the dead letters with the event's bytes."""
 
 
 class UnknownTask(HoldfastError):

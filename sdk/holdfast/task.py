@@ -16,6 +16,7 @@ from holdfast.core.entries import RunCreated
 from holdfast.core.model import MAX_INTERRUPTIONS, Hook, Limits, Rate, Retry, Timeouts
 from holdfast.core.schedule import Schedule
 from holdfast.errors import ConfigError, DefinitionError, DuplicateTask, EncodeError, PayloadError, RunFailed
+from holdfast.intake import Filter, Intake, Map
 from holdfast.payload import Signature
 from holdfast.rewrite import rewrite
 from holdfast.ticks import Cron, Every
@@ -50,6 +51,7 @@ class Task(Generic[P, R]):
         on: tuple[str, ...],
         max_interruptions: int,
         on_divergence: OnDivergence,
+        intake: Intake | None = None,
         schedules: tuple[Schedule, ...] = (),
     ) -> None:
         functools.update_wrapper(self, fn)
@@ -60,6 +62,8 @@ class Task(Generic[P, R]):
         self.retry = retry
         self.checkpoint = checkpoint
         self.on = on
+        self.intake = intake or Intake()
+        """What it takes in of the events that it asks for."""
         self.max_interruptions = max_interruptions
         self.on_divergence = on_divergence
         self.schedules = schedules
@@ -231,6 +235,8 @@ def task(
     ttl: float | timedelta | None = None,
     checkpoint: Checkpoint = "await",
     on: str | Iterable[str] = (),
+    filter: Filter | None = None,
+    map: Map | None = None,
     schedule: Cron | Every | Sequence[Cron | Every] = (),
     concurrency: int | None = None,
     concurrency_key: str | None = None,
@@ -253,6 +259,10 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         ttl: seconds within which a run must have started once it is ready; 0: for ever, whatever the project's default.
         checkpoint: "await": each await; "steps": only calls of `@step` functions.
         on: event subjects that start a run with the event's JSON object as payload, NATS wildcards.
+        filter: which of these events: an expression (CEL) like `"event.amount > 100"`, which the daemon evaluates, or
+            a function of an `Event`, which a worker runs.
+        map: the run's arguments by name, likewise: `'{"order_id": event.id}'`, or a function. An event that filter or
+            map can't read becomes a dead letter with its bytes.
         schedule: when it runs by itself: a `Cron` or an `Every`; or several, each with a name. A parameter named `tick`
             is given the time, as a `holdfast.ticks.Scheduled`; every other one needs a default.
         concurrency: runs at once, over all workers; of each concurrency key apart, where runs have one.
@@ -285,6 +295,8 @@ def task_of(
     ttl: float | timedelta | None = None,
     checkpoint: Checkpoint = "await",
     on: str | Iterable[str] = (),
+    filter: Filter | None = None,
+    map: Map | None = None,
     schedule: Cron | Every | Sequence[Cron | Every] = (),
     concurrency: int | None = None,
     concurrency_key: str | None = None,
@@ -334,6 +346,7 @@ def task_of(
         on=events,
         max_interruptions=max_interruptions,
         on_divergence=on_divergence,
+        intake=_intake(name, events, filter, map),
         schedules=_schedules(name, schedule),
     )
     _check_schedules(made)
@@ -341,6 +354,25 @@ def task_of(
     if checkpoint == "await" and made.is_async:
         _rewrite(fn)
     return made
+
+
+def _intake(task: str, on: tuple[str, ...], filter: Filter | None, map: Map | None) -> Intake:
+    """What a task takes in of events. Raises: DefinitionError: a filter or map that can't be one."""
+    for option, part in (("filter", filter), ("map", map)):
+        if part is None:
+            continue
+        if not on:
+            raise DefinitionError(f"task {task}: {option}= is about events, and it asks for none: give it on=")
+        if not isinstance(part, str) and (not callable(part) or inspect.iscoroutinefunction(part)):
+            raise DefinitionError(
+                f"task {task}: {option}={part!r}: expected an expression, or a plain function of an Event, which must "
+                "only look at it"
+            )
+        try:
+            Intake(map=part) if option == "map" else Intake(part)  # type: ignore[arg-type]
+        except ValueError as error:
+            raise DefinitionError(f"task {task}: {option}: expected {error}, found {part!r}") from None
+    return Intake(filter, map)
 
 
 def _limits(concurrency: int | None, concurrency_key: str | None, rate: Rate | None) -> Limits:

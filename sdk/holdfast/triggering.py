@@ -15,6 +15,7 @@ from holdfast.core.model import (
     DEFAULT_PRIORITY,
     FIRST_PRIORITY,
     LAST_PRIORITY,
+    ErrorInfo,
     Hook,
     Instant,
     Limits,
@@ -26,9 +27,9 @@ from holdfast.core.model import (
     seconds,
 )
 from holdfast.core.routing import MISSING, field
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, EventError
+from holdfast.wire import headers
 from holdfast.wire.api import TaskCard
-from holdfast.wire.events import payload_of
 from holdfast.wire.subjects import TOKEN
 from holdfast.wire.values import decode_value, encode_value
 
@@ -178,20 +179,46 @@ def _key(what: str, text: str) -> str:
     return text
 
 
-def of_event(event: Message, name: str, task: str, settings: Settings) -> RunCreated:
-    """The entry that creates the run of an event: its id says which event and task, so it comes about once.
+def of_event(
+    event: Message,
+    name: str,
+    task: str,
+    payload: bytes,
+    settings: Settings,
+    *,
+    route: str = "",
+    ttl: Seconds | None = None,
+    again: str = "",
+    now: Instant | None = None,
+) -> RunCreated:
+    """The entry that creates the run of an event: its id says which event and route, so it comes about once.
 
     Args:
         name: of the event, as tasks and waits name it.
+        route: default: the task itself, which asks for the event.
+        ttl: the project's, where neither route nor task names one.
+        again: makes another run of the same event and route: one for each of these texts and instants.
+        now: when it is created, where that is later than the event.
     """
-    return created(
+    parts = ("event", event.subject, str(event.seq), route or task)
+    at = event.time if now is None else now
+    made = created(
         task,
-        payload_of(event.data),
+        payload,
         settings,
-        run=ids.derive(event.time, "event", event.subject, str(event.seq), task),
-        at=event.time,
+        run=ids.derive(at, *parts, again) if again else ids.derive(event.time, *parts),
+        at=at,
         source=f"event {name}",
+        ttl=ttl,
     )
+    trace = headers.trace(headers.parse(event.headers)) if event.headers else ""
+    return msgspec.structs.replace(made, trace=trace) if trace else made
+
+
+def unmapped(event: Message, error: EventError) -> ErrorInfo:
+    """Why the run of an event is dead from the start."""
+    text = f"event {event.seq} on {event.subject}, {len(event.data):,} bytes: {error}"
+    return ErrorInfo(type=f"{EventError.__module__}.{EventError.__qualname__}", message=text)
 
 
 def token(kind: str, text: str) -> str:

@@ -213,3 +213,15 @@ def test_the_streams_of_a_project_take_all_its_subjects() -> None:
         "hf.shop.log.>",
         "hf.shop.secret.>",
     ]
+
+
+async def test_a_foreign_subject_that_another_stream_stores_is_refused_with_its_name(nats: NatsServer) -> None:
+    async with await connect(nats.url, project="p1") as theirs, await connect(nats.url, project="p2") as ours:
+        await theirs.ensure_streams(Layout(events_subjects=("taken.>",)))
+        with pytest.raises(
+            ServerError, match=r"expected the subject taken\.x to be stored by no stream but HF_p2_EVENTS"
+        ):
+            await ours.ensure_streams(Layout(events_subjects=("free.x", "taken.x")))
+        await ours.ensure_streams(Layout(events_subjects=("free.x",)))
+        await ours.remove_streams()
+        await theirs.remove_streams()

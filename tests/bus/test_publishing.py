@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 
 from holdfast.bus.ports import DUPLICATE_WINDOW, EVENTS_DUPLICATE_WINDOW, Bus, Publication
 from holdfast.errors import BusError, Fenced, TooLarge
+from holdfast.wire import headers
 from holdfast.wire.subjects import Stream
 from worlds import MemoryWorld, World
 
@@ -158,3 +160,68 @@ async def test_one_of_many_that_cannot_be_sent_harms_no_other(bus: Bus) -> None:
         ]
     )
     assert [type(outcome) for outcome in outcomes] == [int, BusError, TooLarge, BusError, int]
+
+
+# --- headers
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize("dedupe", [None, "order-1"])
+async def test_headers_come_back_however_the_message_is_read(bus: Bus, dedupe: str | None) -> None:
+    subject, given = bus.subjects.event("paid"), {"traceparent": TRACE, "X-Shop": "ü, and: more"}
+    seq = await bus.publish(subject, b"x", headers=given, dedupe=dedupe)
+    expected = given if dedupe is None else {"Nats-Msg-Id": dedupe, **given}
+    last = await bus.last(Stream.EVENTS, subject)
+    (read,) = await bus.read(Stream.EVENTS, ">")
+    async with aclosing(bus.follow(Stream.EVENTS, ">", first=seq)) as news:
+        (followed,) = await anext(news)
+    for found in (last, read, followed):
+        assert found is not None
+        assert headers.parse(found.headers) == expected
+        assert found.data == b"x"
+
+
+async def test_a_message_without_headers_has_none(bus: Bus) -> None:
+    subject = bus.subjects.event("paid")
+    await bus.publish(subject, b"x")
+    (read,) = await bus.read(Stream.EVENTS, ">")
+    last = await bus.last(Stream.EVENTS, subject)
+    assert last is not None
+    assert headers.parse(read.headers) == headers.parse(last.headers) == {}
+
+
+async def test_headers_go_with_what_is_expected(bus: Bus) -> None:
+    subject = bus.subjects.event("paid")
+    await bus.publish(subject, b"x", expect=0, headers={"X-Shop": "eu"})
+    with pytest.raises(Fenced):
+        await bus.publish(subject, b"x", expect=0, headers={"X-Shop": "eu"})
+    (read,) = await bus.read(Stream.EVENTS, ">")
+    assert headers.parse(read.headers)["X-Shop"] == "eu"
+
+
+async def test_each_of_many_has_its_own_headers(bus: Bus) -> None:
+    await bus.publish_many(
+        [Publication(bus.subjects.event(f"e{n}"), b"", headers={"X-Number": str(n)} if n else None) for n in range(3)]
+    )
+    found = [headers.parse(message.headers).get("X-Number") for message in await bus.read(Stream.EVENTS, ">")]
+    assert found == [None, "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Nats-Rollup", "all"),
+        ("nats-msg-id", "1"),
+        ("X-Shop", "eu\r\nNats-Rollup: all"),
+        ("X-Shop", " eu"),
+        ("X Shop", "eu"),
+        ("X-Shop:", "eu"),
+        ("", "eu"),
+    ],
+)
+async def test_a_header_that_is_the_servers_or_none_is_refused(bus: Bus, name: str, value: str) -> None:
+    with pytest.raises(BusError, match="header"):
+        await bus.publish(bus.subjects.event("paid"), b"", headers={name: value})
+    assert await bus.last_seq(Stream.EVENTS) == 0

@@ -190,8 +190,9 @@ def completed(value: object) -> RunCompleted:
 def view(run: Run, tree: Tree) -> api.RunView:
     """A run as the daemon shows it."""
     metadata = ", ".join(f'"{name}": {render_json(value)}' for name, value in run.metadata.items())
+    payload = render_json(run.payload) if run.reason == "event" else '{\n  "order": 1\n}'
     return api.RunView(
-        row=row(run), payload='{\n  "order": 1\n}', error=run.error, origin=run.origin,
+        row=row(run), payload=payload, error=run.error, origin=run.origin,
         metadata=f"{{{metadata}}}" if metadata else "", waits=pending(run, tree),
     )  # fmt: skip
 

@@ -48,7 +48,18 @@ def test_all_is_well(shop: World) -> None:
     done = shop("doctor")
     assert (done.code, done.err) == (0, "")
     assert verdicts(done.out) == dict.fromkeys(
-        ["python", "packages", "configuration", "credentials", "connection", "streams", "clock", "daemon", "workers"],
+        [
+            "python",
+            "packages",
+            "configuration",
+            "credentials",
+            "connection",
+            "streams",
+            "clock",
+            "daemon",
+            "events",
+            "workers",
+        ],
         "ok",
     )
     assert done.out.splitlines()[2] == "ok    configuration  no holdfast.toml: defaults"

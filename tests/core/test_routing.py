@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from holdfast.core.model import Expected
-from holdfast.core.routing import agrees
+from holdfast.core.routing import agrees, covers, matches, overlap
 
 
 def expected(subject: str, match: dict[str, Any] | None = None) -> Expected:
@@ -72,3 +72,16 @@ def test_a_wait_is_for_data_whose_fields_are_equal(match: dict[str, Any], data: 
 def test_what_json_does_not_have_is_equal_to_nothing() -> None:
     match = {"id": msgspec.msgpack.Ext(5, b"\x01")}
     assert not agrees(expected("paid", match), "paid", {"id": "\x01"})
+
+
+PATTERNS = ["a", "a.b", "a.*", "*.b", "*", "*.*", "a.>", "*.>", ">", "a.b.>", "a.*.c", "a.b.*", "b"]
+SUBJECTS = ["a", "b", "a.b", "b.b", "a.c", "a.b.c", "a.x.c", "a.b.x", "b.b.b", "a.b.c.d", "b.x.y.z"]
+
+
+@pytest.mark.parametrize("one", PATTERNS)
+@pytest.mark.parametrize("other", PATTERNS)
+def test_patterns_are_compared_as_the_subjects_that_they_take_in(one: str, other: str) -> None:
+    ours = {subject for subject in SUBJECTS if matches(one, subject)}
+    theirs = {subject for subject in SUBJECTS if matches(other, subject)}
+    assert overlap(one, other) is bool(ours & theirs)
+    assert covers(one, other) is (theirs <= ours)

@@ -663,3 +663,39 @@ async def test_nothing_is_left_behind_in_the_loop() -> None:
         name for name in ("time", "call_soon", "call_later", "call_at", "create_task") if name in before[0]
     ]
     assert asyncio.all_tasks() == before[1]
+
+
+# --- events, filtered and mapped
+
+
+async def test_events_are_filtered_and_mapped_as_by_the_daemon() -> None:
+    got: list[object] = []
+
+    @task(on="orders.*", filter="event.amount > 10", map="{'order': event.id, 'what': tokens[1]}")
+    async def by_text(order: str, what: str) -> None:
+        got.append((order, what))
+
+    @task(on="orders.*", filter=lambda event: event.data["amount"] < 10, map=lambda event: {"order": event.data["id"]})
+    async def by_function(order: str) -> None:
+        got.append(order)
+
+    async with harness(by_text, by_function) as h:
+        await h.emit("orders.created", {"id": "A1", "amount": 50})
+        await h.emit("orders.created", {"id": "A2", "amount": 5})
+        assert sorted(map(str, got)) == ["('A1', 'created')", "A2"]
+
+
+async def test_an_event_that_cannot_be_read_is_a_dead_run_that_can_be_retried() -> None:
+    got: list[str] = []
+
+    @task(on="orders.*", map="{'order': event.id}")
+    async def ship(order: str) -> None:
+        got.append(order)
+
+    async with harness(ship) as h:
+        await h.emit("orders.created", "no object")
+        (dead,) = h.runs
+        assert (dead.state, dead.reason) == (State.DEAD, "event")
+        await h.retry(dead.id, payload={"order": "A1"})
+        assert (await h.ended(dead.id)).state is State.COMPLETED
+    assert got == ["A1"]

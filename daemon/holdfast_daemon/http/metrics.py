@@ -88,8 +88,9 @@ class _Scrape(Collector):
         yield self._number("journal_messages_per_second", "Over 10 s.", measures.queues.events)
         yield self._number("workers", "Workers whose heartbeat is fresh.", measures.workers)
         yield self._count("events_routed", "Runs created from events.", measures.routed)
-        yield self._count("events_unwanted", "Events that no task wanted.", measures.unwanted)
+        yield self._count("events_unwanted", "Events that no route wanted.", measures.unwanted)
         yield self._count("events_refused", "Runs of events that were too large.", measures.refused)
+        yield self._count("events_unmapped", "Events that no map could read: dead letters.", measures.unmapped)
         yield self._count("journal_unreadable", "Journal messages passed over.", health.unreadable)
         repairs = CounterMetricFamily("holdfast_repairs", "What was mended, by kind.", labels=("project", "kind"))
         for kind, count in sorted(health.repaired.items()):

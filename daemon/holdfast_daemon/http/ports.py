@@ -29,10 +29,12 @@ class Measures(NamedTuple):
     routed: int
     """Runs created from events since the start."""
     unwanted: int
-    """Events that no task wanted since the start."""
+    """Events that no route wanted since the start."""
     refused: int
     """Runs of events that were too large, since the start."""
     workers: int
+    unmapped: int = 0
+    """Events that no map could read, since the start: dead letters."""
 
 
 class Project(Protocol):

@@ -40,6 +40,7 @@ from holdfast_daemon.projection.store import Store, TooSlow, Unavailable
 from holdfast_daemon.query import sql
 from holdfast_daemon.query.sql import Span, Statement
 from holdfast_daemon.query.why import Situation, reasons
+from holdfast_daemon.router import Counts
 
 log = logging.getLogger("holdfast.query")
 
@@ -79,12 +80,14 @@ class QueryService:
         version: str = "",
         admissions: Admissions | None = None,
         repairs: Callable[[], Mapping[str, int]] = dict,
+        events: Callable[[], Counts] = Counts,
         clock: Callable[[], Instant] = time.time,
     ) -> None:
         """
         Args:
             admissions: knows what holds runs of limited queues back; None: nothing does.
             repairs: what had to be repaired so far, by kind.
+            events: what became of events so far.
         """
         self._bus = bus
         self._store = store
@@ -93,6 +96,7 @@ class QueryService:
         self._version = version
         self._admissions = admissions
         self._repairs = repairs
+        self._events = events
         self._clock = clock
         self._started_at = clock()
 
@@ -241,6 +245,7 @@ class QueryService:
             repairs=sum(repaired.values()),
             repaired=repaired,
             unreadable=self._projector.ledger.unreadable,
+            **self._events()._asdict(),
         )
 
     async def readiness(self) -> str:

@@ -23,6 +23,27 @@ async def noop() -> None:
     """Nothing."""
 
 
+@task(id="bench-event", on="bench.plain", queue="bench-events")
+async def on_event(n: int) -> None:
+    """An event, as it is."""
+
+
+@task(
+    id="bench-mapped",
+    on="bench.mapped",
+    filter="event.n >= 0 && event.shop.startsWith('n')",
+    map="{'n': event.n, 'shop': event.shop}",
+    queue="bench-events",
+)
+async def on_mapped_event(n: int, shop: str) -> None:
+    """An event, filtered and mapped by expressions."""
+
+
+@task(id="bench-asked", on="bench.asked", filter=lambda event: event.data["n"] >= 0, queue="bench-events")
+async def on_asked_event(n: int) -> None:
+    """An event, filtered by a function, which a worker is asked for."""
+
+
 @task(id="bench-steps")
 async def steps(count: int) -> list[float]:
     """Durable steps, one after the other; `time.time()` before the first and behind each."""

@@ -15,14 +15,16 @@ import anyio
 from holdfast.bench import memory, tasks
 from holdfast.bench.deployment import Deploy, Deployed
 from holdfast.bench.figures import Measure, rate, spread
+from holdfast.bus.ports import Bus, Publication
 from holdfast.client import Client, RunHandle
 from holdfast.core.entries import Entry, RunCompleted, Suspended
-from holdfast.core.model import Run
+from holdfast.core.model import DEFAULT_PRIORITY, Run
 from holdfast.errors import HoldfastError
 from holdfast.wire import codec
 from holdfast.wire.subjects import Stream
 
 QUEUE = "default"
+EVENT_QUEUE = "bench-events"
 
 AT_ONCE = 50
 """Runs that make steps at once."""
@@ -105,6 +107,67 @@ async def throughput(deploy: Deploy, count: int) -> list[Measure]:
     ]
 
 
+async def events(deploy: Deploy, count: int) -> list[Measure]:
+    """Events published plainly until each has a run in the journal; nobody runs it. Then a backlog of them."""
+    measures = []
+    async with deploy() as deployed:
+        bus = deployed.client.bus
+        await deployed.client.pause(EVENT_QUEUE)
+        for kind in ("plain", "mapped", "asked"):
+            cursor = "router" if kind != "asked" else f"router-{tasks.on_asked_event.id}"
+            mark = await bus.last_seq(Stream.JOURNAL) + 1
+            while not await _created(bus, mark):  # the daemon may not know the task yet
+                await _until_routed(bus, cursor, await _published(bus, kind, _warm(count)))
+            mark = await bus.last_seq(Stream.JOURNAL) + 1
+            begun = time.perf_counter()
+            last = await _published(bus, kind, count)
+            published = time.perf_counter() - begun
+            await _until_routed(bus, cursor, last)
+            live = time.perf_counter() - begun
+            os.kill(deployed.pid, signal.SIGSTOP)
+            try:
+                last = await _published(bus, kind, count)
+            finally:
+                os.kill(deployed.pid, signal.SIGCONT)
+            begun = time.perf_counter()
+            await _until_routed(bus, cursor, last)
+            drained = time.perf_counter() - begun
+            if kind == "plain":
+                measures.append(rate("events, published", count, published))
+            measures.append(rate(f"events, {kind}, published and routed", count, live))
+            measures.append(rate(f"events, {kind}, routing a backlog", count, drained))
+            if (found := await _created(bus, mark)) != 2 * count:
+                raise HoldfastError(f"expected {2 * count} runs of events in the journal, found {found}")
+    return measures
+
+
+async def _published(bus: Bus, kind: str, count: int) -> int:
+    """Publish so many events as any client would; the sequence of the last one."""
+    subject = bus.subjects.event(f"bench.{kind}")
+    outcomes = await bus.publish_many(
+        [Publication(subject, b'{"n": %d, "shop": "north", "items": [1, 2, 3]}' % n) for n in range(count)]
+    )
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome
+    return await bus.last_seq(Stream.EVENTS)
+
+
+async def _until_routed(bus: Bus, cursor: str, upto: int) -> None:
+    """Wait until the router has noted that it came so far."""
+    with anyio.fail_after(RESULT_WITHIN):
+        while True:
+            kept = await bus.last(Stream.CONTROL, bus.subjects.control("cursor", cursor))
+            if kept is not None and int(kept.data) >= upto:
+                return
+            await anyio.sleep(0.005)
+
+
+async def _created(bus: Bus, first: int) -> int:
+    """How many runs of events the journal holds from a sequence on."""
+    return len(await bus.read(Stream.JOURNAL, bus.subjects.items(EVENT_QUEUE, DEFAULT_PRIORITY), first=first))
+
+
 async def fanout(deploy: Deploy, count: int) -> list[Measure]:
     """A run that starts `count` child runs at once and joins them."""
     async with deploy():
@@ -184,6 +247,7 @@ WORKLOADS = {
     "latency": Workload("Trigger to first line of user code, and to the result.", 500, latency),
     "steps": Workload("Durable steps, in one run and in 50 at once.", 1000, steps),
     "throughput": Workload("No-op runs a second with one worker process.", 5000, throughput),
+    "events": Workload("Events a second that become runs, as they are and filtered and mapped.", 10_000, events),
     "fanout": Workload("Child runs and their join.", 500, fanout),
     "recovery": Workload("kill -9 of a worker until its run goes on elsewhere.", 5, recovery),
     "footprint": Workload("Idle memory, and journal bytes of a run.", 20, footprint),

@@ -16,6 +16,8 @@ CONSUMER_MISSING = 10014
 DELETE_FAILED = 10057
 NAME_TAKEN = 10058
 """A stream of this name stands with another configuration."""
+OVERLAPS = 10065
+"""Another stream stores one of the subjects."""
 WRONG_LAST = 10071
 """A compare-and-set found another last sequence; it stands in the text."""
 BUSY = frozenset({10164, 10008})
@@ -80,6 +82,12 @@ class Account(msgspec.Struct, frozen=True):
     """What the account may use."""
 
     limits: dict[str, Any] = {}
+
+
+class Names(msgspec.Struct, frozen=True):
+    """Names of streams."""
+
+    streams: tuple[str, ...] | None = None
 
 
 class Done(msgspec.Struct, frozen=True):

@@ -125,7 +125,7 @@ class _Feed:
             return
         self._owed -= 1
         self.pending = said.pending
-        self.messages.append(Message(subject.decode(), data, said.seq, said.time))
+        self.messages.append(Message(subject.decode(), data, said.seq, said.time, headers or b""))
         if self._arrived is not None:
             self._wake(True)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -132,9 +132,10 @@ class JetStreamBus:
         expect: int | None = None,
         dedupe: str | None = None,
         fence: Fence | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> int:
         safe = expect is not None or dedupe is not None
-        head, stands = head_of(expect, dedupe, fence), expect if fence is None else fence.seq
+        head, stands = head_of(expect, dedupe, fence, headers), expect if fence is None else fence.seq
         return await self._publisher.store(subject, data, head=head, expect=stands, safe=safe)
 
     async def publish_many(self, messages: list[Publication]) -> list[int | Exception]:

@@ -14,6 +14,7 @@ from secrets import token_hex
 from typing import TypeAlias, TypeVar
 
 import anyio
+import msgspec
 
 from holdfast.bus.clock import Clock, WallClock
 from holdfast.bus.ports import Bus, Fence, Message, Publication
@@ -44,6 +45,7 @@ from holdfast.core.entries import (
     Resolved,
     RunCancelled,
     RunCreated,
+    RunDead,
     RunExpired,
     RunRetried,
     RunTimedOut,
@@ -151,15 +153,37 @@ class Journal:
             TooLarge: that is too much for one message.
         """
         await self._announce([created])
-        entries: tuple[Entry, ...] = (created, *inherited)
         try:
-            seq = await self.append(created.run, 0, "", entries)
+            return await self._begin(created, inherited)
         except Fenced:
             return 0
+
+    async def _begin(self, created: RunCreated, more: Sequence[Entry]) -> int:
+        entries: tuple[Entry, ...] = (created, *more)
+        seq = await self.append(created.run, 0, "", entries)
         run = fold([Record(seq, Kind.LOG, "", entries)])
         assert run is not None
         await self.act(run)
         return seq
+
+    async def begin_dead(self, created: RunCreated, error: ErrorInfo) -> bool:
+        """Create a run that is dead from the start, as one message, and put its letter; whether it is new. Where it
+        exists already it is left as it is, but for a letter that it lacks.
+
+        Raises:
+            TooLarge: its payload is too much for one message.
+        """
+        await self._announce([created])
+        dead = RunDead(at=self.clock(), error=error, reason="event")
+        known = await self.insist(lambda: self.bus.latest(Stream.JOURNAL, self.bus.subjects.of_run(created.run)))
+        if not known:  # a run that waits for its first attempt has no log either: it must not die of this
+            with suppress(Fenced):
+                await self._begin(msgspec.structs.replace(created, due=None), (dead,))
+                return True
+        found = await self.load(created.run)
+        if found.state is State.DEAD:
+            await self.act(found)
+        return False
 
     async def messages(self, run: str, first: int = 1) -> list[tuple[Message, Record]]:
         """A run's stored messages in order; such as hold no entry are passed over with a warning."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -50,6 +50,7 @@ from holdfast.errors import (
     TooLarge,
     Unanswered,
 )
+from holdfast.wire import headers
 from holdfast.wire.subjects import Lane, Stream, Subjects
 
 __all__ = ["MemoryBus", "MemoryServer", "VirtualClock", "WallClock"]
@@ -103,9 +104,10 @@ class MemoryBus:
         expect: int | None = None,
         dedupe: str | None = None,
         fence: Fence | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> int:
         await self._turn()
-        return self._store(Publication(subject, data, expect, dedupe, fence))
+        return self._store(Publication(subject, data, expect, dedupe, fence, headers))
 
     async def publish_many(self, messages: list[Publication]) -> list[int | Exception]:
         await self._turn()
@@ -118,13 +120,14 @@ class MemoryBus:
         return outcomes
 
     def _store(self, message: Publication) -> int:
-        subject, data, expect, dedupe, fence = message
+        subject, data, expect, dedupe, fence, own = message
         if dedupe is not None:
             check_dedupe(dedupe)
+        block = _block(own, dedupe)
         stream = self._taker(subject, data)
         if fence is not None and (last := stream.last_of(fence.subject)) != fence.seq:
             raise Fenced(fence.subject, expected=fence.seq, found=last)
-        return stream.store(subject, data, expect=expect, dedupe=dedupe)
+        return stream.store(subject, data, expect=expect, dedupe=dedupe, headers=block)
 
     async def publish_at(self, subject: str, data: bytes, *, due: Instant, target: str) -> int:
         await self._turn()
@@ -391,6 +394,13 @@ class _Stir:
     def wake(self, *, stored: bool = True) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(stored)
+
+
+def _block(own: Mapping[str, str] | None, dedupe: str | None) -> bytes:
+    """The headers that a message is kept with."""
+    headers.check(own or {})
+    marked = {headers.ID: dedupe} if dedupe is not None else {}
+    return headers.render({**marked, **(own or {})})
 
 
 def _resolve(answer: asyncio.Future[bytes | Refused], found: bytes | Refused) -> None:

@@ -49,6 +49,7 @@ class MemoryStream:
         dedupe: str | None = None,
         ttl: Seconds | None = None,
         fired: bool = False,
+        headers: bytes = b"",
     ) -> int:
         """Append a message; see `Bus.publish`."""
         now = self._clock.now()
@@ -58,7 +59,7 @@ class MemoryStream:
         if dedupe is not None and dedupe in self._seen and self._seen[dedupe][1] > now - self._window:
             return self._seen[dedupe][0]
         self.last_seq += 1
-        message = Message(subject, bytes(data), self.last_seq, now)
+        message = Message(subject, bytes(data), self.last_seq, now, headers)
         if self._only_last or last in self._ends:
             self.delete(last)
         self._messages[message.seq] = message

@@ -10,7 +10,7 @@ lost under way.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import NamedTuple, Protocol, TypeAlias
 
 from holdfast.core.model import Instant, Seconds
@@ -40,6 +40,8 @@ class Message(NamedTuple):
     """Its sequence in its stream, from 1."""
     time: Instant
     """When it was stored, by the server's clock."""
+    headers: bytes = b""
+    """As its publisher gave them: a block that `wire.headers.parse` reads; empty where there are none."""
 
 
 class Item(NamedTuple):
@@ -71,6 +73,7 @@ class Publication(NamedTuple):
     dedupe: str | None = None
     fence: Fence | None = None
     """Instead of `expect`."""
+    headers: Mapping[str, str] | None = None
 
 
 class ConsumerState(NamedTuple):
@@ -122,6 +125,7 @@ class Bus(Protocol):
         expect: int | None = None,
         dedupe: str | None = None,
         fence: Fence | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> int:
         """Store a message and return its sequence; durable when it returns.
 
@@ -129,6 +133,7 @@ class Bus(Protocol):
             expect: compare-and-set: the last sequence on this subject must be this one (0: none).
             dedupe: an id; a second message with it within the stream's window (`duplicate_window`) is not stored again.
             fence: compare-and-set on another subject, instead of `expect`.
+            headers: that the message carries; names that begin with `Nats-` are the server's.
 
         Raises:
             Fenced: another sequence than expected; nothing was stored.

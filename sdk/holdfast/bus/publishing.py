@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from enum import Enum
 from typing import TypeAlias
 
@@ -18,6 +19,7 @@ from holdfast.bus.asking import Asker, Silence
 from holdfast.bus.ports import Fence, Publication, check_dedupe, check_subject
 from holdfast.bus.replies import NO_RESPONDERS, Reply, decode_ack, status
 from holdfast.errors import BusError, ConnectError, Fenced, Unanswered
+from holdfast.wire import headers as blocks
 
 PATIENCE = 2
 """How often the time that an answer may take has to pass until a publish that may be repeated is given up."""
@@ -44,8 +46,13 @@ def headers(**fields: str | int | None) -> bytes:
     return f"NATS/1.0\r\n{''.join(lines)}\r\n".encode() if lines else b""
 
 
-def head_of(expect: int | None, dedupe: str | None, fence: Fence | None = None) -> bytes:
-    """The headers of a publish."""
+def head_of(
+    expect: int | None, dedupe: str | None, fence: Fence | None = None, own: Mapping[str, str] | None = None
+) -> bytes:
+    """The headers of a publish: what it asks of the server, then its own."""
+    if own:
+        blocks.check(own)
+        return blocks.joined(head_of(expect, dedupe, fence), blocks.render(own))
     if dedupe is not None:
         check_dedupe(dedupe)
     if fence is not None:
@@ -79,7 +86,7 @@ def judge(subject: str, expect: int | None, answer: Reply | Silence) -> Verdict:
 
 
 def _head(message: Publication) -> bytes:
-    return head_of(message.expect, message.dedupe, message.fence)
+    return head_of(message.expect, message.dedupe, message.fence, message.headers)
 
 
 def _expected(expect: int | None, fence: Fence | None) -> int | None:

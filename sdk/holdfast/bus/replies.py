@@ -74,11 +74,13 @@ def whole(headers: bytes | None, name: bytes) -> int | None:
 
 
 def stored(data: bytes, headers: bytes) -> Message:
-    """The answer of a direct get as a message."""
+    """The answer of a direct get as a message; what the server says of it stands behind the publisher's headers."""
     subject, seq, time = (field(headers, name) for name in (b"Nats-Subject", b"Nats-Sequence", b"Nats-Time-Stamp"))
     if subject is None or seq is None or time is None:
         raise ValueError(f"expected the headers of a direct get, found {headers!r}")
-    return Message(subject, data, int(seq), datetime.fromisoformat(time).timestamp())
+    own = headers[: headers.rfind(b"\r\nNats-Stream:")]
+    block = own + b"\r\n\r\n" if len(own) > _STATUS_AT else b""
+    return Message(subject, data, int(seq), datetime.fromisoformat(time).timestamp(), block)
 
 
 class Delivery(NamedTuple):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from holdfast.bus.api import NAME_TAKEN, Account, Api, ApiError, StreamInfo
+from holdfast.bus.api import NAME_TAKEN, OVERLAPS, Account, Api, ApiError, Names, StreamInfo
 from holdfast.bus.layout import Layout
 from holdfast.bus.ports import duplicate_window
 from holdfast.core.model import Seconds
@@ -93,7 +94,21 @@ async def ensure(api: Api, subjects: Subjects, layout: Layout, *, version: str) 
         try:
             await _ensure(api, name, config)
         except ApiError as error:
+            if error.err_code == OVERLAPS and name == Stream.EVENTS.of(subjects.project):
+                raise ServerError(await _stored_elsewhere(api, name, layout.events_subjects)) from error
             raise ServerError(f"the server refused the stream {name}: {error}") from error
+
+
+async def _stored_elsewhere(api: Api, name: str, subjects: Sequence[str]) -> str:
+    """Which of these subjects another stream stores."""
+    for subject in subjects:
+        found: Names = await api.call("STREAM.NAMES", {"subject": subject}, answer=Names)
+        if others := [other for other in found.streams or () if other != name]:
+            return (
+                f"expected the subject {subject} to be stored by no stream but {name}, found {', '.join(others)}: a "
+                "message is stored once; take it out of `sources` and routes, or delete that stream"
+            )
+    return f"expected {', '.join(subjects)} to be stored by no other stream, found one that overlaps"
 
 
 def check_version(version: str) -> None:

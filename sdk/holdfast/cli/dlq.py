@@ -6,6 +6,7 @@ A selection is taken once, when the command begins: letters that come later are 
 from __future__ import annotations
 
 import time
+from base64 import b64decode
 from collections import Counter
 from typing import Annotated, NamedTuple
 
@@ -129,9 +130,20 @@ async def show(client: Client, out: Output, run: RunName) -> None:
             ("retry", f"keeps {text.count(row.steps, 'step')}; --from-start repeats all"),
         ]
     )
-    out.block("payload", view.payload)
+    raw = _event(view)
+    out.block(*(("payload", view.payload) if raw is None else ("event, as it was published", text.of_bytes(raw))))
     if error is not None:
         out.block("error", error.traceback or f"{error.type}: {error.message}", Style.BAD)
+
+
+def _event(view: RunView) -> bytes | None:
+    """The bytes of the event, where that is all that the run has; None where they are not, or kept apart."""
+    if view.row.reason != "event":
+        return None
+    match json_value(view.payload):
+        case {"event": {"$type": "bytes", "base64": str(encoded)}}:
+            return b64decode(encoded)
+    return None
 
 
 def _record(view: RunView) -> dict[str, object]:

@@ -32,7 +32,17 @@ from holdfast.wire.subjects import Stream
 app = group()
 
 PYTHON = (3, 11)
-PACKAGES = ("holdfast", "nats-py", "msgspec", "anyio", "cryptography", "duckdb", "textual", "typer")
+PACKAGES = (
+    "holdfast",
+    "nats-py",
+    "common-expression-language",
+    "msgspec",
+    "anyio",
+    "cryptography",
+    "duckdb",
+    "textual",
+    "typer",
+)
 LEAST_DISK, LOW_DISK = 200_000_000, 2_000_000_000
 MOST_LAG = 1000
 """Journal messages that the projection may be behind."""
@@ -186,6 +196,8 @@ async def connected(client: Client) -> AsyncIterator[Check]:
         yield check
     yield await clock(client)
     yield await daemon(client)
+    async for check in events(client):
+        yield check
     yield await workers(client)
 
 
@@ -267,6 +279,20 @@ async def daemon(client: Client) -> Check:
     if behind > MOST_LAG:
         return Check("daemon", Verdict.WARN, found, "lists are old until it has caught up")
     return Check("daemon", Verdict.OK, found)
+
+
+async def events(client: Client) -> AsyncIterator[Check]:
+    """What has become of events since the daemon's start; nothing where it does not answer, which was said before."""
+    try:
+        health = await client.health()
+    except HoldfastError:
+        return
+    found = f"{text.count(health.routed, 'run')} of events, {health.unwanted:,} events that no route wants"
+    if health.unmapped or health.refused:
+        found += f", {health.unmapped:,} that no map can read, {health.refused:,} too large for a run"
+        yield Check("events", Verdict.WARN, found, "see `holdfast dlq list` and the daemon's log")
+    else:
+        yield Check("events", Verdict.OK, found)
 
 
 async def workers(client: Client) -> Check:

@@ -22,6 +22,11 @@ def block(text: str) -> list[str]:
     return [visible(line.expandtabs(4)) for line in text.split("\n")]
 
 
+def of_bytes(data: bytes) -> str:
+    """Bytes as text; those that are none as escapes."""
+    return data.decode("utf-8", "backslashreplace")
+
+
 def json_safe(text: str) -> str:
     """A JSON text without control characters that a terminal would obey; still the same JSON."""
     return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -126,7 +126,21 @@ async def emit(
     data: Annotated[
         str, typer.Argument(metavar="JSON|@FILE|-", help="What it says; @FILE reads a file, - stdin.")
     ] = "null",
+    id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Two events of one id, soon after another, are one.")
+    ] = None,
+    header: Annotated[
+        list[str] | None, typer.Option("--header", metavar="NAME=VALUE", help="Beside the data; may be repeated.")
+    ] = None,
 ) -> None:
     """Publish an event; tasks that listen for its subject start."""
-    seq = await client.emit(subject, given.json_of(data, "event"))
+    headers = dict(_header(one) for one in header or ())
+    seq = await client.emit(subject, given.json_of(data, "event"), id=id, headers=headers)
     out.record({"subject": subject, "seq": seq}) if out.json else out.line(str(seq))
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise Usage(f"--header: expected NAME=VALUE, found {text!r}")
+    return name, value

@@ -213,7 +213,8 @@ class RunDead(msgspec.Struct, frozen=True, array_like=True, tag=15):
     at: Instant
     error: ErrorInfo
     reason: str
-    """`attempts used up`, `aborted`, `payload`, `poison`, `not retried`, `result`, `diverged`."""
+    """`attempts used up`, `aborted`, `payload`, `poison`, `not retried`, `result`, `diverged`, or `event`: of the event
+    that triggers it no arguments could be made, and it never was anything but dead."""
     fatal: tuple[str, ...] = ()
     """As in `AttemptFailed`, for an operator's retry."""
 

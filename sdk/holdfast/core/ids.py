@@ -9,6 +9,8 @@ from hashlib import blake2b
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 LENGTH = 26
+_PAIRS = tuple(first + second for first in ALPHABET for second in ALPHABET)
+_SHIFTS = range(120, -1, -10)
 _VALUES = {letter: value for value, letter in enumerate(ALPHABET)}
 
 
@@ -17,7 +19,7 @@ def make(at: float, entropy: bytes) -> str:
     if len(entropy) != 10:
         raise ValueError(f"a ULID takes 10 bytes of randomness, found {len(entropy)}")
     number = (round(at * 1000) & (1 << 48) - 1) << 80 | int.from_bytes(entropy)
-    return "".join(ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
 def derive(at: float, *parts: str) -> str:

@@ -5,6 +5,7 @@ NATS wildcards: `*` is one token, a last `>` one or more. Values are JSON's: `tr
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Final
 
 import msgspec
@@ -24,6 +25,29 @@ def matches(pattern: str, subject: str) -> bool:
         if place >= len(tokens) or want not in ("*", tokens[place]):
             return False
     return len(tokens) == len(wanted)
+
+
+def covers(pattern: str, other: str) -> bool:
+    """Whether every subject of the other pattern is one of this one's."""
+    wanted, tokens = pattern.split("."), other.split(".")
+    for place, want in enumerate(wanted):
+        if want == ">" and place == len(wanted) - 1:
+            return len(tokens) > place
+        if place >= len(tokens) or tokens[place] == ">" or want not in ("*", tokens[place]):
+            return False
+    return len(tokens) == len(wanted)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether some subject is one of both patterns'."""
+    for mine, theirs in zip_longest(one.split("."), other.split(".")):
+        if mine is None or theirs is None:
+            return False
+        if ">" in (mine, theirs):
+            return True
+        if mine != theirs and "*" not in (mine, theirs):
+            return False
+    return True
 
 
 def agrees(expected: Expected, subject: str, data: object) -> bool:

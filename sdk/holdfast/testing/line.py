@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from enum import StrEnum
 from typing import NoReturn, Protocol, TypeVar
@@ -60,9 +60,10 @@ class Line(MemoryBus):
         expect: int | None = None,
         dedupe: str | None = None,
         fence: Fence | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> int:
         return await self._write(subject, data, lambda: super(Line, self).publish(
-            subject, data, expect=expect, dedupe=dedupe, fence=fence
+            subject, data, expect=expect, dedupe=dedupe, fence=fence, headers=headers
         ))  # fmt: skip
 
     async def publish_many(self, messages: list[Publication]) -> list[int | Exception]:

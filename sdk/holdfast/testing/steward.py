@@ -18,17 +18,19 @@ from holdfast.catalogue import WHAT, Catalogue, Planned
 from holdfast.core.admission import Admission, QueueLimits
 from holdfast.core.deadlines import next_look, overdue
 from holdfast.core.effects import CancelChild, DropLetter, Effect, PutLetter, Tell, Withdraw, effects
-from holdfast.core.entries import EventArrived, RunCreated
+from holdfast.core.entries import EventArrived
 from holdfast.core.lifecycle import Kind, Record, apply
 from holdfast.core.model import Instant, Run, State
 from holdfast.core.routing import agrees, matches
-from holdfast.errors import Fenced
+from holdfast.errors import EventError, Fenced
+from holdfast.events import Event
+from holdfast.expressions import Facts
 from holdfast.overlap import Referee
 from holdfast.task import Task
 from holdfast.timetable import Timetable
-from holdfast.triggering import of_event
+from holdfast.triggering import of_event, unmapped
 from holdfast.wire import codec
-from holdfast.wire.events import encoded, value_of
+from holdfast.wire.events import encoded, raw_payload, value_of
 from holdfast.wire.subjects import Stream
 
 
@@ -229,9 +231,9 @@ class Steward:
         """Start the runs that new events start, and have those looked at that wait for one."""
         events, self._events_new = self._events_new, []
         self._events += events
-        created = [self._run_of(event, task) for event in events for task in self._wanting(event)]
-        if created:
-            await self._journal.create_many(created)
+        for event in events:
+            for task in self._wanting(event):
+                await self._start(event, task)
         if events:
             self._stirred |= {run.id for run in self.live if run.expected}
 
@@ -242,8 +244,17 @@ class Steward:
         name = self._name(event)
         return [task for task in self._tasks.values() if any(matches(pattern, name) for pattern in task.on)]
 
-    def _run_of(self, event: Message, task: Task[..., Any]) -> RunCreated:
-        return of_event(event, self._name(event), task.id, task.settings)
+    async def _start(self, event: Message, task: Task[..., Any]) -> None:
+        """Start the task's run of an event, if its filter accepts it; dead, where no arguments can be made of it."""
+        name = self._name(event)
+        try:
+            payload = task.intake.payload(Facts(Event.of(name, event.data, event.headers, event.time, event.seq)))
+        except EventError as error:
+            run = of_event(event, name, task.id, raw_payload(event.data), task.settings)
+            await self._journal.begin_dead(run, unmapped(event, error))
+        else:
+            if payload is not None:
+                await self._journal.create(of_event(event, name, task.id, payload, task.settings))
 
     async def _match(self, run: Run) -> None:
         """Tell the run of the events that it waits for: of each wait the earliest."""

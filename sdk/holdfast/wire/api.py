@@ -56,6 +56,10 @@ LOGS_LIST = "logs.list"
 """`LogsQuery` → `LogsPage`."""
 HEALTH = "health"
 """`Nothing` → `Health`."""
+EVENTS_REPLAY = "events.replay"
+"""`EventsReplay` → `EventsReplayed`."""
+EVENTS_RUNS = "events.runs"
+"""`EventRef` → `EventRuns`."""
 
 
 CHECK = "check"
@@ -67,6 +71,44 @@ class Checked(msgspec.Struct, frozen=True):
 
     error: str = ""
     """Why not; empty where it does."""
+
+
+ROUTE = "route"
+"""`route.<task>`, served by the workers that have the task, where its filter or map is a function: `EventsAsked` →
+`EventsAnswered`."""
+
+
+class AskedEvent(msgspec.Struct, frozen=True, array_like=True):
+    """An event that a task may want."""
+
+    subject: str
+    """Its name."""
+    data: bytes
+    headers: bytes
+    """As a block."""
+    time: Instant
+    seq: int
+
+
+class EventsAsked(msgspec.Struct, frozen=True):
+    """What does the task make of these?"""
+
+    events: tuple[AskedEvent, ...]
+
+
+class EventAnswer(msgspec.Struct, frozen=True, array_like=True):
+    """What the task makes of an event."""
+
+    payload: bytes | None = None
+    """Of the run that it starts, in the value codec; None: none."""
+    error: str = ""
+    """Why its filter or map can't say; empty where they can."""
+
+
+class EventsAnswered(msgspec.Struct, frozen=True):
+    """One answer for each event, in order."""
+
+    answers: tuple[EventAnswer, ...]
 
 
 QUERY = "query"
@@ -438,6 +480,12 @@ class TaskCard(msgspec.Struct, frozen=True, kw_only=True):
     """Those that the task declares."""
     takes_tick: bool = False
     """Whether it has a parameter `tick`, in which a scheduled run is told its time."""
+    filter: str = ""
+    """An expression for which of these events; empty: all, or `asks`."""
+    map: str = ""
+    """An expression for the arguments; empty: the members of the event's JSON object, or `asks`."""
+    asks: bool = False
+    """Its filter or map is a function: its workers are asked (`ROUTE`)."""
 
 
 class Scope(StrEnum):
@@ -468,6 +516,73 @@ class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
     """It stays as a value, so that whoever follows them learns that it is no longer one."""
 
 
+class EventsReplay(msgspec.Struct, frozen=True, kw_only=True):
+    """Route past events once more: a page of them."""
+
+    first: int
+    """From this one on."""
+    last: int
+    """Up to this one."""
+    limit: int = 200
+    """At most so many are looked at, whether they are meant or not; at most 1,000."""
+    subject: str = ""
+    """Only those of this name, NATS wildcards."""
+    task: str = ""
+    """Only to this task."""
+    route: str = ""
+    """Only by the route of this name."""
+    at: Instant
+    """When the replay was asked for: as of when its runs are created."""
+    again: str = ""
+    """Make another run also where there is one, under ids derived from this text and `at` too: the same two make none
+    twice."""
+    dry_run: bool = False
+    """Only say what would be."""
+
+
+class EventsReplayed(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a page of events."""
+
+    next: int
+    """Where the next page begins."""
+    done: bool
+    """Whether there is none."""
+    events: int = 0
+    """That were meant."""
+    created: int = 0
+    """Runs."""
+    existed: int = 0
+    """Runs that there are already; nothing was done."""
+    unwanted: int = 0
+    """Events that no route wants."""
+    unmapped: int = 0
+    """Runs created dead: of these events no arguments could be made."""
+    refused: int = 0
+    """Runs that the server does not take, being too large."""
+
+
+class EventRef(msgspec.Struct, frozen=True):
+    """Names an event of the event stream."""
+
+    seq: int
+
+
+class EventRun(msgspec.Struct, frozen=True):
+    """A run that an event started."""
+
+    run: str
+    task: str
+    route: str
+    """Name of the route; empty where the task itself asks for the event."""
+    state: State
+
+
+class EventRuns(msgspec.Struct, frozen=True):
+    """The runs that an event started, by the routes of today; not those of a replay that made others."""
+
+    runs: tuple[EventRun, ...]
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """The daemon's state."""
 
@@ -484,3 +599,11 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """Journal messages that could not be read and were passed over."""
     repaired: dict[str, int] = {}
     """`repairs` by kind."""
+    routed: int = 0
+    """Runs created from events, since its start, as the following."""
+    unwanted: int = 0
+    """Events that no route wants."""
+    refused: int = 0
+    """Runs of events that the server does not take, being too large."""
+    unmapped: int = 0
+    """Events of which no arguments could be made: their runs are dead letters."""

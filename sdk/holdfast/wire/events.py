@@ -1,4 +1,4 @@
-"""What an event holds, and what a run is given of it: JSON where it is, else text."""
+"""What an event holds, and what a run is given of it: JSON where it is, else text, else bytes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,21 @@ from holdfast.wire.values import encode_value
 
 
 def value_of(data: bytes) -> Any:
-    """What an event holds: JSON, else text; None where it is empty."""
+    """What an event holds: JSON, else text, else the bytes themselves; None where it is empty."""
     if not data:
         return None
     try:
         return msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return data.decode("utf-8", "replace")
+        return text_of(data)
+
+
+def text_of(data: bytes) -> str | bytes:
+    """Bytes as text, where they are UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
 
 
 def encoded(data: bytes) -> bytes:
@@ -25,7 +33,7 @@ def encoded(data: bytes) -> bytes:
     try:
         return encode_value(value_of(data))
     except EncodeError:
-        return encode_value(data.decode("utf-8", "replace"))
+        return encode_value(text_of(data))
 
 
 def payload_of(data: bytes) -> bytes:
@@ -34,4 +42,9 @@ def payload_of(data: bytes) -> bytes:
         value = msgspec.json.decode(data) if data else {}
         return encode_value(value if isinstance(value, dict) else {"event": value})
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, EncodeError):
-        return encode_value({"event": data.decode("utf-8", "replace")})
+        return encode_value({"event": text_of(data)})
+
+
+def raw_payload(data: bytes) -> bytes:
+    """The bytes of an event that nothing could be made of, as a payload."""
+    return encode_value({"event": data})

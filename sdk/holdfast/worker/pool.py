@@ -27,11 +27,12 @@ from holdfast.sealing import SecretKey
 from holdfast.task import Task
 from holdfast.vault import Vault
 from holdfast.wire import codec
-from holdfast.wire.api import CHECK, Checked, Presence, TaskCard, decode
+from holdfast.wire.api import CHECK, ROUTE, Checked, Presence, TaskCard, decode
 from holdfast.wire.subjects import Lane, Stream
 from holdfast.worker.attempt import Attempt, Why
 from holdfast.worker.capture import Capture
 from holdfast.worker.checkpoints import SHOWN_AFTER
+from holdfast.worker.intakes import answering, text_of
 from holdfast.worker.presence import Heart
 from holdfast.worker.stored import Stored
 
@@ -178,7 +179,12 @@ class Worker:
                 schema=task.signature.schema(),
                 schedules=task.schedules,
                 takes_tick=task.signature.has("tick"),
+                filter=text_of(task.intake.filter),
+                map=text_of(task.intake.map),
+                asks=task.intake.asks,
             )
+            if task.intake.asks:
+                await self._bus.serve(self._bus.subjects.api(f"{ROUTE}.{task.id}"), answering(task))
             await self._bus.put("task", task.id, codec.encode(card))
             await self._bus.serve(self._bus.subjects.api(f"{CHECK}.{task.id}"), _checker(task))
 
