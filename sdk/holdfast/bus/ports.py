@@ -58,6 +58,13 @@ class Fence(NamedTuple):
     seq: int
 
 
+class Timer(NamedTuple):
+    """That a message is stored on another subject of the same stream later; see `Bus.publish_at`."""
+
+    due: Instant
+    target: str
+
+
 class Publication(NamedTuple):
     """One message of a batch; the fields are those of `Bus.publish`."""
 
@@ -67,6 +74,8 @@ class Publication(NamedTuple):
     dedupe: str | None = None
     fence: Fence | None = None
     """Instead of `expect`."""
+    timer: Timer | None = None
+    """The message is a timer; instead of all of these."""
 
 
 class ConsumerState(NamedTuple):

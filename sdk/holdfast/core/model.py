@@ -205,7 +205,10 @@ class Key(msgspec.Struct, frozen=True, array_like=True):
     generation: int = 0
     """How often the key was free again before."""
     until: Instant | None = None
-    """Of an idempotency key: how long a run that completed or was cancelled keeps it taken; None: for ever."""
+    """Of an idempotency key: how long a run that completed or was cancelled keeps it taken; None: for ever. Of a
+    debounce key: how far the run may be put off; None: however far."""
+    leading: bool = False
+    """Of a debounce key: the trigger that has it changes no payload but its own."""
 
 
 class Tick(msgspec.Struct, frozen=True, array_like=True):
