@@ -31,7 +31,6 @@ from holdfast.declared import (
     card_settings,
     chunks,
     encode_payload,
-    parted,
 )
 from holdfast.errors import (
     ConfigError,
@@ -170,10 +169,12 @@ class Client:
         return Declaration(task, Settings() if card is None else card_settings(card), encode_payload)
 
     def _item(self, task: Declaration, item: BatchItem) -> RunCreated | Exception:
+        order = task.order(item)
+        if isinstance(order, Exception):
+            return order
         try:
-            payload, options = parted(item)
-            return self.new_run(task.task, task.encode(payload), task.settings.but(**options))
-        except (PayloadError, EncodeError, ConfigError) as error:
+            return self.new_run(task.task, *order)
+        except EncodeError as error:  # of its metadata
             return error
 
     async def _misfit(self, task: str, payload: bytes) -> str:
@@ -243,7 +244,7 @@ class Client:
     def _started(self, run: RunCreated, outcome: int | Found | Exception) -> RunHandle | Exception:
         match outcome:
             case Found():
-                return RunHandle.of(self, outcome.run, outcome.first, cached=outcome.cached)
+                return RunHandle.of(self, outcome.run.id, outcome.run.first, cached=outcome.cached)
             case int():
                 return RunHandle.of(self, run.run, outcome)
         return outcome

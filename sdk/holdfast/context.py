@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from holdfast.core.model import Instant, Seconds
     from holdfast.step import Step
     from holdfast.task import Task
-    from holdfast.triggering import Settings
+    from holdfast.triggering import Order, Settings
 
 
 class Execution(Protocol):
@@ -52,7 +52,7 @@ class Execution(Protocol):
     def child(self, task: str, payload: bytes, settings: Settings) -> Awaitable[Any]:
         """A run of its own, awaited by this one."""
 
-    def children(self, task: str, payloads: Sequence[bytes | Exception], settings: Settings) -> Awaitable[list[Any]]:
+    def children(self, task: str, orders: Sequence[Order | Exception]) -> Awaitable[list[Any]]:
         """Several, awaited together: their results and failures in order; an exception stays in its place."""
 
     def sleep(self, due: Callable[[Instant], Instant]) -> Awaitable[None]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from holdfast.bus.blobs import INLINE
-from holdfast.errors import PayloadError
-from holdfast.triggering import Settings, TriggerOptions
+from holdfast.errors import ConfigError, EncodeError, PayloadError
+from holdfast.triggering import Order, Settings, TriggerOptions
 from holdfast.wire.api import TaskCard
 from holdfast.wire.values import encode_value
 
@@ -29,6 +29,14 @@ class Declaration(NamedTuple):
     settings: Settings
     encode: Callable[[Payload], bytes]
     """A payload for the journal. Raises: PayloadError; EncodeError."""
+
+    def order(self, item: BatchItem) -> Order | Exception:
+        """What an item of a batch asks for, or why it can't be had."""
+        try:
+            payload, options = _parted(item)
+            return Order(self.encode(payload), self.settings.but(**options))
+        except (PayloadError, EncodeError, ConfigError) as error:
+            return error
 
 
 class Declared(Protocol):
@@ -59,18 +67,6 @@ def card_settings(card: TaskCard) -> Settings:
     )
 
 
-def parted(item: BatchItem) -> tuple[Payload, TriggerOptions]:
-    """An item of a batch as payload and options. Raises: PayloadError: it is none."""
-    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], Mapping):
-        return item
-    if isinstance(item, Mapping):
-        return item, {}
-    raise PayloadError(
-        "an item of a batch is a payload, or a payload and options like "
-        f'({{"order_id": "A1"}}, {{"priority": 0}}), found {item!r:.80}'
-    )
-
-
 def chunks(payloads: Iterable[bytes]) -> Iterator[list[bytes]]:
     """Payloads as they are sent to be checked: not too many, and not too many bytes, at once."""
     some: list[bytes] = []
@@ -83,3 +79,15 @@ def chunks(payloads: Iterable[bytes]) -> Iterator[list[bytes]]:
         size += len(payload)
     if some:
         yield some
+
+
+def _parted(item: BatchItem) -> tuple[Payload, TriggerOptions]:
+    """An item of a batch as payload and options. Raises: PayloadError: it is none."""
+    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], Mapping):
+        return item
+    if isinstance(item, Mapping):
+        return item, {}
+    raise PayloadError(
+        "an item of a batch is a payload, or a payload and options like "
+        f'({{"order_id": "A1"}}, {{"priority": 0}}), found {item!r:.80}'
+    )

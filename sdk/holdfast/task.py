@@ -6,7 +6,7 @@ import functools
 import hashlib
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
@@ -14,7 +14,7 @@ from holdfast import context
 from holdfast.client import RunHandle
 from holdfast.core.model import MAX_INTERRUPTIONS, Hook, Limits, Rate, Retry, Timeouts
 from holdfast.declared import BatchItem, Declaration
-from holdfast.errors import ConfigError, DefinitionError, DuplicateTask, EncodeError, PayloadError, RunFailed
+from holdfast.errors import ConfigError, DefinitionError, DuplicateTask, RunFailed
 from holdfast.payload import Signature
 from holdfast.rewrite import rewrite
 from holdfast.triggering import Settings, TriggerOptions
@@ -114,9 +114,9 @@ class Task(Generic[P, R]):
         """
         return self.options().trigger_and_wait(*args, **kwargs)
 
-    def batch_trigger_and_wait(self, payloads: Iterable[Mapping[str, Any]]) -> Awaitable[list[Any]]:
-        """Inside a run: a child run for each payload, awaited together: results and failures as values, in order."""
-        return self.options().batch_trigger_and_wait(payloads)
+    def batch_trigger_and_wait(self, items: Iterable[BatchItem]) -> Awaitable[list[Any]]:
+        """Inside a run: a child run for each item, awaited together: results and failures as values, in order."""
+        return self.options().batch_trigger_and_wait(items)
 
     def options(self, **options: Unpack[TriggerOptions]) -> Options[P, R]:
         """The same task, triggered with other settings: `TriggerOptions`. Raises: ConfigError: one that can't be."""
@@ -151,29 +151,20 @@ class Options(Generic[P, R]):
             return self._triggered_result(*args, **kwargs)
         return current.child(self._task.id, self._task.signature.encode(args, kwargs), self._settings)
 
-    def batch_trigger_and_wait(self, payloads: Iterable[Mapping[str, Any]]) -> Awaitable[list[Any]]:
+    def batch_trigger_and_wait(self, items: Iterable[BatchItem]) -> Awaitable[list[Any]]:
         """As `Task.batch_trigger_and_wait`."""
         current = context.execution.get()
         if current is None:
-            return self._triggered_results(list(payloads))
-        return current.children(self._task.id, self._all(payloads), self._settings)
+            return self._triggered_results(list(items))
+        return current.children(self._task.id, [self.declaration.order(item) for item in items])
 
     async def _triggered_result(self, *args: P.args, **kwargs: P.kwargs) -> R:
         handle = await self.trigger(*args, **kwargs)
         return typing.cast(R, await handle.result())
 
-    async def _triggered_results(self, payloads: list[Mapping[str, Any]]) -> list[Any]:
-        started = await self.batch_trigger(payloads)
+    async def _triggered_results(self, items: list[BatchItem]) -> list[Any]:
+        started = await self.batch_trigger(items)
         return [item if isinstance(item, Exception) else await _result_or_failure(item) for item in started]
-
-    def _all(self, payloads: Iterable[Mapping[str, Any]]) -> list[bytes | Exception]:
-        return [self._encoded(payload) for payload in payloads]
-
-    def _encoded(self, payload: Mapping[str, Any]) -> bytes | Exception:
-        try:
-            return self._task.signature.encode((), payload)
-        except (PayloadError, EncodeError) as error:
-            return error
 
 
 async def _result_or_failure(handle: RunHandle) -> Any:

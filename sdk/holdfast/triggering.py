@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias, TypedDict, Unpack, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack, get_args
 
 import msgspec
 
@@ -35,7 +35,7 @@ from holdfast.wire.events import payload_of
 from holdfast.wire.subjects import TOKEN
 from holdfast.wire.values import decode_value, encode_value
 
-__all__ = ["Debounce", "Settings", "TriggerOptions", "created", "of_event", "token"]
+__all__ = ["Debounce", "Order", "Settings", "TriggerOptions", "created", "of_event", "token"]
 
 Scope: TypeAlias = Literal["run", "global"]
 
@@ -133,6 +133,13 @@ def _read(name: str, value: Any) -> Any:
         raise ConfigError(str(error)) from None
     except (TypeError, AttributeError):
         raise ConfigError(f"{name}: found {value!r:.200}, of the wrong type: see `TriggerOptions`") from None
+
+
+class Order(NamedTuple):
+    """A run to be created: its payload for the journal, and how."""
+
+    payload: bytes
+    settings: Settings
 
 
 def created(

@@ -32,6 +32,7 @@ from holdfast.core.effects import (
     effects,
 )
 from holdfast.core.entries import (
+    Awaited,
     Batch,
     CancelRequested,
     ChildEnded,
@@ -51,7 +52,7 @@ from holdfast.core.entries import (
 )
 from holdfast.core.entries import LetterDropped as Dropped
 from holdfast.core.lifecycle import ACCEPTED_IN, Kind, Record, fold, interruption, recreated
-from holdfast.core.model import ErrorInfo, Run, State
+from holdfast.core.model import ErrorInfo, Parent, Run, State
 from holdfast.errors import ConnectError, Fenced, RunStateError, Unanswered, UnknownRun
 from holdfast.wire import codec
 from holdfast.wire.api import Letter
@@ -66,7 +67,7 @@ TIMER = "ready"
 """Name of the timer that makes a delayed or retrying run ready."""
 
 
-Told: TypeAlias = CancelRequested | TokenCompleted | EventArrived | Signalled | Resolved
+Told: TypeAlias = CancelRequested | TokenCompleted | EventArrived | Signalled | Resolved | Awaited
 """What others tell a run."""
 
 
@@ -276,10 +277,7 @@ class Journal:
             case TriggerHook():
                 await self._trigger_hook(run, effect)
             case Tell():
-                told = ChildEnded(
-                    effect.key, run.finished_at or self.clock(), run.id, run.state, run.result, _error(run)
-                )
-                await bus.publish(subjects.inbox(effect.parent), codec.encode(told), dedupe=f"{run.id}-{run.last}")
+                await self.tell_end(run, Parent(effect.parent, effect.key))
             case PutLetter():
                 await bus.publish(subjects.letter(effect.queue, effect.run), codec.encode(letter(run)))
             case DropLetter():
@@ -387,6 +385,17 @@ class Journal:
     async def tell(self, run: str, entry: Told, *, dedupe: str | None = None) -> int:
         """Tell a run something; whoever holds it hears it. Returns its sequence. May be repeated with a `dedupe`."""
         return await self.bus.publish(self.bus.subjects.inbox(run), codec.encode(entry), dedupe=dedupe)
+
+    async def tell_end(self, run: Run, parent: Parent, *, again: bool = False) -> None:
+        """Tell a run that awaits another one how that has ended. May be repeated.
+
+        Args:
+            again: it may have forgotten that it was told.
+        """
+        told = ChildEnded(parent.key, run.finished_at or self.clock(), run.id, run.state, run.result, _error(run))
+        dedupe = f"{run.id}-{run.last}-{ids.digest(parent.run, parent.key)}"
+        inbox = self.bus.subjects.inbox(parent.run)
+        await self.bus.publish(inbox, codec.encode(told), dedupe=None if again else dedupe)
 
     async def resume(self, run: str, first: int = 1) -> Run:
         """Do what follows where something that a run waits for has come; the run as it stood. Raises: UnknownRun."""

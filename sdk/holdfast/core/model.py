@@ -356,6 +356,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     secrets: dict[str, int] = {}
     """By name: the version of each secret that it has read."""
     key: Key | None = None
+    awaited: tuple[Parent, ...] = ()
+    """By which runs, beside its parent: their triggers found it by its key."""
     tick: Tick | None = None
     held: str = ""
     """Why it has no work item though it is queued: whoever conducts decides (`entries.Held.why`); empty: it is not."""
@@ -385,6 +387,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def suspended(self) -> bool:
         """Whether there is something that it waits for, and nothing of that has come."""
         return bool(self.waits or self.due is not None) and not self.resumable
+
+    @property
+    def parents(self) -> tuple[Parent, ...]:
+        """Who is to be told of its end."""
+        return self.awaited if self.parent is None else (self.parent, *self.awaited)
 
     @property
     def hook(self) -> Hook | None:
