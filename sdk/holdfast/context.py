@@ -284,4 +284,7 @@ def client() -> Client:
         return current
     if _default:
         return _default[-1]
-    raise ConnectError("no connection: trigger inside `async with holdfast.connect():`")
+    raise ConnectError(
+        "no connection: trigger inside `async with holdfast.connect():`, or, in code that does not await, by "
+        "`with holdfast.connect() as hf: hf.trigger(task, {...})`"
+    )
