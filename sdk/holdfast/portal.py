@@ -62,8 +62,12 @@ class Portal:
         """
         _refuse_async()
         with self._lock:
-            opened = self._ready()
-            future = asyncio.run_coroutine_threadsafe(work(), opened.loop)
+            opened, begun = self._ready(), work()
+            try:
+                future = asyncio.run_coroutine_threadsafe(begun, opened.loop)
+            except BaseException:  # Ctrl-C
+                begun.close()
+                raise
         try:
             return future.result()
         except CancelledError:
