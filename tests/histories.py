@@ -14,6 +14,7 @@ from holdfast.core.entries import (
     AttemptInterrupted,
     AttemptResumed,
     AttemptStarted,
+    Awaited,
     Batch,
     CancelRequested,
     ChildEnded,
@@ -202,6 +203,7 @@ def _told(run: Run, at: float) -> list[Entry]:
         EventArrived(next((each.wait for each in run.expected), "/event#0"), at, 7, "orders.paid", b"\x01"),
         Signalled(f"s{at}", at, "approve", b"\x01", "ann"),
         Resolved("/step#1", at, "done", "ann", b"\x01"),
+        Awaited(run_id(97), at, "/step#1"),
         HookTriggered(run.hook.on if run.hook is not None else "success", at, run_id(98)),
     ]
 

@@ -122,8 +122,8 @@ class Conductor:
             if run.cancel_requested and run.state is State.RUNNING and _claims(change):
                 self._unheard.add(run.id)
             self._note(run)
-            if run.final and run.parent is not None:
-                self._note_parent(run.parent.run)
+            for parent in run.parents if run.final else ():
+                self._note_parent(parent.run)
 
     def worker_gone(self, worker: str, reason: str) -> None:
         """A worker has ended for good: whatever it holds, or turns out to have held, is offered again at once."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import msgspec
 
@@ -19,16 +19,27 @@ from holdfast import access, context, remaking, scheduling, telling
 from holdfast.bus.blobs import INLINE
 from holdfast.bus.clock import Clock
 from holdfast.bus.journal import Journal
+from holdfast.bus.keyed import Found, Keyed
 from holdfast.bus.ports import Bus
 from holdfast.catalogue import Planned
 from holdfast.core import ids
 from holdfast.core.admission import QueueLimits
 from holdfast.core.entries import Resolved, RunCreated, Signalled, TokenCompleted
 from holdfast.core.model import ErrorInfo, Rate, Run
+from holdfast.declared import (
+    BatchItem,
+    Declaration,
+    Declared,
+    Payload,
+    chunks,
+    encode_payload,
+)
 from holdfast.errors import (
     ConfigError,
     DaemonUnavailable,
+    EncodeError,
     Fenced,
+    HoldfastError,
     PayloadError,
     Refused,
     RunStateError,
@@ -41,7 +52,7 @@ from holdfast.handle import RunHandle
 from holdfast.keeping import Values
 from holdfast.ticks import Cron, Every
 from holdfast.timetable import Timetable, arguments
-from holdfast.triggering import Settings, card_settings, created, token
+from holdfast.triggering import Settings, TriggerOptions, card_settings, created, token
 from holdfast.wire import api, codec
 from holdfast.wire.schedules import ScheduleRow
 from holdfast.wire.subjects import TOKEN, Stream
@@ -56,15 +67,6 @@ REPLAYED_WITHIN = 60.0
 
 ASKED = 20
 """How often a query is sent to workers of which each says that it does not have the run any more."""
-
-
-def encode_payload(payload: Mapping[str, Any]) -> bytes:
-    """A payload for the journal. Raises: PayloadError: not a mapping of names to values; EncodeError."""
-    if not isinstance(payload, Mapping) or not all(isinstance(name, str) for name in payload):
-        raise PayloadError(
-            f"a payload is an object of arguments by name, found {type(payload).__name__}: {payload!r:.80}"
-        )
-    return encode_value(dict(payload))
 
 
 def _error_info(error: str | BaseException) -> ErrorInfo:
@@ -86,6 +88,7 @@ class Client:
         self.journal = Journal(bus, clock)
         self.blobs = Values(bus)
         self._timetable = Timetable(self.journal, ttl=ttl)
+        self._keyed = Keyed(self.journal)
         self.ttl = ttl
         self.name = name
         """Who acts: recorded with what it changes."""
@@ -108,6 +111,7 @@ class Client:
             at=now,
             source=source or self.name,
             ttl=self.ttl,
+            within=current.id if (current := context.execution.get()) is not None else "",
         )
 
     @staticmethod
@@ -117,17 +121,17 @@ class Client:
 
     async def trigger(
         self,
-        task: str,
-        payload: Mapping[str, Any] | None = None,
+        task: str | Declared,
+        payload: Payload | None = None,
         *,
         declared: bool = True,
         id: str | None = None,
-        **options: Any,
+        **options: Unpack[TriggerOptions],
     ) -> RunHandle:
-        """Start a run of a task by its id, without importing it; durable when this returns.
+        """Start a run of a task, by its id without importing it; durable when this returns.
 
-        Other options are those of `Task.options`; what they leave open is the task's own. The payload is checked by a
-        worker that has the task, where one serves just now, and always before the first attempt.
+        What the options leave open is the task's own. The payload of a task that is named is checked by a worker that
+        has it, where one serves just now, and always before the first attempt.
 
         Args:
             declared: False starts a run also of a task that no worker has ever declared; it waits for one.
@@ -135,28 +139,82 @@ class Client:
         Raises:
             UnknownTask: no worker has declared a task of this id; nothing was started.
             PayloadError: the payload does not fit the task's signature; nothing was started.
+            ConfigError: an option that can't be.
         """
-        data = encode_payload(payload or {})
-        card = await self.card(task)
-        settings = Settings() if card is None else card_settings(card)
-        changed = settings.but(**options)
-        if card is not None:
-            await self._check(task, data)
-        elif declared:
-            raise await self._unknown(task)
-        return await self.start(self.new_run(task, data, changed, id=id))
+        known = await self._known(task, declared)
+        data = known.encode(payload or {})
+        run = self.new_run(known.task, data, known.settings.but(**options), id=id)
+        if isinstance(task, str) and (why := await self._misfit(task, data)):
+            raise PayloadError(why)
+        return await self.start(run)
 
-    async def _check(self, task: str, payload: bytes) -> None:
-        if len(payload) > INLINE:
-            return  # too big to ask with: it is checked before the first attempt
-        subject = self.bus.subjects.api(f"{api.CHECK}.{task}")
+    async def batch_trigger(
+        self,
+        task: str | Declared,
+        items: Iterable[BatchItem],
+        *,
+        declared: bool = True,
+        **options: Unpack[TriggerOptions],
+    ) -> list[RunHandle | Exception]:
+        """Start a run for each item, in order, in few round trips; an item that can't be started is its error.
+
+        Args:
+            items: payloads, or pairs of a payload and options of its own.
+            declared, options: as of `trigger`, for all of them.
+
+        Raises:
+            UnknownTask: no worker has declared a task of this id; nothing was started.
+            ConfigError: an option that can't be; nothing was started.
+        """
+        known = await self._known(task, declared)
+        known = known._replace(settings=known.settings.but(**options))
+        runs = [self._item(known, item) for item in items]
+        return await self.start_many(await self._fitting(task, runs) if isinstance(task, str) else runs)
+
+    async def _known(self, task: str | Declared, declared: bool) -> Declaration:
+        if not isinstance(task, str):
+            return task.declaration
+        card = await self.card(task)
+        if card is None and declared:
+            raise await self._unknown(task)
+        return Declaration(task, Settings() if card is None else card_settings(card), encode_payload)
+
+    def _item(self, task: Declaration, item: BatchItem) -> RunCreated | Exception:
+        order = task.order(item)
+        if isinstance(order, Exception):
+            return order
         try:
-            reply = await self.bus.request(subject, payload, timeout=1.0)
+            return self.new_run(task.task, *order)
+        except EncodeError as error:  # of its metadata
+            return error
+
+    async def _misfit(self, task: str, payload: bytes) -> str:
+        """Why a payload does not fit a task, as a worker that has it says; empty: it does, or nobody says so."""
+        if len(payload) > INLINE:
+            return ""  # too big to ask with: it is checked before the first attempt
+        reply = await self._ask_worker(f"{api.CHECK}.{task}", payload)
+        return "" if reply is None else api.decode(reply, api.Checked).error
+
+    async def _fitting(self, task: str, runs: Sequence[RunCreated | Exception]) -> list[RunCreated | Exception]:
+        """The runs of a batch; one whose payload does not fit becomes its error."""
+        payloads = [run.payload for run in runs if isinstance(run, RunCreated) and len(run.payload) <= INLINE]
+        why: dict[bytes, str] = {}
+        for some in chunks(dict.fromkeys(payloads)):
+            reply = await self._ask_worker(f"{api.CHECK_ALL}.{task}", codec.encode(api.Payloads(tuple(some))))
+            if reply is None:
+                break
+            why |= zip(some, api.decode(reply, api.AllChecked).errors, strict=True)
+        return [
+            PayloadError(why[run.payload]) if isinstance(run, RunCreated) and why.get(run.payload) else run
+            for run in runs
+        ]
+
+    async def _ask_worker(self, service: str, question: bytes) -> bytes | None:
+        """What a worker answers; None: none has a moment."""
+        try:
+            return await self.bus.request(self.bus.subjects.api(service), question, timeout=1.0)
         except (DaemonUnavailable, Unanswered, Refused):
-            return  # no worker has a moment: one checks it before the first attempt
-        checked = api.decode(reply, api.Checked)
-        if checked.error:
-            raise PayloadError(checked.error)
+            return None
 
     async def _unknown(self, task: str) -> UnknownTask:
         known = sorted(card.id for card in await self.cards())
@@ -165,20 +223,42 @@ class Client:
         return UnknownTask(f"no worker has declared a task {task!r}; {hint} (see `holdfast tasks list`)")
 
     async def start(self, created: RunCreated) -> RunHandle:
-        """Create a run from its entry; a big payload is kept apart. Raises: EncodeError: it is too large."""
-        return RunHandle.of(self, created.run, await self.journal.create(await self._slim(created)))
+        """Create a run from its entry, or find the one that has its key. A big payload is kept apart.
 
-    async def _slim(self, created: RunCreated) -> RunCreated:
-        kept = await self.blobs.keep(created.payload)
+        Raises:
+            EncodeError: the payload is too large.
+        """
+        (started,) = await self.start_many([created])
+        if isinstance(started, Exception):
+            raise started
+        return started
+
+    async def start_many(self, created: Iterable[RunCreated | Exception]) -> list[RunHandle | Exception]:
+        """The same of several, pipelined, in order; one that could not be created is its error, and an error stays."""
+        runs = [run if isinstance(run, Exception) else await self._slim(run) for run in created]
+        plain_runs = [run for run in runs if isinstance(run, RunCreated) and run.key is None]
+        keyed_runs = [run for run in runs if isinstance(run, RunCreated) and run.key is not None]
+        plain = iter(await self.journal.create_many(plain_runs) if plain_runs else [])
+        keyed = iter(await self._keyed.create_many(keyed_runs) if keyed_runs else [])
+        return [
+            run if isinstance(run, Exception) else self._started(run, next(plain if run.key is None else keyed))
+            for run in runs
+        ]
+
+    async def _slim(self, created: RunCreated) -> RunCreated | Exception:
+        try:
+            kept = await self.blobs.keep(created.payload)
+        except HoldfastError as error:
+            return error
         return created if kept is created.payload else msgspec.structs.replace(created, payload=kept)
 
-    async def start_many(self, created: Iterable[RunCreated]) -> list[RunHandle | Exception]:
-        """Create several, pipelined, in order; an item that could not be created is its error."""
-        runs = [await self._slim(run) for run in created]
-        return [
-            outcome if isinstance(outcome, Exception) else RunHandle.of(self, run.run, outcome)
-            for run, outcome in zip(runs, await self.journal.create_many(runs), strict=True)
-        ]
+    def _started(self, run: RunCreated, outcome: int | Found | Exception) -> RunHandle | Exception:
+        match outcome:
+            case Found():
+                return RunHandle.of(self, outcome.run.id, outcome.run.first, cached=outcome.cached)
+            case int():
+                return RunHandle.of(self, run.run, outcome)
+        return outcome
 
     def run(self, id: str) -> RunHandle:
         """A handle on a run by its id; nothing is asked yet."""
@@ -350,7 +430,8 @@ class Client:
             raise await self._unknown(task)
         settings = card_settings(card).but(queue=queue, priority=priority)
         one = Planned(schedule, settings, card.takes_tick, None, self.name, None)
-        await self._check(task, arguments(one, self.journal.clock(), None))
+        if why := await self._misfit(task, arguments(one, self.journal.clock(), None)):
+            raise PayloadError(why)
         await scheduling.create(self.journal, self._timetable, schedule, self.name, over=replace)
 
     async def delete_schedule(self, name: str) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from holdfast.core.model import Instant, Seconds
     from holdfast.step import Step
     from holdfast.task import Task
-    from holdfast.triggering import Settings
+    from holdfast.triggering import Order, Settings
 
 
 class Execution(Protocol):
@@ -52,7 +52,7 @@ class Execution(Protocol):
     def child(self, task: str, payload: bytes, settings: Settings) -> Awaitable[Any]:
         """A run of its own, awaited by this one."""
 
-    def children(self, task: str, payloads: Sequence[bytes | Exception], settings: Settings) -> Awaitable[list[Any]]:
+    def children(self, task: str, orders: Sequence[Order | Exception]) -> Awaitable[list[Any]]:
         """Several, awaited together: their results and failures in order; an exception stays in its place."""
 
     def sleep(self, due: Callable[[Instant], Instant]) -> Awaitable[None]:
@@ -284,4 +284,7 @@ def client() -> Client:
         return current
     if _default:
         return _default[-1]
-    raise ConnectError("no connection: trigger inside `async with holdfast.connect():`")
+    raise ConnectError(
+        "no connection: trigger inside `async with holdfast.connect():`, or, in code that does not await, by "
+        "`with holdfast.connect() as hf: hf.trigger(task, {...})`"
+    )

@@ -37,6 +37,8 @@ class RunHandle(msgspec.Struct, dict=True):
     id: str
     first: int = 1
     """Stream sequence from which on the run is read."""
+    cached: bool = False
+    """Whether the trigger found it by its key, instead of creating it."""
 
     @property
     def client(self) -> Client:
@@ -45,9 +47,9 @@ class RunHandle(msgspec.Struct, dict=True):
         return made_by if made_by is not None else context.client()
 
     @classmethod
-    def of(cls, client: Client, id: str, first: int = 1) -> RunHandle:
+    def of(cls, client: Client, id: str, first: int = 1, *, cached: bool = False) -> RunHandle:
         """A handle on a run."""
-        handle = cls(id, first or 1)
+        handle = cls(id, first or 1, cached)
         handle.__dict__["_client"] = client
         return handle
 

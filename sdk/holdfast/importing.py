@@ -16,6 +16,7 @@ from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Publication
 from holdfast.core.entries import (
     AttemptStarted,
+    Awaited,
     Batch,
     Entry,
     Offered,
@@ -121,7 +122,7 @@ def _inert(records: Sequence[Record], run_id: str) -> Iterator[_Message]:
     for record in records:
         before, run = run, apply(run, record)
         entries = tuple(_alone(entry, run_id) for entry in record.entries)
-        if record.kind is Kind.GO:
+        if record.kind is Kind.GO or any(isinstance(entry, Awaited) for entry in record.entries):
             continue
         if record.kind is Kind.TIMER:
             if before is None and run is not None and not _offered_later(records):
@@ -144,7 +145,7 @@ def _alone(entry: Entry, run: str) -> Entry:
     match entry:
         case RunCreated():
             origin = entry.origin or Origin(run, "import")
-            return replace(entry, queue=QUEUE, parent=None, hooks=(), origin=origin)
+            return replace(entry, queue=QUEUE, parent=None, key=None, hooks=(), origin=origin)
         case Offered():
             return replace(entry, first=1, cause=0)
         case AttemptStarted():

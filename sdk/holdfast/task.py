@@ -6,21 +6,21 @@ import functools
 import hashlib
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from holdfast import context
 from holdfast.client import RunHandle
-from holdfast.core.entries import RunCreated
 from holdfast.core.model import MAX_INTERRUPTIONS, Hook, Limits, Rate, Retry, Timeouts
 from holdfast.core.schedule import Schedule
-from holdfast.errors import ConfigError, DefinitionError, DuplicateTask, EncodeError, PayloadError, RunFailed
+from holdfast.declared import BatchItem, Declaration
+from holdfast.errors import ConfigError, DefinitionError, DuplicateTask, RunFailed
 from holdfast.intake import Filter, Intake, Map
 from holdfast.payload import Signature
 from holdfast.rewrite import rewrite
 from holdfast.ticks import Cron, Every
-from holdfast.triggering import Settings
+from holdfast.triggering import Settings, TriggerOptions
 from holdfast.wire.ended import Ended
 from holdfast.wire.subjects import EVENT, TOKEN
 
@@ -81,6 +81,11 @@ class Task(Generic[P, R]):
         return f"<task {self.id}>"
 
     @property
+    def declaration(self) -> Declaration:
+        """What triggering it needs to know of it."""
+        return self.options().declaration
+
+    @property
     def name(self) -> str:
         """The function's name: what its checkpoints are called."""
         return getattr(self.fn, "__name__", self.id)
@@ -101,9 +106,13 @@ class Task(Generic[P, R]):
         """
         return await self.options().trigger(*args, **kwargs)
 
-    async def batch_trigger(self, payloads: Iterable[Mapping[str, Any]]) -> list[RunHandle | Exception]:
-        """Start a run for each payload, in order, in few round trips; an item that can't be started is its error."""
-        return await self.options().batch_trigger(payloads)
+    async def batch_trigger(self, items: Iterable[BatchItem]) -> list[RunHandle | Exception]:
+        """Start a run for each item, in order, in few round trips; an item that can't be started is its error.
+
+        Args:
+            items: payloads, or pairs of a payload and options of its own: `({"order_id": "A1"}, {"priority": 0})`.
+        """
+        return await self.options().batch_trigger(items)
 
     def trigger_and_wait(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         """Inside a run: start a child run and await its result; the parent's slot is free meanwhile.
@@ -113,50 +122,13 @@ class Task(Generic[P, R]):
         """
         return self.options().trigger_and_wait(*args, **kwargs)
 
-    def batch_trigger_and_wait(self, payloads: Iterable[Mapping[str, Any]]) -> Awaitable[list[Any]]:
-        """Inside a run: a child run for each payload, awaited together: results and failures as values, in order."""
-        return self.options().batch_trigger_and_wait(payloads)
+    def batch_trigger_and_wait(self, items: Iterable[BatchItem]) -> Awaitable[list[Any]]:
+        """Inside a run: a child run for each item, awaited together: results and failures as values, in order."""
+        return self.options().batch_trigger_and_wait(items)
 
-    def options(
-        self,
-        *,
-        queue: str | None = None,
-        delay: float | timedelta | None = None,
-        priority: int | None = None,
-        retry: Retry | None = None,
-        timeouts: Timeouts | None = None,
-        ttl: float | timedelta | None = None,
-        tags: Iterable[str] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        detached: bool | None = None,
-        concurrency_key: str | None = None,
-    ) -> Options[P, R]:
-        """The same task, triggered with other settings.
-
-        Args:
-            ttl: seconds from when it is ready to its first start; 0: for ever.
-            detached: of a child run (`trigger_and_wait`): it goes on when its parent is cancelled.
-            concurrency_key: runs of one key are limited apart, by the task's `concurrency` and the queue's
-                `key_concurrency`; instead of what the task takes from the payload.
-
-        Raises:
-            ConfigError: a setting that can't be.
-        """
-        return Options(
-            self,
-            self.settings.but(
-                queue=queue,
-                delay=delay,
-                priority=priority,
-                retry=retry,
-                timeouts=timeouts,
-                ttl=ttl,
-                tags=tags,
-                metadata=metadata,
-                detached=detached,
-                concurrency_key=concurrency_key,
-            ),
-        )
+    def options(self, **options: Unpack[TriggerOptions]) -> Options[P, R]:
+        """The same task, triggered with other settings: `TriggerOptions`. Raises: ConfigError: one that can't be."""
+        return Options(self, self.settings.but(**options))
 
 
 class Options(Generic[P, R]):
@@ -166,17 +138,19 @@ class Options(Generic[P, R]):
         self._task = task
         self._settings = settings
 
+    @property
+    def declaration(self) -> Declaration:
+        """What triggering it needs to know of it."""
+        return Declaration(self._task.id, self._settings, lambda payload: self._task.signature.encode((), payload))
+
     async def trigger(self, *args: P.args, **kwargs: P.kwargs) -> RunHandle:
         """As `Task.trigger`."""
-        return await context.client().start(self._created(self._task.signature.encode(args, kwargs)))
+        client, payload = context.client(), self._task.signature.encode(args, kwargs)
+        return await client.start(client.new_run(self._task.id, payload, self._settings))
 
-    async def batch_trigger(self, payloads: Iterable[Mapping[str, Any]]) -> list[RunHandle | Exception]:
+    async def batch_trigger(self, items: Iterable[BatchItem]) -> list[RunHandle | Exception]:
         """As `Task.batch_trigger`."""
-        items = [
-            payload if isinstance(payload, Exception) else self._created(payload) for payload in self._all(payloads)
-        ]
-        started = iter(await context.client().start_many(item for item in items if isinstance(item, RunCreated)))
-        return [next(started) if isinstance(item, RunCreated) else item for item in items]
+        return await context.client().batch_trigger(self, items)
 
     def trigger_and_wait(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         """As `Task.trigger_and_wait`."""
@@ -185,32 +159,20 @@ class Options(Generic[P, R]):
             return self._triggered_result(*args, **kwargs)
         return current.child(self._task.id, self._task.signature.encode(args, kwargs), self._settings)
 
-    def batch_trigger_and_wait(self, payloads: Iterable[Mapping[str, Any]]) -> Awaitable[list[Any]]:
+    def batch_trigger_and_wait(self, items: Iterable[BatchItem]) -> Awaitable[list[Any]]:
         """As `Task.batch_trigger_and_wait`."""
         current = context.execution.get()
         if current is None:
-            return self._triggered_results(list(payloads))
-        return current.children(self._task.id, self._all(payloads), self._settings)
+            return self._triggered_results(list(items))
+        return current.children(self._task.id, [self.declaration.order(item) for item in items])
 
     async def _triggered_result(self, *args: P.args, **kwargs: P.kwargs) -> R:
         handle = await self.trigger(*args, **kwargs)
         return typing.cast(R, await handle.result())
 
-    async def _triggered_results(self, payloads: list[Mapping[str, Any]]) -> list[Any]:
-        started = await self.batch_trigger(payloads)
+    async def _triggered_results(self, items: list[BatchItem]) -> list[Any]:
+        started = await self.batch_trigger(items)
         return [item if isinstance(item, Exception) else await _result_or_failure(item) for item in started]
-
-    def _all(self, payloads: Iterable[Mapping[str, Any]]) -> list[bytes | Exception]:
-        return [self._encoded(payload) for payload in payloads]
-
-    def _encoded(self, payload: Mapping[str, Any]) -> bytes | Exception:
-        try:
-            return self._task.signature.encode((), payload)
-        except (PayloadError, EncodeError) as error:
-            return error
-
-    def _created(self, payload: bytes) -> RunCreated:
-        return context.client().new_run(self._task.id, payload, self._settings)
 
 
 async def _result_or_failure(handle: RunHandle) -> Any:

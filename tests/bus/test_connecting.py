@@ -210,6 +210,7 @@ def test_the_streams_of_a_project_take_all_its_subjects() -> None:
         "hf.shop.dlq.>",
         "hf.shop.evt.>",
         "hf.shop.j.>",
+        "hf.shop.lead",
         "hf.shop.log.>",
         "hf.shop.secret.>",
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from holdfast.core.model import Timeouts
+from holdfast.core.model import Retry, Timeouts
 from holdfast.wire import api, codec
 from holdfast.wire.subjects import Stream
 from holdfast.wire.values import decode_value, encode_value
@@ -199,3 +199,68 @@ def test_an_event_on_a_wrong_subject_is_wrong_usage(shop: World) -> None:
 
 def test_values_of_the_value_codec_are_kept(shop: World) -> None:
     assert decode_value(encode_value({"order": 1})) == {"order": 1}
+
+
+def test_a_trigger_with_a_key_that_is_taken_prints_the_run_that_is_there_and_says_so(shop: World) -> None:
+    declare(shop, "resize")
+    first = shop("trigger", "resize", '{"n": 1}', "--idempotency-key", "A1", "--idempotency-ttl", "2h")
+    assert (first.code, first.err) == (0, "")
+    again = shop("trigger", "resize", '{"n": 2}', "--idempotency-key", "A1")
+    assert (again.code, again.out) == (0, first.out)
+    assert again.err == f"run {first.out.strip()}, which was there: it has the key\n"
+    told = json.loads(shop("trigger", "resize", "--idempotency-key", "A1", "--json").out)
+    assert told == {"run": first.out.strip(), "cached": True}
+    run = look(shop, first.out.strip())
+    assert run.key is not None
+    assert (run.key.text, run.key.until, decode_value(run.payload)) == ("A1", run.created_at + 7200, {"n": 1})
+
+
+def test_a_trigger_that_debounces_puts_the_run_off(shop: World) -> None:
+    declare(shop, "resize")
+    first = shop("trigger", "resize", '{"n": 1}', "--debounce", "user:7:30s", "--debounce-max-delay", "2m")
+    again = shop("trigger", "resize", '{"n": 2}', "--debounce", "user:7:1m")
+    assert first.out == again.out
+    run = look(shop, first.out.strip())
+    assert run.key is not None
+    assert (run.state.value, run.key.text, run.key.until) == ("delayed", "user:7", run.created_at + 120)
+    assert run.due is not None
+    assert 60 <= run.due - run.created_at < 90
+    assert decode_value(run.payload) == {"n": 2}
+    shop("trigger", "resize", '{"n": 3}', "--debounce", "user:7:1m", "--debounce-leading")
+    assert decode_value(look(shop, run.id).payload) == {"n": 2}
+
+
+def test_a_trigger_may_say_how_often_it_is_tried_and_under_which_key_it_is_limited(shop: World) -> None:
+    declare(shop, "resize")
+    done = shop(
+        "trigger", "resize", "--retry", '{"max_attempts": 7, "min_timeout": 2, "jitter": false}',
+        "--timeout-schedule-to-start", "30", "--timeout-heartbeat", "10s", "--concurrency-key", "acme",
+    )  # fmt: skip
+    run = look(shop, done.out.strip())
+    assert run.retry == Retry(max_attempts=7, min_timeout=2.0, jitter=False)
+    assert run.timeouts == Timeouts(schedule_to_start=30, heartbeat=10)
+    assert run.concurrency_key == "acme"
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--debounce", "A1"), "--debounce: expected KEY:DELAY like user-7:30s, found 'A1'"),
+        (("--debounce", "A1:soon"), "--debounce: expected KEY:DELAY like user-7:30s, found 'A1:soon': expected a dur"),
+        (("--debounce", "A1:0"), "debounce: delay: expected more than 0 seconds"),
+        (("--debounce", ":5s"), "debounce: key: expected a text of 1 to 256 characters"),
+        (("--debounce-leading",), "expected --debounce KEY:DELAY beside them"),
+        (("--debounce", "A1:9s", "--debounce-max-delay", "3s"), "max_delay: expected 9 s, its delay, or more"),
+        (("--idempotency-ttl", "3s"), "idempotency_ttl: expected an idempotency_key beside it"),
+        (("--idempotency-key", " "), "idempotency_key: expected a text of 1 to 256 characters"),
+        (("--retry", "5"), "--retry: expected an object of settings"),
+        (("--retry", '{"max_attempts": 0}'), "--retry: Retry: max_attempts is from 1"),
+        (("--retry", '{"attempts": 3}'), "--retry: expected max_attempts, factor, min_timeout, max_timeout, jitter"),
+        (("--retry", '{"max_attempts": "many"}'), "--retry: Expected `int`, got `str`"),
+    ],
+)  # fmt: skip
+def test_keys_and_policies_that_can_not_be_are_wrong_usage(shop: World, args: tuple[str, ...], says: str) -> None:
+    declare(shop, "resize")
+    done = shop("trigger", "resize", *args)
+    assert (done.code, done.out) == (2, "")
+    assert says in done.err

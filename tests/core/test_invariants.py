@@ -30,6 +30,7 @@ from holdfast.core.entries import (
     AttemptInterrupted,
     AttemptResumed,
     AttemptStarted,
+    Awaited,
     CancelRequested,
     ChildEnded,
     ChildTriggered,
@@ -139,7 +140,7 @@ CLAIM = -1
 """Whichever claim the run is to have next."""
 
 LIKELY = {
-    State.DELAYED: [1, 1, 1, 15, 18, 20, 27, 46, 46, 46, 46],
+    State.DELAYED: [1, 1, 1, 15, 18, 20, 27, 46, 46, 46, 46, 47],
     State.QUEUED: [CLAIM] * 24 + [3, 2, 1, 1, 18, 14, 15, 26, 27, 33, 33, 24, 44, 44, 44, 45, 45],
     State.RUNNING: [
         4, 5, 5, 6, 7, 8, 9, 9, 10, 10, 10, 11, 11, 12, 12, 12, 13, *[14] * 5, 15, 18, 19, 19, 21, 21, 21, 22, 23, 24,
@@ -153,21 +154,21 @@ LIKELY = {
     State.CANCELLED: [16, 16, 1, 2, 34],
     State.TIMED_OUT: [16, 16, 1, 19, 34],
     State.EXPIRED: [1, 16, 34],
-    State.COMPLETED: [16, 1, 18, 13, 34],
+    State.COMPLETED: [16, 1, 18, 13, 34, 47],
 }  # fmt: skip
 """Moves that keep a history going, by state."""
 
 UNDOING = [28, 28, 28, 28, 28, 28, 28, 36, 41, 12, 12, 12, 12, 38, 38, 38, 37, 29, 39]
 """The same while a worker runs undos."""
 
-MOVES = 47
+MOVES = 48
 
 
 def entry_of(move: Move, what: int, run: Run | None, seq: int, nonce: str) -> Entry:
     """What the move says; moves of a run's start, middle and end."""
     if what <= 19 or what == 20:
         return first_entries(move, what, run, seq, nonce)
-    return told_entries(move, what, seq) if what in (22, 23, 24, 25, 34) else later_entries(move, what, run, seq)
+    return told_entries(move, what, seq) if what in (22, 23, 24, 25, 34, 47) else later_entries(move, what, run, seq)
 
 
 def first_entries(move: Move, what: int, run: Run | None, seq: int, nonce: str) -> Entry:
@@ -241,6 +242,8 @@ def told_entries(move: Move, what: int, seq: int) -> Entry:
             return Signalled(id=f"s{seq // 9}", at=at, name="approve" if move.flag else "reject", value=b"v")
         case 25:
             return Resolved(key=PAUSES[move.key], at=at, action="run")
+        case 47:
+            return Awaited(run=f"Q{move.key}", at=at, key=KEYS[move.key])
         case _:
             return HookTriggered(on=("success", "failure", "cancel")[move.key], at=at, run="H")
 
@@ -313,7 +316,7 @@ def likely_of(run: Run) -> list[int]:
     return [(2 if run.fresh else 3) if what == CLAIM else what for what in LIKELY[run.state]]
 
 
-TOLD = (CancelRequested, ChildEnded, TokenCompleted, EventArrived, Signalled, Resolved, HookTriggered)
+TOLD = (CancelRequested, ChildEnded, TokenCompleted, EventArrived, Signalled, Resolved, HookTriggered, Awaited)
 
 
 def record_of(moves: list[Move], run: Run | None, seq: int) -> Record:
@@ -397,7 +400,7 @@ BELONGS: dict[Kind, tuple[type[Entry], ...]] = {
         ChildTriggered, Suspended, AttemptFailed, AttemptInterrupted, RunCompleted, RunDead, RunCancelled, RunRetried,
         LetterDropped, CancelRequested, ChildEnded, WaitStarted, TokenCompleted, EventArrived, Signalled, Resolved,
         RunExpired, RunTimedOut, Compensated, Heartbeat, Progressed, MetadataChanged, Diverged, Inherited,
-        HookTriggered, SecretPinned, Held, Postponed,
+        HookTriggered, SecretPinned, Held, Postponed, Awaited,
     ),
 }  # fmt: skip
 """What may be said where, by hand from DESIGN 2: a work item, what others tell a run, a delayed trigger, the log."""

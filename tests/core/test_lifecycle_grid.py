@@ -12,6 +12,7 @@ from holdfast.core.entries import (
     AttemptInterrupted,
     AttemptResumed,
     AttemptStarted,
+    Awaited,
     CancelRequested,
     ChildEnded,
     ChildTriggered,
@@ -91,6 +92,7 @@ SecretPinned       |  -    -   run   -    -    -   cmh  |  -    -    -    -    -
 Admitted           | del  que  run  wai  ret  cmp  cmh  | com  fai  dea  can  exp  tim
 Held               |  -   que   -    -    -    -    -   |  -    -    -    -    -    -
 Postponed          | del   -    -    -    -    -    -   |  -    -    -    -    -    -
+Awaited            | del  que  run  wai  ret  cmp  cmh  | com  fai  dea  can  exp  tim
 """
 """Rows: what happens. Columns: where the run stands. Cells: where it stands then; `-`: refused.
 
@@ -159,6 +161,7 @@ SAMPLES: dict[str, Entry] = {
     "Admitted": Admitted(run="R", first=1),
     "Held": Held(at=9.0, why="overlap"),
     "Postponed": Postponed(at=9.0, due=12.0),
+    "Awaited": Awaited(run="P", at=9.0, key="/ship#1"),
 }
 
 
@@ -228,8 +231,8 @@ def test_a_started_run_neither_expires_nor_inherits() -> None:
 
 
 def test_the_grid_has_a_row_for_every_entry_and_a_column_for_every_state() -> None:
-    assert len(CELLS) == (38 + 1) * (12 + 1)  # a kill, and a compensating run that is held, stand for themselves
+    assert len(CELLS) == (39 + 1) * (12 + 1)  # a kill, and a compensating run that is held, stand for themselves
     assert {name.partition(":")[0] for name, _, _ in CELLS} == {entry.__name__ for entry in ENTRIES}
     assert all(type(SAMPLES[name]).__name__ == name.partition(":")[0] for name, _, _ in CELLS)
     assert {SHORT[column][0] for _, column, _ in CELLS} == set(State)
-    assert len(ENTRIES) == 38
+    assert len(ENTRIES) == 39

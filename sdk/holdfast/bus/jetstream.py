@@ -16,7 +16,6 @@ import asyncio
 import math
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -38,20 +37,18 @@ from holdfast.bus.ports import (
     Puller,
     Responder,
     Source,
+    Timer,
     check_subject,
     consumer_name,
     source,
     stands_still,
 )
-from holdfast.bus.publishing import Publisher, head_of, headers
+from holdfast.bus.publishing import Publisher, head_of, headers, rfc3339, timer_head
 from holdfast.bus.pulling import EXTEND, SETTLE, Pull, release_after
 from holdfast.bus.serving import Server, ask_service
 from holdfast.core.model import Instant, Seconds
 from holdfast.errors import BusError
 from holdfast.wire.subjects import Lane, Stream, Subjects
-
-LAST_INSTANT: Instant = 9_000_000_000.0
-"""The year 2255: what is due later is due then."""
 
 MAX_WAITING = 10_000
 """Requests for items that a consumer keeps; a worker has as many as it has slots."""
@@ -61,7 +58,6 @@ _FOREVER = "2200-01-01T00:00:00Z"
 _PAUSED, _GOVERNED = "paused", "governed"
 _SET = b"1"
 """A flag that is not set is empty, not gone: those who follow it see that it was taken back."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def connect(
@@ -142,9 +138,7 @@ class JetStreamBus:
         return await self._publisher.store_many(messages)
 
     async def publish_at(self, subject: str, data: bytes, *, due: Instant, target: str) -> int:
-        check_subject(target)
-        head = headers(Schedule=f"@at {_rfc3339(due)}", Schedule_Target=target)
-        return await self._publisher.store(subject, data, head=head)
+        return await self._publisher.store(subject, data, head=timer_head(Timer(due, target)))
 
     async def last(self, stream: Stream, subject: str) -> Message | None:
         check_subject(subject)
@@ -161,7 +155,7 @@ class JetStreamBus:
 
     async def first_since(self, stream: Stream, when: Instant) -> int:
         behind = await self.last_seq(stream) + 1  # asked first: what is stored meanwhile lies from there on
-        found = await self._fetcher.first_since(self._name(stream), _rfc3339(when - 1e-6))  # which rounds up
+        found = await self._fetcher.first_since(self._name(stream), rfc3339(when - 1e-6))  # which rounds up
         return behind if found is None else found.seq
 
     async def delete(self, stream: Stream, seq: int) -> bool:
@@ -339,12 +333,3 @@ class JetStreamBus:
             ((info, origin) for info in found if (origin := source(info.name)) is not None),
             key=lambda pair: pair[0].name,
         )
-
-
-def _rfc3339(due: Instant) -> str:
-    """An instant as the server reads it; rounded up to the microsecond, so that nothing fires early.
-
-    Beyond 2262 the server's clock of 64-bit nanoseconds overflows, and it would fire at once.
-    """
-    when = _EPOCH + timedelta(microseconds=math.ceil(min(max(due, 0.0), LAST_INSTANT) * 1e6))
-    return when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

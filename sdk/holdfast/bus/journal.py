@@ -17,7 +17,7 @@ import anyio
 import msgspec
 
 from holdfast.bus.clock import Clock, WallClock
-from holdfast.bus.ports import Bus, Fence, Message, Publication
+from holdfast.bus.ports import Bus, Fence, Message, Publication, Timer
 from holdfast.core import ids
 from holdfast.core.effects import (
     Arm,
@@ -34,6 +34,7 @@ from holdfast.core.effects import (
 )
 from holdfast.core.entries import (
     Admitted,
+    Awaited,
     Batch,
     CancelRequested,
     ChildEnded,
@@ -54,7 +55,7 @@ from holdfast.core.entries import (
 )
 from holdfast.core.entries import LetterDropped as Dropped
 from holdfast.core.lifecycle import ACCEPTED_IN, Kind, Record, fold, interruption, recreated
-from holdfast.core.model import ErrorInfo, Run, Seconds, State, Tick
+from holdfast.core.model import ErrorInfo, Parent, Run, Seconds, State, Tick
 from holdfast.errors import ConnectError, Fenced, RunStateError, Unanswered, UnknownRun
 from holdfast.wire import codec
 from holdfast.wire.api import Letter
@@ -72,7 +73,7 @@ EARLY: Seconds = 300.0
 """So much before its time at most a run of a tick comes about, given that clocks differ."""
 
 
-Told: TypeAlias = CancelRequested | TokenCompleted | EventArrived | Signalled | Resolved
+Told: TypeAlias = CancelRequested | TokenCompleted | EventArrived | Signalled | Resolved | Awaited
 """What others tell a run."""
 
 
@@ -99,18 +100,18 @@ class Journal:
 
     async def create_many(self, runs: Sequence[RunCreated]) -> list[int | Exception]:
         """Create several, in order, pipelined: for each its first sequence, 0 where it exists, or what went wrong."""
-        await self._announce(runs)
-        outcomes: list[int | Exception] = await self.bus.publish_many(
-            [
-                Publication(self._ready(run.run, run.queue, run.priority), codec.encode(run), 0)
-                for run in runs
-                if run.due is None
-            ]
-        )
-        ready = iter(outcomes)
-        return [await self._created(run, next(ready)) if run.due is None else await self._delay(run) for run in runs]
+        await self.announce(runs)
+        outcomes = await self.bus.publish_many([self._begun(run) for run in runs])
+        return [await self._created(run, outcome) for run, outcome in zip(runs, outcomes, strict=True)]
 
-    async def _announce(self, runs: Sequence[RunCreated]) -> None:
+    def _begun(self, run: RunCreated) -> Publication:
+        """The first message of a run: its work item, or the timer that makes it one."""
+        ready, data = self._ready(run.run, run.queue, run.priority), codec.encode(run)
+        if run.due is None:
+            return Publication(ready, data, 0)
+        return Publication(self.bus.subjects.timer(run.run, TIMER), data, timer=Timer(run.due, ready))
+
+    async def announce(self, runs: Sequence[RunCreated]) -> None:
         """Say once which tasks have work in which queues and priorities: their workers take it from there."""
         for lane in {(run.queue, run.priority, run.task) for run in runs} - self._announced:
             await self.bus.put("lane", "{}.{}.{}".format(*lane), b"")
@@ -119,7 +120,7 @@ class Journal:
     async def _created(self, run: RunCreated, outcome: int | Exception) -> int | Exception:
         if isinstance(outcome, Fenced):
             return 0
-        if isinstance(outcome, Unanswered):  # stored or not: the create-only repetition tells
+        if isinstance(outcome, Unanswered) and run.due is None:  # stored or not: the create-only repetition tells
             try:
                 return await self.bus.publish(
                     self._ready(run.run, run.queue, run.priority), codec.encode(run), expect=0
@@ -129,18 +130,6 @@ class Journal:
             except Exception as error:
                 return error
         return outcome
-
-    async def _delay(self, run: RunCreated) -> int | Exception:
-        assert run.due is not None
-        try:
-            return await self.bus.publish_at(
-                self.bus.subjects.timer(run.run, TIMER),
-                codec.encode(run),
-                due=run.due,
-                target=self._ready(run.run, run.queue, run.priority),
-            )
-        except Exception as error:
-            return error
 
     def _ready(self, run: str, queue: str, priority: int) -> str:
         return self.bus.subjects.ready(run, queue, priority)
@@ -152,7 +141,7 @@ class Journal:
         Raises:
             TooLarge: that is too much for one message.
         """
-        await self._announce([created])
+        await self.announce([created])
         try:
             return await self._begin(created, inherited)
         except Fenced:
@@ -173,7 +162,7 @@ class Journal:
         Raises:
             TooLarge: its payload is too much for one message.
         """
-        await self._announce([created])
+        await self.announce([created])
         dead = RunDead(at=self.clock(), error=error, reason="event")
         known = await self.insist(lambda: self.bus.latest(Stream.JOURNAL, self.bus.subjects.of_run(created.run)))
         if not known:  # a run that waits for its first attempt has no log either: it must not die of this
@@ -215,14 +204,18 @@ class Journal:
             )
         return folded
 
-    async def append(self, run: str, expect: int, writer: str, entries: Sequence[Entry]) -> int:
+    async def append(self, run: str, expect: int, writer: str, entries: Sequence[Entry], *, insist: bool = True) -> int:
         """Append entries that commit as one; returns their sequence on the run's log.
 
         An outcome that stays unknown is resolved by reading the last message: it is ours where it holds our very bytes.
         While the server is away this waits for it.
 
+        Args:
+            insist: False: do not wait for a server that is away.
+
         Raises:
             Fenced: somebody else appended since `expect`; nothing of ours was stored.
+            ConnectError, Unanswered: without `insist`: whether it is stored is unknown.
         """
         subject, data = self.bus.subjects.log(run), codec.encode(Batch(writer, tuple(entries)))
         unsure = False
@@ -234,7 +227,10 @@ class Journal:
             except Fenced:
                 if not unsure:
                     raise
-            last = await self.insist(lambda: self.bus.last(Stream.JOURNAL, subject))
+            if insist:
+                last = await self.insist(lambda: self.bus.last(Stream.JOURNAL, subject))
+            else:
+                last = await self.bus.last(Stream.JOURNAL, subject)
             found = last.seq if last is not None else 0
             if last is not None and last.data == data:
                 return last.seq
@@ -243,11 +239,8 @@ class Journal:
 
     async def offer(self, run: Run) -> None:
         """Publish a work item of a run that waits for one, as it stands; repeating that changes nothing."""
-        await self.bus.publish(
-            self.bus.subjects.again(run.id, run.queue, run.priority),
-            codec.encode(Offered(run.id, run.first, run.last)),
-            dedupe=f"{run.id}-{run.last}",
-        )
+        item = self._item(run)
+        await self.bus.publish(item.subject, item.data, dedupe=item.dedupe)
 
     async def insist(self, call: Callable[[], Awaitable[T]]) -> T:
         """The outcome of something that may be repeated, however long the server is away."""
@@ -273,10 +266,33 @@ class Journal:
         await self.act(moved)
         return moved
 
-    async def act(self, run: Run) -> None:
-        """Do what follows from where the run stands."""
+    async def act(self, run: Run, *, insist: bool = True) -> None:
+        """Do what follows from where the run stands.
+
+        Args:
+            insist: False: do not wait for a server that is away.
+
+        Raises:
+            ConnectError, Unanswered: without `insist`: something is left to be done.
+        """
         for effect in effects(run):
-            await self.insist(lambda effect=effect: self._do(effect, run))  # type: ignore[misc]
+            if insist:
+                await self.insist(lambda effect=effect: self._do(effect, run))  # type: ignore[misc]
+            else:
+                await self._do(effect, run)
+
+    async def ready_many(self, runs: Sequence[Run]) -> list[int | Exception]:
+        """Publish the work items or timers of runs that were created on their log just now, pipelined: for each the
+        sequence or what went wrong."""
+        return await self.bus.publish_many([self._followed(run) for run in runs])
+
+    def _followed(self, run: Run) -> Publication:
+        match effects(run):
+            case (Offer(),):
+                return self._item(run)
+            case (Arm() as arm,):
+                return self._timer(arm, run)
+        raise AssertionError(f"run {run.id} was not created just now: {run.state}")
 
     async def _do(self, effect: Effect, run: Run) -> None:
         bus, subjects = self.bus, self.bus.subjects
@@ -284,7 +300,9 @@ class Journal:
             case Offer():
                 await self.offer(run)
             case Arm():
-                await self._arm(effect, run)
+                timer = self._timer(effect, run)
+                assert timer.timer is not None
+                await bus.publish_at(timer.subject, timer.data, due=timer.timer.due, target=timer.timer.target)
             case Withdraw():
                 await bus.purge(Stream.JOURNAL, subjects.timer(effect.run, ">"))
                 if effect.item is not None:
@@ -296,10 +314,7 @@ class Journal:
             case TriggerHook():
                 await self._trigger_hook(run, effect)
             case Tell():
-                told = ChildEnded(
-                    effect.key, run.finished_at or self.clock(), run.id, run.state, run.result, _error(run)
-                )
-                await bus.publish(subjects.inbox(effect.parent), codec.encode(told), dedupe=f"{run.id}-{run.last}")
+                await self.tell_end(run, Parent(effect.parent, effect.key))
             case PutLetter():
                 await bus.publish(subjects.letter(effect.queue, effect.run), codec.encode(letter(run)))
             case DropLetter():
@@ -325,16 +340,24 @@ class Journal:
             ]
         )
 
-    async def _arm(self, effect: Arm, run: Run) -> None:
-        """Publish the run's timer; the first fact of a run that nothing else tells of is the timer itself."""
-        lane, entry = self.bus.subjects.again, _offered(effect)
-        if run.state is State.DELAYED and not run.last:
-            lane, entry = self.bus.subjects.ready, recreated(run)
-        await self.bus.publish_at(
+    def _item(self, run: Run) -> Publication:
+        """A work item of a run, as it stands. One that has not started takes its place among the new ones."""
+        lane = self.bus.subjects.again if run.attempt else self.bus.subjects.ready
+        return Publication(
+            lane(run.id, run.queue, run.priority),
+            codec.encode(Offered(run.id, run.first, run.last)),
+            dedupe=f"{run.id}-{run.last}",
+        )
+
+    def _timer(self, effect: Arm, run: Run) -> Publication:
+        """The run's timer; the first fact of a run that nothing else tells of is the timer itself."""
+        new = run.state is State.DELAYED
+        lane = self.bus.subjects.ready if new else self.bus.subjects.again
+        entry = recreated(run) if new and not run.last else Offered(effect.run, effect.first, effect.cause)
+        return Publication(
             self.bus.subjects.timer(effect.run, TIMER),
             codec.encode(entry),
-            due=effect.due,
-            target=lane(effect.run, effect.queue, effect.priority),
+            timer=Timer(effect.due, lane(effect.run, effect.queue, effect.priority)),
         )
 
     async def _cancel(self, run: Run) -> None:
@@ -420,6 +443,17 @@ class Journal:
         """Tell a run something; whoever holds it hears it. Returns its sequence. May be repeated with a `dedupe`."""
         return await self.bus.publish(self.bus.subjects.inbox(run), codec.encode(entry), dedupe=dedupe)
 
+    async def tell_end(self, run: Run, parent: Parent, *, again: bool = False) -> None:
+        """Tell a run that awaits another one how that has ended. May be repeated.
+
+        Args:
+            again: it may have forgotten that it was told.
+        """
+        told = ChildEnded(parent.key, run.finished_at or self.clock(), run.id, run.state, run.result, _error(run))
+        dedupe = f"{run.id}-{run.last}-{ids.digest(parent.run, parent.key)}"
+        inbox = self.bus.subjects.inbox(parent.run)
+        await self.bus.publish(inbox, codec.encode(told), dedupe=None if again else dedupe)
+
     async def resume(self, run: str, first: int = 1) -> Run:
         """Do what follows where something that a run waits for has come; the run as it stood. Raises: UnknownRun."""
         found = await self.load(run, first)
@@ -500,10 +534,6 @@ def letter(run: Run) -> Letter:
         first_at=run.created_at,
         last_at=run.finished_at or run.created_at,
     )
-
-
-def _offered(effect: Arm) -> Offered | RunCreated:
-    return Offered(effect.run, effect.first, effect.cause)
 
 
 def _error(run: Run) -> ErrorInfo | None:

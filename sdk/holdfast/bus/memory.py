@@ -33,6 +33,7 @@ from holdfast.bus.ports import (
     Puller,
     Responder,
     Source,
+    Timer,
     check_dedupe,
     check_subject,
     consumer_name,
@@ -120,7 +121,9 @@ class MemoryBus:
         return outcomes
 
     def _store(self, message: Publication) -> int:
-        subject, data, expect, dedupe, fence, own = message
+        subject, data, expect, dedupe, fence, own, timer = message
+        if timer is not None:
+            return self._store_timer(subject, data, timer)
         if dedupe is not None:
             check_dedupe(dedupe)
         block = _block(own, dedupe)
@@ -131,10 +134,14 @@ class MemoryBus:
 
     async def publish_at(self, subject: str, data: bytes, *, due: Instant, target: str) -> int:
         await self._turn()
+        return self._store_timer(subject, data, Timer(due, target))
+
+    def _store_timer(self, subject: str, data: bytes, timer: Timer) -> int:
         stream = self._taker(subject, data)
+        target = timer.target
         if self._taker(target, b"") is not stream or stream is not self._stream(Stream.JOURNAL) or target == subject:
             raise BusError(f"{subject}: expected a target of the same stream to fire at, found {target}")
-        return stream.store_timer(subject, data, due=due, target=target)
+        return stream.store_timer(subject, data, due=timer.due, target=target)
 
     async def last(self, stream: Stream, subject: str) -> Message | None:
         await self._turn()

@@ -64,6 +64,13 @@ class Fence(NamedTuple):
     seq: int
 
 
+class Timer(NamedTuple):
+    """That a message is stored on another subject of the same stream later; see `Bus.publish_at`."""
+
+    due: Instant
+    target: str
+
+
 class Publication(NamedTuple):
     """One message of a batch; the fields are those of `Bus.publish`."""
 
@@ -74,6 +81,8 @@ class Publication(NamedTuple):
     fence: Fence | None = None
     """Instead of `expect`."""
     headers: Mapping[str, str] | None = None
+    timer: Timer | None = None
+    """The message is a timer; instead of all of these."""
 
 
 class ConsumerState(NamedTuple):

@@ -9,15 +9,18 @@ neither is never repeated.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TypeAlias
 
 from holdfast.bus.api import BUSY, WRONG_LAST
 from holdfast.bus.asking import Asker, Silence
-from holdfast.bus.ports import Fence, Publication, check_dedupe, check_subject
+from holdfast.bus.ports import Fence, Publication, Timer, check_dedupe, check_subject
 from holdfast.bus.replies import NO_RESPONDERS, Reply, decode_ack, status
+from holdfast.core.model import Instant
 from holdfast.errors import BusError, ConnectError, Fenced, Unanswered
 from holdfast.wire import headers as blocks
 
@@ -26,6 +29,11 @@ PATIENCE = 2
 
 AT_ONCE = 512
 """Publishes of one `publish_many` that are under way together."""
+
+LAST_INSTANT: Instant = 9_000_000_000.0
+"""The year 2255: what is due later is due then."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _FOUND = re.compile(r"\d+\Z")
 
@@ -85,7 +93,24 @@ def judge(subject: str, expect: int | None, answer: Reply | Silence) -> Verdict:
     return BusError(f"{subject}: {ack.error.description} (code {ack.error.err_code}); nothing was stored")
 
 
+def timer_head(timer: Timer) -> bytes:
+    """The headers of a timer. Raises: BusError: nothing can be stored on its target."""
+    check_subject(timer.target)
+    return headers(Schedule=f"@at {rfc3339(timer.due)}", Schedule_Target=timer.target)
+
+
+def rfc3339(due: Instant) -> str:
+    """An instant as the server reads it; rounded up to the microsecond, so that nothing fires early.
+
+    Beyond 2262 the server's clock of 64-bit nanoseconds overflows, and it would fire at once.
+    """
+    when = _EPOCH + timedelta(microseconds=math.ceil(min(max(due, 0.0), LAST_INSTANT) * 1e6))
+    return when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def _head(message: Publication) -> bytes:
+    if message.timer is not None:
+        return timer_head(message.timer)
     return head_of(message.expect, message.dedupe, message.fence, message.headers)
 
 

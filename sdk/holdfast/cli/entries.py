@@ -13,6 +13,7 @@ from holdfast.core.entries import (
     AttemptInterrupted,
     AttemptResumed,
     AttemptStarted,
+    Awaited,
     CancelRequested,
     ChildEnded,
     ChildTriggered,
@@ -188,7 +189,8 @@ def _said_of_waits(
     | SecretPinned
     | Admitted
     | Held
-    | Postponed,
+    | Postponed
+    | Awaited,
 ) -> str:
     match entry:
         case WaitStarted():
@@ -226,6 +228,8 @@ def _said_of_waits(
             return HELD.get(entry.why, entry.why)
         case Postponed():
             return _join(_until(entry.due), _value(entry.payload or b""))
+        case Awaited():
+            return f"by {entry.run}  {entry.key}"
         case _:
             assert_never(entry)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import anyio
+import msgspec
 import typer
 
 from holdfast.cli import given
@@ -13,7 +14,8 @@ from holdfast.cli.output import Output, stored
 from holdfast.cli.session import connected, group
 from holdfast.cli.text import visible
 from holdfast.client import Client
-from holdfast.core.model import FIRST_PRIORITY, LAST_PRIORITY, Run, State, Timeouts
+from holdfast.core.keys import Debounce
+from holdfast.core.model import FIRST_PRIORITY, LAST_PRIORITY, Retry, Run, State, Timeouts
 from holdfast.errors import HoldfastError
 from holdfast.handle import RunHandle, failure
 from holdfast.wire.render import render_json
@@ -62,6 +64,43 @@ async def trigger(
         float | None,
         typer.Option("--timeout-start-to-close", parser=given.seconds, metavar="DURATION", help="Of each attempt."),
     ] = None,
+    schedule_to_start: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout-schedule-to-start", parser=given.seconds, metavar="DURATION", help="Of each attempt, to start."
+        ),
+    ] = None,
+    heartbeat: Annotated[
+        float | None,
+        typer.Option("--timeout-heartbeat", parser=given.seconds, metavar="DURATION", help="Between two heartbeats."),
+    ] = None,
+    retry: Annotated[
+        str | None, typer.Option("--retry", metavar="JSON", help='Instead of the task\'s, e.g. {"max_attempts": 5}.')
+    ] = None,
+    concurrency_key: Annotated[
+        str | None, typer.Option("--concurrency-key", metavar="KEY", help="Runs of one key are limited apart.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option("--idempotency-key", metavar="KEY", help="One run for all triggers of the task with this key."),
+    ] = None,
+    idempotency_ttl: Annotated[
+        float | None,
+        typer.Option(
+            "--idempotency-ttl", parser=given.seconds, metavar="DURATION", help="How long it keeps the key; 30 days."
+        ),
+    ] = None,
+    debounce: Annotated[
+        str | None,
+        typer.Option("--debounce", metavar="KEY:DELAY", help="Put the key's run off instead, e.g. user-7:30s."),
+    ] = None,
+    debounce_most: Annotated[
+        float | None,
+        typer.Option("--debounce-max-delay", parser=given.seconds, metavar="DURATION", help="But start it by then."),
+    ] = None,
+    debounce_leading: Annotated[
+        bool, typer.Option("--debounce-leading", help="It keeps its first payload; else it gets the last one.")
+    ] = False,
     undeclared: Annotated[
         bool, typer.Option("--undeclared", help="Also a task that no worker has declared: the run waits for one.")
     ] = False,
@@ -75,13 +114,26 @@ async def trigger(
         "tags": tag,
         "ttl": ttl,
         "metadata": None if metadata is None else given.object_of(metadata, "--metadata", "values by name"),
-        "timeouts": _timeouts(schedule_to_close, start_to_close),
+        "timeouts": _timeouts(
+            schedule_to_start=schedule_to_start,
+            start_to_close=start_to_close,
+            schedule_to_close=schedule_to_close,
+            heartbeat=heartbeat,
+        ),
+        "retry": None if retry is None else _retry(retry),
+        "concurrency_key": concurrency_key,
+        "idempotency_key": idempotency_key,
+        "idempotency_ttl": idempotency_ttl,
+        "debounce": _debounce(debounce, debounce_most, leading=debounce_leading),
     }
     handle = await client.trigger(task, arguments, declared=not undeclared, **options)
+    found = ", which was there: it has the key" if handle.cached else ""
     if not wait:
-        out.record({"run": handle.id}) if out.json else out.line(handle.id)
+        out.record({"run": handle.id, "cached": handle.cached}) if out.json else out.line(handle.id)
+        if found:
+            out.note(f"run {handle.id}{found}")
         return
-    out.note(f"run {handle.id}")
+    out.note(f"run {handle.id}{found}")
     run = await _ended(handle, timeout)
     if out.json:
         out.record({"run": run.id, "state": run.state, "result": stored(run.result or b""), "error": run.error})
@@ -91,14 +143,39 @@ async def trigger(
         _result(run, out)
 
 
-def _timeouts(schedule_to_close: float | None, start_to_close: float | None) -> Timeouts | None:
-    """The timeouts that are given instead of the task's own; None: none are."""
-    if schedule_to_close is None and start_to_close is None:
+def _timeouts(**given: float | None) -> Timeouts | None:
+    """The timeouts that are given instead of the task's own; None: none are. Raises: Usage."""
+    if all(value is None for value in given.values()):
         return None
     try:
-        return Timeouts(schedule_to_close=schedule_to_close, start_to_close=start_to_close)
+        return Timeouts(**given)
     except ValueError as error:
         raise Usage(str(error)) from None
+
+
+def _retry(source: str) -> Retry:
+    """A policy as JSON. Raises: Usage."""
+    fields = given.object_of(source, "--retry", "settings")
+    allowed = [name for name in Retry.__struct_fields__ if name != "retry_if"]
+    try:
+        if unknown := fields.keys() - set(allowed):
+            raise ValueError(f"expected {', '.join(allowed)}, found {', '.join(sorted(unknown))}")
+        return msgspec.convert(fields, Retry)
+    except ValueError as error:  # msgspec's too
+        raise Usage(f"--retry: {error}") from None
+
+
+def _debounce(text: str | None, most: float | None, *, leading: bool) -> Debounce | None:
+    """A debounce as `KEY:DELAY`. Raises: Usage."""
+    if text is None:
+        if most is not None or leading:
+            raise Usage("--debounce-max-delay and --debounce-leading: expected --debounce KEY:DELAY beside them")
+        return None
+    key, _, delay = text.rpartition(":")
+    try:
+        return Debounce(key, given.seconds(delay), most, "leading" if leading else "trailing")
+    except (ValueError, typer.BadParameter) as error:
+        raise Usage(f"--debounce: expected KEY:DELAY like user-7:30s, found {text!r:.80}: {error}") from None
 
 
 async def _ended(handle: RunHandle, timeout: float | None) -> Run:

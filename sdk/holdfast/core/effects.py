@@ -70,7 +70,7 @@ class Cancel(msgspec.Struct, frozen=True):
 
 
 class Tell(msgspec.Struct, frozen=True):
-    """Tell the parent how this run ended."""
+    """Tell a run that awaits this one how it ended."""
 
     parent: str
     key: str
@@ -157,4 +157,4 @@ def _hook(run: Run) -> tuple[TriggerHook, ...]:
 
 
 def _told(run: Run) -> tuple[Tell, ...]:
-    return () if run.parent is None else (Tell(run.parent.run, run.parent.key),)
+    return tuple(Tell(parent.run, parent.key) for parent in run.parents)

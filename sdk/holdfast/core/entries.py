@@ -460,6 +460,15 @@ class Postponed(msgspec.Struct, frozen=True, array_like=True, tag=38):
     """The other trigger's, where that counts; None: as it was."""
 
 
+class Awaited(msgspec.Struct, frozen=True, array_like=True, tag=39):
+    """Another run awaits this one too: its trigger found it by its key. It is told of the end."""
+
+    run: str
+    at: Instant
+    key: str
+    """That run's checkpoint."""
+
+
 Entry: TypeAlias = (
     RunCreated
     | Offered
@@ -499,6 +508,7 @@ Entry: TypeAlias = (
     | Admitted
     | Held
     | Postponed
+    | Awaited
 )
 """Every entry."""
 

@@ -21,6 +21,7 @@ from holdfast.core.entries import (
     AttemptInterrupted,
     AttemptResumed,
     AttemptStarted,
+    Awaited,
     CancelRequested,
     ChildEnded,
     ChildTriggered,
@@ -56,7 +57,7 @@ from holdfast.core.entries import (
     TokenCompleted,
     WaitStarted,
 )
-from holdfast.core.model import FINAL, ErrorInfo, Expected, Holder, Progress, Run, State
+from holdfast.core.model import FINAL, ErrorInfo, Expected, Holder, Parent, Progress, Run, State
 
 _LIVE = frozenset(State) - FINAL
 _ENDABLE = _LIVE - {State.COMPENSATING}
@@ -103,6 +104,7 @@ ACCEPTED_IN: dict[type[Entry], frozenset[State]] = {
     Admitted: _ANY,
     Held: frozenset({State.QUEUED}),
     Postponed: frozenset({State.DELAYED}),
+    Awaited: _ANY,
 }
 """In which states of an existing run an entry is legal. `RunCreated` is legal only where there is no run yet.
 
@@ -324,6 +326,8 @@ def _moved(run: Run, entry: Entry) -> Run:
             return _signalled(run, entry)
         case Resolved():
             return replace(run, arrived=run.arrived | {PAUSE + entry.key})
+        case Awaited():
+            return _awaited(run, Parent(entry.run, entry.key))
         case Inherited():
             if run.attempt:
                 raise IllegalEntry(f"run {run.id} has started: it inherits nothing any more")
@@ -371,6 +375,10 @@ def _offered(run: Run, entry: Offered) -> Run:
         case State.QUEUED:
             return replace(run, offered=True, held="", admitted=False)
     return run
+
+
+def _awaited(run: Run, other: Parent) -> Run:
+    return run if other in run.parents else replace(run, awaited=(*run.awaited, other))
 
 
 def _admitted(run: Run, entry: Admitted) -> Run:
@@ -611,6 +619,7 @@ MAY_CARRY: dict[Kind, tuple[type[Entry], ...]] = {
         Signalled,
         Resolved,
         HookTriggered,
+        Awaited,
     ),
     Kind.TIMER: (RunCreated,),
 }

@@ -205,7 +205,10 @@ class Key(msgspec.Struct, frozen=True, array_like=True):
     generation: int = 0
     """How often the key was free again before."""
     until: Instant | None = None
-    """Of an idempotency key: how long a run that completed or was cancelled keeps it taken; None: for ever."""
+    """Of an idempotency key: how long a run that completed or was cancelled keeps it taken; None: for ever. Of a
+    debounce key: how far the run may be put off; None: however far."""
+    leading: bool = False
+    """Of a debounce key: the trigger that has it changes no payload but its own."""
 
 
 class Tick(msgspec.Struct, frozen=True, array_like=True):
@@ -355,6 +358,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     secrets: dict[str, int] = {}
     """By name: the version of each secret that it has read."""
     key: Key | None = None
+    awaited: tuple[Parent, ...] = ()
+    """By which runs, beside its parent: their triggers found it by its key."""
     tick: Tick | None = None
     held: str = ""
     """Why it has no work item though it is queued: whoever conducts decides (`entries.Held.why`); empty: it is not."""
@@ -384,6 +389,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def suspended(self) -> bool:
         """Whether there is something that it waits for, and nothing of that has come."""
         return bool(self.waits or self.due is not None) and not self.resumable
+
+    @property
+    def parents(self) -> tuple[Parent, ...]:
+        """Who is to be told of its end."""
+        return self.awaited if self.parent is None else (self.parent, *self.awaited)
 
     @property
     def hook(self) -> Hook | None:

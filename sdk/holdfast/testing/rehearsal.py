@@ -31,7 +31,7 @@ from holdfast.errors import HistoryError, UnknownSecret, UnknownTask
 from holdfast.history import History
 from holdfast.task import TASKS, Task
 from holdfast.testing.life import Life, lived_in, quiet
-from holdfast.triggering import Settings
+from holdfast.triggering import Order
 from holdfast.vault import Vault
 from holdfast.wire.ended import Ended
 from holdfast.wire.values import decode_value
@@ -253,8 +253,8 @@ class _Rehearsal(Execution):
     async def ready(self, key: str) -> None:
         await self._stand(key)
 
-    async def _trigger(self, payloads: Mapping[str, bytes], task: str, settings: Settings) -> dict[str, Exception]:
-        await self._stand(next(iter(payloads)))
+    async def _trigger(self, orders: Mapping[str, Order], task: str) -> dict[str, Exception]:
+        await self._stand(next(iter(orders)))
 
     def _capture(self, entry: Any) -> None:
         """What the code takes from outside between its awaits is made anew where it was not recorded."""

@@ -16,7 +16,6 @@ from holdfast.client import Client
 from holdfast.context import Observer
 from holdfast.core import ids
 from holdfast.core.admission import QueueLimits
-from holdfast.core.entries import RunCreated
 from holdfast.core.lifecycle import story
 from holdfast.core.model import Instant, Run, Seconds
 from holdfast.core.pending import pending
@@ -271,9 +270,6 @@ class WorldClient(Client):
         self._made += 1
         return ids.derive(now, "test", str(self._made))
 
-    async def start(self, created: RunCreated) -> RunHandle:
-        return self._driven(await super().start(created))
-
     async def start_many(self, created: Any) -> list[RunHandle | Exception]:
         started = await super().start_many(created)
         return [self._driven(one) if isinstance(one, RunHandle) else one for one in started]
@@ -282,7 +278,7 @@ class WorldClient(Client):
         return self._driven(super().run(id))
 
     def _driven(self, handle: RunHandle) -> RunHandle:
-        driven = Driven.of(self, handle.id, handle.first)
+        driven = Driven.of(self, handle.id, handle.first, cached=handle.cached)
         driven.__dict__["_world"] = self._world
         return driven
 

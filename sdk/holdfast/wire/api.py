@@ -111,6 +111,23 @@ class EventsAnswered(msgspec.Struct, frozen=True):
     answers: tuple[EventAnswer, ...]
 
 
+CHECK_ALL = "check-all"
+"""`check-all.<task>`, served likewise: `Payloads` → `AllChecked`."""
+
+
+class Payloads(msgspec.Struct, frozen=True):
+    """Several payloads of one task, in the value codec."""
+
+    payloads: tuple[bytes, ...]
+
+
+class AllChecked(msgspec.Struct, frozen=True):
+    """Whether each of them fits."""
+
+    errors: tuple[str, ...]
+    """As `Checked.error`, in their order."""
+
+
 QUERY = "query"
 """`query.<run>`, served by the worker that has the run in memory: `Query` → `Answer`."""
 

@@ -23,6 +23,7 @@ from holdfast.core.entries import (
     AttemptInterrupted,
     AttemptResumed,
     AttemptStarted,
+    Awaited,
     CancelRequested,
     Compensated,
     Entry,
@@ -121,6 +122,8 @@ class Attempt:
         """The same, when nothing was left to do but to wait."""
         self._writer: Writer | None = None
         self._cancel_heard = False
+        self._joined = False
+        """Whether another run was heard to await this one's end."""
         self._unread = False
         """Whether the run was begun without reading its journal."""
         self._base: tuple[Run, int] | None = None
@@ -153,7 +156,7 @@ class Attempt:
         if self._why is Why.LOST:
             return
         stands = run
-        if self._cancel_heard:  # which came first, the end or the cancel: the journal knows
+        if self._cancel_heard or self._joined:  # which came first, the end or the cancel, and who is told: it knows
             stands = run = await self._journal.insist(lambda: self._journal.load(self.run_id, run.first))
         elif run.suspended and run.state is not State.RETRYING:  # what it waits for may have come before it was said
             stands = await self._journal.insist(lambda: self._stands(run))
@@ -182,7 +185,7 @@ class Attempt:
 
     def _afresh(self) -> None:
         """Forget what the code was told under an earlier item."""
-        self._why, self._limit, self._cancel_heard, self.leaves = None, "", False, False
+        self._why, self._limit, self._cancel_heard, self._joined, self.leaves = None, "", False, False, False
         self._reads = self.looks = True
         self._early.clear()
 
@@ -225,6 +228,8 @@ class Attempt:
                 self._lost("it was killed")
             elif self._writer is None or self._writer.run.state is not State.COMPENSATING:
                 self.stop(Why.CANCELLED)
+        elif isinstance(entry, Awaited):
+            self._joined = True
         elif self.holds and self.execution is not None:
             self.execution.waits.hear(entry)
         else:  # what came before it is being read

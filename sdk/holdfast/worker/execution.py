@@ -41,7 +41,7 @@ from holdfast.errors import (
 from holdfast.rewrite import Site
 from holdfast.step import Step
 from holdfast.task import OnDivergence, Options, Task
-from holdfast.triggering import Settings
+from holdfast.triggering import Order, Settings
 from holdfast.waiting import Token
 from holdfast.wire.values import decode_value, encode_value
 from holdfast.worker.calls import Call
@@ -162,8 +162,8 @@ class Execution(Outside):
     def child(self, task: str, payload: bytes, settings: Settings) -> Call:
         return Call(task, lambda key: self._child(key, task, payload, settings), lambda: self._new_key(task))
 
-    def children(self, task: str, payloads: Sequence[bytes | Exception], settings: Settings) -> Call:
-        return Call(task, lambda key: self._children(key, task, list(payloads), settings), lambda: self._new_key(task))
+    def children(self, task: str, orders: Sequence[Order | Exception]) -> Call:
+        return Call(task, lambda key: self._children(key, task, orders), lambda: self._new_key(task))
 
     def sleep(self, due: Callable[[Instant], Instant]) -> Call:
         return Call("sleep", lambda key: self._sleep(key, due), lambda: self._new_key("sleep"))

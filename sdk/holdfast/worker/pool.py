@@ -27,7 +27,7 @@ from holdfast.sealing import SecretKey
 from holdfast.task import Task
 from holdfast.vault import Vault
 from holdfast.wire import codec
-from holdfast.wire.api import CHECK, ROUTE, Checked, Presence, TaskCard, decode
+from holdfast.wire.api import CHECK, CHECK_ALL, ROUTE, AllChecked, Checked, Payloads, Presence, TaskCard, decode
 from holdfast.wire.subjects import Lane, Stream
 from holdfast.worker.attempt import Attempt, Why
 from holdfast.worker.capture import Capture
@@ -187,6 +187,7 @@ class Worker:
                 await self._bus.serve(self._bus.subjects.api(f"{ROUTE}.{task.id}"), answering(task))
             await self._bus.put("task", task.id, codec.encode(card))
             await self._bus.serve(self._bus.subjects.api(f"{CHECK}.{task.id}"), _checker(task))
+            await self._bus.serve(self._bus.subjects.api(f"{CHECK_ALL}.{task.id}"), _all_checker(task))
 
     async def _follow_secrets(self) -> None:
         """Know what secrets are set and rotated."""
@@ -499,13 +500,28 @@ def _checker(task: Task[..., Any]) -> Callable[[bytes], Awaitable[bytes]]:
     """Answers whether a payload fits the task, for whoever triggers it without importing it."""
 
     async def check(payload: bytes) -> bytes:
-        try:
-            task.signature.decode(payload)
-        except PayloadError as error:
-            return codec.encode(Checked(str(error)))
-        return codec.encode(Checked())
+        return codec.encode(Checked(_misfit(task, payload)))
 
     return check
+
+
+def _all_checker(task: Task[..., Any]) -> Callable[[bytes], Awaitable[bytes]]:
+    """The same of several."""
+
+    async def check(question: bytes) -> bytes:
+        payloads = decode(question, Payloads).payloads
+        return codec.encode(AllChecked(tuple(_misfit(task, payload) for payload in payloads)))
+
+    return check
+
+
+def _misfit(task: Task[..., Any], payload: bytes) -> str:
+    """Why a payload does not fit the task; empty where it does."""
+    try:
+        task.signature.decode(payload)
+    except PayloadError as error:
+        return str(error)
+    return ""
 
 
 class _Waiting(NamedTuple):
