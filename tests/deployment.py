@@ -33,15 +33,18 @@ class Deployment:
         auth: str = "off",
         url: str = "",
         more: str = "",
+        options: tuple[str, ...] = (),
     ) -> None:
         """
         Args:
             url: of a server that is not the daemon's own.
             more: further lines of its configuration.
+            options: of `holdfast up`, besides.
         """
         self.home = home
         self.effects = home / "effects.txt"
         self._workers = workers
+        self._options = options
         self._daemon: subprocess.Popen[bytes] | None = None
         home.mkdir(parents=True, exist_ok=True)
         (home / "tasks.py").write_text(tasks)
@@ -77,7 +80,11 @@ class Deployment:
         with (self.home / "up.log").open("ab") as log:
             before = log.tell()
             daemon = self._daemon = subprocess.Popen(
-                [*HOLDFAST, "up", "--workers", str(self._workers)], cwd=self.home, env=self.env, stdout=log, stderr=log
+                [*HOLDFAST, "up", "--workers", str(self._workers), *self._options],
+                cwd=self.home,
+                env=self.env,
+                stdout=log,
+                stderr=log,
             )
         until(lambda: daemon.poll() is not None or b"Ctrl-C stops" in self._said(before), self.log)
         assert daemon.poll() is None, self.log()
@@ -86,6 +93,10 @@ class Deployment:
     def _said(self, since: int) -> bytes:
         """What the daemon has printed."""
         return (self.home / "up.log").read_bytes()[since:]
+
+    def said(self, text: str) -> bool:
+        """Whether the daemon has printed this."""
+        return text.encode() in self._said(0)
 
     def stop(self) -> None:
         """Stop it politely."""

@@ -29,6 +29,11 @@ class Stage:
         self.client = client
         self.journal = Journal(client.bus)
 
+    async def connect(self) -> Bus:
+        """Another connection, as a worker's heartbeat has one."""
+        bus: Bus = await self._make()
+        return bus
+
     @asynccontextmanager
     async def worker(self, *tasks: Task[..., Any], name: str = "w1", **options: Any) -> AsyncIterator[Worker]:
         """A worker that serves these tasks for the time of the block, then drains."""

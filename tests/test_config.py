@@ -123,6 +123,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
     assert config.data_dir == tmp_path / ".holdfast"
     project = config.project("anything")
     assert (project.workers.min, project.workers.concurrency, project.drain) == (2, 100, 10)
+    assert (project.workers.max, project.workers.most) == (None, 2)
     assert config.default_project == "default"
 
 
@@ -245,6 +246,7 @@ def test_what_is_no_size_is_refused(tmp_path: Path, written: str) -> None:
         ("[nats]\nurl = 'h'\nuser = 'x'", "nats: expected user and password together, found *"),
         ("[nats]\nuser = 'x'\npassword='y'", "nats: expected a url, as creds, user, password and tls are for *"),
         ("[nats]\nreplicas = 3", "nats: expected replicas = 1, as the embedded server is a single one, found *"),
+        ("[projects.a.workers]\nmax = 1", "projects.a.workers: expected a max of at least min, found max = 1"),
         ("[nats]\nurl = 'http://h'", 'nats.url: expected a URL like "nats://127.0.0.1:4222", found *'),
         ("[nats]\nurl = 'h:99999'", 'nats.url: expected a URL like "nats://127.0.0.1:4222", found *'),
     ],

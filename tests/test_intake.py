@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from holdfast import Event, task
+from holdfast import task
 from holdfast.errors import DefinitionError, EventError
+from holdfast.events import Event
 from holdfast.expressions import Facts
 from holdfast.intake import Intake
 from holdfast.wire.values import decode_value

@@ -21,21 +21,26 @@ from msgspec import Struct
 from holdfast import __version__
 from holdfast.bus.journal import Journal
 from holdfast.bus.layout import Layout
-from holdfast.config import Config
+from holdfast.config import Config, Workers
 from holdfast.core.admission import QueueLimits
 from holdfast.core.model import Run
 from holdfast.credentials import Credentials, resolve
 from holdfast.dial import dial
 from holdfast.sealing import SecretKey, make_key
+from holdfast.timetable import Timetable
 from holdfast_daemon.admitter import Admitter
+from holdfast_daemon.backlogs import Backlogs
 from holdfast_daemon.conductor import Conductor
+from holdfast_daemon.faults import FaultBoard
 from holdfast_daemon.front import Front, Knowing
 from holdfast_daemon.gauges import Gauges
 from holdfast_daemon.http.app import build
 from holdfast_daemon.http.serve import HttpServer, check_address
 from holdfast_daemon.leadership import Leadership, Led
+from holdfast_daemon.lookout import Lookout
 from holdfast_daemon.matchmaker import Matchmaker
 from holdfast_daemon.news import News
+from holdfast_daemon.overlap import Overlaps
 from holdfast_daemon.pool import WorkerPool
 from holdfast_daemon.projection.projector import Projector
 from holdfast_daemon.projection.store import Store
@@ -46,8 +51,11 @@ from holdfast_daemon.replays import Replays
 from holdfast_daemon.roster import Roster
 from holdfast_daemon.routebook import Routebook
 from holdfast_daemon.router import Router
+from holdfast_daemon.scaling import Scaler
+from holdfast_daemon.scheduler import Scheduler
 from holdfast_daemon.secrets import Custodian
 from holdfast_daemon.server import DataDirLock, NatsServer, ServerDied, ServerEvent, ServerReady
+from holdfast_daemon.sources import Sources
 from holdfast_daemon.sweeper import Sweeper
 
 log = logging.getLogger("holdfast.daemon")
@@ -78,13 +86,15 @@ async def daemon(
     *,
     modules: Sequence[str] = (),
     workers: int | None = None,
+    dev: bool = False,
     tell: Callable[[str], None] = log.warning,
 ) -> AsyncIterator[Up]:
     """Everything that `holdfast up` runs, for the time of the block.
 
     Args:
         modules: of the default project, instead of those of the configuration.
-        workers: processes of each project that has modules, instead of `workers.min`.
+        workers: processes of each project that has modules, always, instead of `workers.min` to `workers.max`.
+        dev: whether workers begin anew when a Python file below the configuration's directory is written.
         tell: told in plain words what an operator should know.
 
     Raises:
@@ -117,9 +127,13 @@ async def daemon(
         app = build({project.name: project.front for project in projects}, config.http, config.hooks)
         http = HttpServer(app, address.host, address.port, config.http)
         await stack.enter_async_context(running(http))
-        pools = [pool for each in projects if (pool := each.pool(config, modules, workers, tell)) is not None]
-        for pool in pools:
-            await stack.enter_async_context(running(pool))
+        pools: list[WorkerPool] = []
+        for each in projects:
+            named = each.modules(config, modules)
+            if named:
+                await stack.enter_async_context(running(each.faults))
+                pools.append(each.pool(config, named, workers, dev, tell))
+                await stack.enter_async_context(running(pools[-1]))
         yield Up(
             nats=server.url if server is not None else config.nats.url or "",
             http=f"http://{address.host}:{http.port}",
@@ -171,37 +185,61 @@ class _Project:
     def __init__(self, name: str, conductor: Conductor) -> None:
         self.name = name
         self.front: Front
-        self._conductor = conductor
         self.prefix = ""
         self.gone: Callable[[str, str], None] = conductor.worker_gone
+        self.faults: FaultBoard
+        self.lookout: Lookout
+
+    def modules(self, config: Config, modules: Sequence[str]) -> Sequence[str]:
+        """Those of its workers, which are `modules` where it is the default project and there are any."""
+        return modules if self.name == config.default_project and modules else config.project(self.name).modules
 
     def pool(
-        self, config: Config, modules: Sequence[str], workers: int | None, tell: Callable[[str], None]
-    ) -> WorkerPool | None:
-        """Its worker processes; None where it has no modules."""
+        self, config: Config, modules: Sequence[str], workers: int | None, dev: bool, tell: Callable[[str], None]
+    ) -> WorkerPool:
+        """Its worker processes."""
         section = config.project(self.name)
-        named = tuple(modules) if self.name == config.default_project and modules else section.modules
-        if not named:
-            return None
+        bounds = section.workers
+        size = workers if workers is not None else min(max(bounds.min, 1), bounds.most)
+        scales = workers is None and bounds.most > bounds.min
+        return WorkerPool(
+            size=size,
+            modules=modules,
+            station=self.prefix,
+            cwd=config.base,
+            env=self._environment(config) | ({"PYTHONDONTWRITEBYTECODE": "1"} if dev else {}),
+            output=config.data_dir / "workers.log",
+            drain=section.drain,
+            gone=self.gone,
+            tell=tell,
+            on_faults=self.faults.show,
+            scaler=_scaler(bounds, size) if scales else None,
+            look=self.lookout.look if scales else None,
+            sources=Sources(config.base, apart=[config.data_dir]) if dev and size else None,
+        )
+
+    def _environment(self, config: Config) -> dict[str, str]:
+        """What its workers find in theirs, besides what is in ours."""
         env = {
-            **section.env,
+            **config.project(self.name).env,
             "HOLDFAST_PROJECT": self.name,
             "HOLDFAST_DATA_DIR": str(config.data_dir),
             "HOLDFAST_SECRETS_KEY": make_key(config, self.name).text,
         }
         if config.file is not None:
             env["HOLDFAST_CONFIG"] = str(config.file)
-        return WorkerPool(
-            size=section.workers.min if workers is None else workers,
-            modules=named,
-            station=self.prefix,
-            cwd=config.base,
-            env=env,
-            output=config.data_dir / "workers.log",
-            drain=section.drain,
-            gone=self.gone,
-            on_failure=tell,
-        )
+        return env
+
+
+def _scaler(bounds: Workers, size: int) -> Scaler:
+    return Scaler(
+        least=bounds.min,
+        most=bounds.most,
+        concurrency=bounds.concurrency,
+        up_after=bounds.scale_up_after,
+        idle_after=bounds.idle_after,
+        size=size,
+    )
 
 
 @asynccontextmanager
@@ -228,13 +266,17 @@ async def _project(
         conductor = Conductor(journal, live, caught_up, station=prefix, repairs=repairs)
         admitter = Admitter(journal, live, caught_up, lead=lead, configured=_limits(config))
         matchmaker = Matchmaker(journal, live, caught_up)
-        projector = Projector(bus, store, (gauges, conductor, admitter, matchmaker))
+        backlogs = Backlogs(live)
         ttl = config.project(name).ttl
+        timetable = Timetable(journal, ttl=ttl)
+        overlaps = Overlaps(journal, timetable, live, caught_up)
+        projector = Projector(bus, store, (gauges, conductor, admitter, matchmaker, overlaps, backlogs))
         book, registrar = Routebook(config.routes_of(name)), Registrar(journal)
         router = Router(journal, book, registrar, ttl=ttl)
         routing = _InOrder(router, Replays(journal, book, registrar, ttl=ttl))
         project = _Project(name, conductor)
         project.prefix = f"{prefix}{name}-"
+        project.faults = FaultBoard(bus, f"{station}-{name}")
         queries = QueryService(
             bus,
             store,
@@ -245,15 +287,18 @@ async def _project(
             repairs=lambda: {str(kind): count for kind, count in repairs.by_kind.items()},
             events=lambda: router.counts,
         )
+        project.lookout = Lookout(bus, backlogs, queries.queues, least=config.project(name).workers.min)
         sweeper = Sweeper(journal, live, caught_up, repairs)
         custodian = Custodian(bus, live, projector.reach)
         roster = Roster(bus, _hook_key(config, name))
         client = Knowing(bus, roster, name="http", ttl=ttl)
         project.front = Front(client, queries, projector=projector, gauges=gauges, router=router, roster=roster)
-        conducting = (Led(lead, service) for service in (conductor, matchmaker, sweeper, routing))
+        scheduler = Scheduler(journal, timetable)
+        conducting = (conductor, matchmaker, sweeper, routing, overlaps, scheduler)
         news = News(bus, conductor)
         project.gone = news.gone
-        services: tuple[Service, ...] = (projector, news, lead, admitter, *conducting, custodian, queries, roster)
+        led = (Led(lead, service) for service in conducting)
+        services: tuple[Service, ...] = (projector, news, lead, admitter, *led, custodian, queries, roster)
         for service in services:
             await stack.enter_async_context(running(service))
         news.begun(prefix)

@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Bus, Message
 from holdfast.core.entries import RunCreated, RunRetried
 from holdfast.core.lifecycle import ACCEPTED_IN, Kind, Record, apply, fold
-from holdfast.core.model import Instant, Run, Seconds
+from holdfast.core.model import Instant, Run, Seconds, Tick
 from holdfast.wire import codec
 from holdfast.wire.subjects import Stream
 
@@ -107,19 +108,22 @@ class Ledger:
             return None
         before = self._live.get(run_id)
         if before is None and _may_have_a_past(record):
-            before = await self._recall(run_id, record.seq)
+            before = await self._recall(run_id, record)
         after = apply(before, record)
         if after is None:
             return None
         self._keep(after)
         return Change(run_id, record, message.time, before, after)
 
-    async def _recall(self, run_id: str, until: int) -> Run | None:
+    async def _recall(self, run_id: str, record: Record) -> Run | None:
         """The run as its earlier messages tell it."""
         first = self._ended.get(run_id) or self._first_of(run_id)
+        match record.entries:
+            case (RunCreated(tick=Tick() as tick), *_) if first == 1:
+                first = await Journal(self._bus).first_of(tick)
         records = []
         for message in await self._bus.read(Stream.JOURNAL, self._bus.subjects.of_run(run_id), first=first):
-            if message.seq >= until:
+            if message.seq >= record.seq:
                 break
             try:
                 records.append(codec.record(self._bus.subjects, message.subject, message.seq, message.data)[1])

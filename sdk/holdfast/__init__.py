@@ -26,11 +26,11 @@ from holdfast.errors import (
     TimedOut,
     WaitTimeout,
 )
-from holdfast.events import Event
 from holdfast.handle import RunHandle
 from holdfast.secrets import secrets
 from holdfast.step import Done, NotDone, Unknown, step
 from holdfast.task import task
+from holdfast.ticks import Cron, Every
 from holdfast.waiting import wait
 from holdfast.wire.ended import Ended
 
@@ -39,9 +39,10 @@ __version__ = "0.1.0"
 __all__ = [
     "Abort",
     "ChildFailed",
+    "Cron",
     "Done",
     "Ended",
-    "Event",
+    "Every",
     "HoldfastError",
     "NotDone",
     "Rate",

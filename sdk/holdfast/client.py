@@ -10,15 +10,17 @@ import difflib
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
 
-from holdfast import access, context, remaking, telling
+from holdfast import access, context, remaking, scheduling, telling
 from holdfast.bus.blobs import INLINE
 from holdfast.bus.clock import Clock
 from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Bus
+from holdfast.catalogue import Planned
 from holdfast.core import ids
 from holdfast.core.admission import QueueLimits
 from holdfast.core.entries import Resolved, RunCreated, Signalled, TokenCompleted
@@ -37,8 +39,11 @@ from holdfast.errors import (
 )
 from holdfast.handle import RunHandle
 from holdfast.keeping import Values
-from holdfast.triggering import Settings, created, token
+from holdfast.ticks import Cron, Every
+from holdfast.timetable import Timetable, arguments
+from holdfast.triggering import Settings, card_settings, created, token
 from holdfast.wire import api, codec
+from holdfast.wire.schedules import ScheduleRow
 from holdfast.wire.subjects import TOKEN, Stream
 from holdfast.wire.values import decode_value, encode_exception, encode_value
 
@@ -69,18 +74,6 @@ def _error_info(error: str | BaseException) -> ErrorInfo:
     return ErrorInfo(f"{kind.__module__}.{kind.__qualname__}", str(raised), value=encode_exception(raised))
 
 
-def card_settings(card: api.TaskCard) -> Settings:
-    """How runs of a declared task are triggered."""
-    return Settings(
-        queue=card.queue,
-        priority=card.priority,
-        timeouts=card.timeouts,
-        ttl=card.ttl,
-        hooks=card.hooks,
-        limits=card.limits,
-    )
-
-
 class Client:
     """A connection to one project. Made by `connect`; close it, or use it as a context manager."""
 
@@ -92,6 +85,7 @@ class Client:
         self.bus = bus
         self.journal = Journal(bus, clock)
         self.blobs = Values(bus)
+        self._timetable = Timetable(self.journal, ttl=ttl)
         self.ttl = ttl
         self.name = name
         """Who acts: recorded with what it changes."""
@@ -319,6 +313,71 @@ class Client:
         id = self._new_id(self.journal.clock())
         return RunHandle.of(self, id, await remaking.fork(self.journal, self.blobs, run, key, id, edits or {}))
 
+    # --- schedules ------------------------------------------------------------------------------------------------
+
+    async def schedules(self) -> list[ScheduleRow]:
+        """Every schedule as it stands, by name."""
+        return await scheduling.rows(self.journal, self._timetable)
+
+    async def create_schedule(
+        self,
+        name: str,
+        task: str,
+        when: Cron | Every,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
+        replace: bool = False,
+    ) -> None:
+        """Have a task run at the times of a schedule that no code declares.
+
+        Args:
+            when: the name in it does not count.
+            payload: the arguments of each run; where the task has a parameter `tick`, it is given besides.
+            replace: change the one of this name, where there is one.
+
+        Raises:
+            ScheduleTaken: there is one of this name; nothing was changed.
+            UnknownTask: no worker has declared a task of this id.
+            PayloadError: the payload does not fit the task's signature.
+            ConfigError: a name, queue or priority that can't be, or the payload is too large.
+        """
+        data = encode_payload(payload) if payload else b""
+        schedule = scheduling.made(name, task, when, payload=data, queue=queue, priority=priority)
+        card = await self.card(task)
+        if card is None:
+            raise await self._unknown(task)
+        settings = card_settings(card).but(queue=queue, priority=priority)
+        one = Planned(schedule, settings, card.takes_tick, None, self.name, None)
+        await self._check(task, arguments(one, self.journal.clock(), None))
+        await scheduling.create(self.journal, self._timetable, schedule, self.name, over=replace)
+
+    async def delete_schedule(self, name: str) -> None:
+        """Delete a schedule that was created so. Raises: UnknownSchedule; ScheduleTaken: a task declares it."""
+        await scheduling.delete(self.journal, self._timetable, name)
+
+    async def pause_schedule(self, name: str) -> None:
+        """Have a schedule's ticks not come about; none counts as missed. Idempotent. Raises: UnknownSchedule."""
+        await scheduling.pause(self.journal, self._timetable, name, self.name, paused=True)
+
+    async def resume_schedule(self, name: str) -> None:
+        """Have them come about again, from now on. Idempotent. Raises: UnknownSchedule."""
+        await scheduling.pause(self.journal, self._timetable, name, self.name, paused=False)
+
+    async def run_schedule(self, name: str) -> RunHandle:
+        """Start a run as the schedule would, now, paused or not; no tick waits for it. Raises: UnknownSchedule."""
+        one = await scheduling.planned(self.journal, name)
+        state, _ = await self._timetable.standing(name)
+        last = None if state is None or state.last is None else state.last.at
+        payload = arguments(one, self.journal.clock(), last)
+        source = f"schedule {name} by hand"
+        return await self.start(self.new_run(one.schedule.task, payload, one.settings, source=source))
+
+    async def next_ticks(self, name: str, count: int = 5) -> list[datetime]:
+        """The next times of a schedule, in its zone, without jitter, paused or not. Raises: UnknownSchedule."""
+        return scheduling.ahead(await scheduling.planned(self.journal, name), count, self.journal.clock())
+
     # --- asked of the daemon --------------------------------------------------------------------------------------
 
     async def _ask(self, service: str, question: msgspec.Struct, answer: type[T]) -> T:
@@ -406,6 +465,11 @@ class Client:
     async def workers(self) -> list[api.Presence]:
         """The workers whose heartbeat is fresh."""
         return [api.decode(message.data, api.Presence) for message in await self._control("worker")]
+
+    async def faults(self) -> list[api.Fault]:
+        """What keeps the daemon's workers from serving all their tasks, by pool."""
+        found = [api.decode(message.data, api.Fault) for message in await self._control(api.FAULT)]
+        return [fault for fault in found if fault.errors]
 
     async def cards(self) -> list[api.TaskCard]:
         """The tasks that workers have declared."""

@@ -352,8 +352,23 @@ class Workers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     min: Count = 2
     """Processes that run even when there is nothing to do; with two, one goes on at once where the other dies."""
+    max: Count | None = None
+    """Processes at most, as the queues ask for them; None: as many as `min`, always."""
     concurrency: Positive = 100
     """Runs at once in each process."""
+    scale_up_after: Duration = 2.0
+    """Seconds that ready runs wait, or will at the present pace, before there are more processes."""
+    idle_after: Duration = 60.0
+    """Seconds that one process less would have done before there is one less."""
+
+    def __post_init__(self) -> None:
+        if self.most < self.min:
+            raise ValueError("a max of at least min")
+
+    @property
+    def most(self) -> int:
+        """`max`, or what stands for it."""
+        return self.min if self.max is None else self.max
 
 
 class Project(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -24,6 +24,8 @@
     ├── UnknownKey             the run has no checkpoint of this key
     ├── EditError              a recorded value can't be changed like that
     ├── HistoryError           a file holds no exported history, or a damaged one
+    ├── UnknownSchedule        no schedule of this name
+    ├── ScheduleTaken          the name of a schedule is that of another one, or it is not the operator's to change
     ├── UnknownSecret          no secret of this name, or no such version, or it can't be read here
     ├── SecretInUse            a version of a secret is pinned by runs in flight
     ├── KeyTaken               a step's own key was used twice in a scope
@@ -158,6 +160,14 @@ class EditError(HoldfastError):
 
 class HistoryError(HoldfastError):
     """A file holds no exported history, or a damaged one."""
+
+
+class UnknownSchedule(HoldfastError):
+    """No task declares a schedule of this name, and no operator created one."""
+
+
+class ScheduleTaken(HoldfastError):
+    """The name of a schedule is that of another one: a task declares it, or an operator created it before."""
 
 
 class UnknownSecret(HoldfastError):

@@ -94,7 +94,7 @@ class History(NamedTuple):
         blobs = Blobs(journal.bus)  # not a client's, which gives code inside a run its secrets
         found = await journal.messages(run)
         project = journal.bus.subjects.project
-        if not found:
+        if fold(record for _, record in found) is None:  # nor is a tick that is parked one
             raise UnknownRun(f"no run {run} in project {project}: see `holdfast runs list`")
         messages = tuple(
             Exported(message.seq, message.time, record.kind, message.data, record) for message, record in found

@@ -55,6 +55,10 @@ class Signature:
             return False
         return True
 
+    def has(self, name: str) -> bool:
+        """Whether a parameter has this name."""
+        return name in self._signature.parameters
+
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by name, as they were given. Raises: PayloadError: they do not fit the signature."""
         try:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 
@@ -14,10 +14,12 @@ from holdfast import context
 from holdfast.client import RunHandle
 from holdfast.core.entries import RunCreated
 from holdfast.core.model import MAX_INTERRUPTIONS, Hook, Limits, Rate, Retry, Timeouts
+from holdfast.core.schedule import Schedule
 from holdfast.errors import ConfigError, DefinitionError, DuplicateTask, EncodeError, PayloadError, RunFailed
 from holdfast.intake import Filter, Intake, Map
 from holdfast.payload import Signature
 from holdfast.rewrite import rewrite
+from holdfast.ticks import Cron, Every
 from holdfast.triggering import Settings
 from holdfast.wire.ended import Ended
 from holdfast.wire.subjects import EVENT, TOKEN
@@ -50,6 +52,7 @@ class Task(Generic[P, R]):
         max_interruptions: int,
         on_divergence: OnDivergence,
         intake: Intake | None = None,
+        schedules: tuple[Schedule, ...] = (),
     ) -> None:
         functools.update_wrapper(self, fn)
         self.fn = fn
@@ -63,6 +66,7 @@ class Task(Generic[P, R]):
         """What it takes in of the events that it asks for."""
         self.max_interruptions = max_interruptions
         self.on_divergence = on_divergence
+        self.schedules = schedules
         self.signature = Signature(id, fn)
         self.is_async = inspect.iscoroutinefunction(inspect.unwrap(fn))
         self.code = _fingerprint(fn)
@@ -233,6 +237,7 @@ def task(
     on: str | Iterable[str] = (),
     filter: Filter | None = None,
     map: Map | None = None,
+    schedule: Cron | Every | Sequence[Cron | Every] = (),
     concurrency: int | None = None,
     concurrency_key: str | None = None,
     rate: Rate | None = None,
@@ -255,9 +260,11 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         checkpoint: "await": each await; "steps": only calls of `@step` functions.
         on: event subjects that start a run with the event's JSON object as payload, NATS wildcards.
         filter: which of these events: an expression (CEL) like `"event.amount > 100"`, which the daemon evaluates, or
-            a function of an `Event`, which a worker runs.
+            a function of a `holdfast.events.Event`, which a worker runs.
         map: the run's arguments by name, likewise: `'{"order_id": event.id}'`, or a function. An event that filter or
             map can't read becomes a dead letter with its bytes.
+        schedule: when it runs by itself: a `Cron` or an `Every`; or several, each with a name. A parameter named `tick`
+            is given the time, as a `holdfast.ticks.Scheduled`; every other one needs a default.
         concurrency: runs at once, over all workers; of each concurrency key apart, where runs have one.
         concurrency_key: path of the payload's field that is a run's concurrency key, such as "customer.id".
         rate: starts in any window of time.
@@ -290,6 +297,7 @@ def task_of(
     on: str | Iterable[str] = (),
     filter: Filter | None = None,
     map: Map | None = None,
+    schedule: Cron | Every | Sequence[Cron | Every] = (),
     concurrency: int | None = None,
     concurrency_key: str | None = None,
     rate: Rate | None = None,
@@ -339,7 +347,9 @@ def task_of(
         max_interruptions=max_interruptions,
         on_divergence=on_divergence,
         intake=_intake(name, events, filter, map),
+        schedules=_schedules(name, schedule),
     )
+    _check_schedules(made)
     _register(made)
     if checkpoint == "await" and made.is_async:
         _rewrite(fn)
@@ -375,6 +385,35 @@ def _limits(concurrency: int | None, concurrency_key: str | None, rate: Rate | N
         if path is not None and (not isinstance(path, str) or not all(path.split("."))):
             raise ConfigError(f'{what}: expected the path of a field of the payload like "user.id", found {path!r}')
     return Limits(concurrency=concurrency, concurrency_key=concurrency_key, rate=rate)
+
+
+def _schedules(task: str, declared: Cron | Every | Sequence[Cron | Every]) -> tuple[Schedule, ...]:
+    """The schedules that a task declares. Raises: DefinitionError: one that can't be."""
+    found = tuple(declared) if isinstance(declared, list | tuple) else (declared,)
+    for spec in found:
+        if not isinstance(spec, Cron | Every):
+            raise DefinitionError(
+                f"task {task}: schedule: expected a Cron, an Every, or a list of them, found {spec!r:.100}"
+            )
+        if spec.name and not TOKEN.match(spec.name):
+            raise DefinitionError(f"task {task}: schedule {spec.name!r}: expected letters, digits, '-' and '_'")
+    names = [spec.name for spec in found]
+    if len(found) > 1 and ("" in names or len(set(names)) < len(names)):
+        raise DefinitionError(f"task {task}: of several schedules each has a name= of its own, found {names}")
+    return tuple(spec.of(task) for spec in found)
+
+
+def _check_schedules(made: Task[..., Any]) -> None:
+    """Raises: DefinitionError: a schedule can't call the task, or has the name of another task's."""
+    if made.schedules and not (made.signature.takes() or made.signature.takes("tick")):
+        raise DefinitionError(
+            f"task {made.id}: a schedule runs it without arguments, or with `tick`, a holdfast.ticks.Scheduled, found "
+            f"{made.name}{made.signature}: give the other parameters a default"
+        )
+    for name in (schedule.name for schedule in made.schedules):
+        others = (task.id for task in TASKS.values() if any(name == one.name for one in task.schedules))
+        if taken := [id for id in others if id != made.id]:
+            raise DefinitionError(f"task {made.id}: task {taken[0]} has a schedule {name} too: name= it otherwise")
 
 
 _rewritten: set[Any] = set()

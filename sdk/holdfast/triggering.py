@@ -29,6 +29,7 @@ from holdfast.core.model import (
 from holdfast.core.routing import MISSING, field
 from holdfast.errors import ConfigError, EventError
 from holdfast.wire import headers
+from holdfast.wire.api import TaskCard
 from holdfast.wire.subjects import TOKEN
 from holdfast.wire.values import decode_value, encode_value
 
@@ -89,6 +90,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         except ValueError as error:
             raise ConfigError(str(error)) from None
         return msgspec.structs.replace(self, **{name: value for name, value in changes.items() if value is not None})
+
+
+def card_settings(card: TaskCard) -> Settings:
+    """How runs of a declared task are triggered."""
+    return Settings(
+        queue=card.queue,
+        priority=card.priority,
+        timeouts=card.timeouts,
+        ttl=card.ttl,
+        hooks=card.hooks,
+        limits=card.limits,
+    )
 
 
 def created(

@@ -66,6 +66,14 @@ def test_all_is_well(shop: World) -> None:
     assert done.out.splitlines()[-1] == "ok    workers        1 worker, 1 task"
 
 
+def test_modules_that_fail_to_import_are_a_warning_with_the_place(shop: World) -> None:
+    fault = api.Fault(pool="w1-shop", errors=("module b failed to import at b.py:2: KeyError: 'x'",))
+    shop.do(lambda client: client.bus.put(api.FAULT, fault.pool, codec.encode(fault)))
+    done = shop("doctor")
+    assert done.code == 0
+    assert done.out.splitlines()[-1] == f"warn  workers        {fault.errors[0]}  → mend it; what can be served is"
+
+
 def test_as_json_each_check_is_an_object(shop: World) -> None:
     checks = [json.loads(line) for line in shop("doctor", "--json").out.splitlines()]
     assert {frozenset(check) for check in checks} == {frozenset({"name", "verdict", "found", "advice"})}

@@ -151,3 +151,11 @@ def test_tasks_are_listed(shop: World) -> None:
     declare(shop)
     assert shop("tasks", "list").out.splitlines()[1] == "resize  images  (id: int)       m       Make \\x1b[8m small."
     assert json.loads(shop("tasks", "list", "--json").out)["parameters"] == "(id: int)"
+
+
+def test_what_keeps_workers_from_serving_is_said_beside_the_list(shop: World) -> None:
+    fault = api.Fault(pool="w1-shop", since=AT, errors=("module b failed to import at b.py:2: KeyError: 'x'",))
+    shop.do(lambda client: client.bus.put(api.FAULT, fault.pool, codec.encode(fault)))
+    done = shop("workers", "list")
+    assert (done.code, done.err.splitlines()[0]) == (0, f"not served: {fault.errors[0]}")
+    assert shop("workers", "list", "--json") == (0, "", "")

@@ -27,7 +27,7 @@ from holdfast.core.entries import (
 )
 from holdfast.core.forking import Target, edited, fork, replay, target
 from holdfast.core.lifecycle import IllegalEntry, Kind, Record, advance, fold
-from holdfast.core.model import ErrorInfo, Hook, Origin, Parent, Retry, State, Timeouts
+from holdfast.core.model import ErrorInfo, Hook, Origin, Parent, Retry, State, Tick, Timeouts
 from holdfast.core.recall import Recall
 from holdfast.errors import EditError, UnknownKey
 
@@ -315,3 +315,12 @@ def test_a_replay_takes_the_payload_that_a_retry_corrected() -> None:
 def test_a_run_that_was_cancelled_before_it_began_can_be_replayed() -> None:
     story = [Record(5, Kind.LOG, "", (RunCancelled(2.0, "", CREATED),))]
     assert replay(story, run="N", at=9.0).task == "order"
+
+
+def test_what_is_made_of_a_scheduled_run_is_no_tick_itself() -> None:
+    scheduled = RunCreated("R", 1.0, "order", b"", due=1.0, source="schedule order", tick=Tick("order", 1.0, "Q"))
+    assert replay(records(created=scheduled), run="F", at=9.0).tick is None
+    made = fork(
+        records(STARTED, done("/charge#1"), created=scheduled), "/charge#1", run="F", at=9.0, child_error=_child_error
+    )
+    assert (made.created.tick, made.created.due) == (None, None)

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from histories import ERROR, T0, Stored, Teller, random_history, records, run_id, store
-from holdfast.bus.memory import MemoryBus
+from holdfast.bus.clock import VirtualClock
+from holdfast.bus.memory import MemoryBus, MemoryServer
 from holdfast.core.entries import (
     AttemptStarted,
     CancelRequested,
@@ -19,8 +20,8 @@ from holdfast.core.entries import (
     StepCompleted,
 )
 from holdfast.core.lifecycle import fold
-from holdfast.core.model import Run, State
-from holdfast.wire.codec import decode_entry
+from holdfast.core.model import Run, State, Tick
+from holdfast.wire.codec import decode_entry, encode
 from holdfast.wire.subjects import Stream
 from holdfast_daemon.ledger import Change, Ledger
 
@@ -178,3 +179,23 @@ async def test_the_ledger_folds_as_the_core_does_wherever_it_was_restarted(seed:
         changes = await all_of(Ledger(bus, cursor, lambda run: 1))
         found = {change.run_id: light(change.after) for change in changes}
         assert found == {run: light(expected[run]) for run in found}  # type: ignore[arg-type]
+
+
+async def test_a_tick_that_is_parked_is_no_run_and_one_that_fires_again_is_the_run_that_has_ended() -> None:
+    clock = VirtualClock(T0)
+    bus = MemoryBus("shop", MemoryServer(clock))
+    ready = bus.subjects.ready(A, "default", 5)
+    created = RunCreated(A, T0 + 60, "t", b"p", due=T0 + 60, tick=Tick("nightly", T0 + 60))
+    await bus.publish_at(bus.subjects.timer(A, "ready"), encode(created), due=T0 + 60, target=ready)
+    assert await all_of(from_the_start(bus)) == []
+    clock.advance(60)
+    await store(bus, started(A), TELL.log(A, "n1", RunCompleted(T0 + 66, b"R")))
+    ledger = from_the_start(bus)
+    await all_of(ledger)
+    clock.advance(5)
+    await bus.publish_at(bus.subjects.timer(A, "ready"), encode(created), due=T0, target=ready)
+    clock.advance(0)
+    (change,) = [change for change in await all_of(ledger) if change.record.kind == "ready"]
+    assert change.before is not None
+    assert (change.before.state, change.after.state) == (State.COMPLETED, State.COMPLETED)
+    assert ledger.live == {}

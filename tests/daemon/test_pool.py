@@ -29,6 +29,8 @@ import asyncio, os, pathlib
 from holdfast import task
 
 if pathlib.Path("broken").exists():
+    if pathlib.Path("deadly").exists():
+        os.kill(os.getpid(), 11)
     raise RuntimeError("out of order")
 
 @task
@@ -49,6 +51,7 @@ class House:
         self.home = home
         self.gone: dict[str, tuple[str, float]] = {}
         self.told: list[str] = []
+        self.faults: list[tuple[str, ...]] = []
         self._nats = nats
         (home / "jobs.py").write_text(TASKS)
         (home / "holdfast.toml").write_text(f'[nats]\nurl = "{nats.url}"\n[projects.default]\ndrain = 5\n')
@@ -63,7 +66,8 @@ class House:
             output=self.home / "workers.log",
             drain=5,
             gone=self._note,
-            on_failure=self.told.append,
+            tell=self.told.append,
+            on_faults=lambda texts: self.faults.append(tuple(texts)),
         )
 
     def _note(self, worker: str, how: str) -> None:
@@ -153,21 +157,37 @@ async def test_a_module_that_is_not_there_is_said_with_where_it_was_looked_for(h
     )
 
 
-async def test_a_worker_that_crashes_later_is_told_and_started_again_ever_more_slowly(house: House) -> None:
+async def test_a_worker_that_fails_later_is_told_once_and_started_again_ever_more_slowly(house: House) -> None:
     pool = house.pool()
     async with running(pool), house.client() as client:
         (house.home / "broken").touch()
         os.kill(pool.pids["here-1"], signal.SIGKILL)
-        await eventually(lambda: len(house.told) >= 3, patience=15)
+        await eventually(lambda: "here-4" in house.gone, patience=15)
         times = [house.gone[f"here-{number}"][1] for number in (1, 2, 3, 4)]
         _, second, third = (later - earlier for earlier, later in pairwise(times))
         assert second > 0.2
         assert third > 0.4
-        for text in house.told:
-            assert text.startswith("a worker ended with exit code 1 and is started again: module jobs failed to import")
-            assert text.endswith("jobs.py:6: RuntimeError: out of order")
+        (told,) = house.told
+        assert told.startswith("module jobs failed to import at ")
+        assert told.endswith("jobs.py:8: RuntimeError: out of order; tried again until it is mended")
+        assert house.faults[-1] == (told.removesuffix("; tried again until it is mended"),)
         (house.home / "broken").unlink()
         assert await (await client.trigger("pid")).result(15) in pool.pids.values()
+        assert house.faults[-1] == ()
+
+
+async def test_a_module_that_kills_its_worker_is_told_of_too(house: House) -> None:
+    pool = house.pool()
+    async with running(pool):
+        (house.home / "broken").touch()
+        (house.home / "deadly").touch()
+        os.kill(pool.pids["here-1"], signal.SIGKILL)
+        await eventually(lambda: "here-4" in house.gone, patience=15)
+        (told,) = house.told
+        assert told == (
+            "a worker ended before it served anything (killed by signal 11): "
+            f"see {house.home / 'workers.log'}; tried again until it is mended"
+        )
 
 
 def test_the_pause_grows_from_nothing_to_a_bound() -> None:

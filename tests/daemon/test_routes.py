@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import Event, task
+from holdfast import task
 from holdfast.bus.journal import Journal
 from holdfast.bus.layout import Layout
 from holdfast.bus.ports import Bus
@@ -18,6 +18,7 @@ from holdfast.core.entries import RunCreated, RunDead
 from holdfast.core.lifecycle import Record, fold
 from holdfast.core.model import Run, State
 from holdfast.errors import DaemonUnavailable, TooLarge, Unanswered
+from holdfast.events import Event
 from holdfast.wire import api, codec
 from holdfast.wire.subjects import Stream
 from holdfast.wire.values import decode_value

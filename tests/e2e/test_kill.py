@@ -35,10 +35,10 @@ def _server_pid(there: Deployment) -> int:
 
 def test_a_run_of_a_hundred_steps_survives_the_death_of_each_process_in_turn(tmp_path: Path) -> None:
     with Deployment(tmp_path / "home", TASKS) as there:
+        (worker,) = there.workers().values()
         run = there.trigger("hundred")
 
         until(lambda: len(there.lines()) >= 15, there.log)
-        (worker,) = there.workers().values()
         os.kill(worker, signal.SIGKILL)
 
         seen = len(there.lines())

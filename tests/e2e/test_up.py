@@ -64,7 +64,7 @@ def ended(there: Deployment, *signals: signal.Signals) -> float:
     """Send the daemon these signals; how long it takes to end."""
     begun = time.monotonic()
     there.signal(*signals)
-    until(lambda: there.poll() is not None, there.log, within=10)
+    until(lambda: there.poll() is not None, there.log)
     return time.monotonic() - begun
 
 
@@ -150,3 +150,40 @@ def test_ctrl_c_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
     assert daemon.returncode == 130
     assert b"Traceback" not in said
     until(lambda: not fresh.children(), lambda: f"left behind: {fresh.children()}", within=3)
+
+
+HANGS = "\nif __import__('os').path.exists('hang'):\n    __import__('time').sleep(600)\n"
+
+
+def three_generations(there: Deployment) -> set[int]:
+    """A worker that drains, one that serves, and one whose import never ends; the processes of the deployment."""
+    run = there.trigger("long", {"name": "gen"})
+    until(lambda: "gen waits" in there.lines(), there.log)
+    first = set(there.workers().values())
+    (there.home / "tasks.py").write_text(TASKS + HANGS)
+    until(lambda: there.said("reloaded tasks.py in "), there.log)
+    assert there.said(" s: 1 worker\n")
+    (there.home / "hang").touch()
+    (there.home / "tasks.py").write_text(TASKS + HANGS + "\n")
+    serving = set(there.workers().values()) - first
+    until(lambda: len(there.children() - first - serving) >= 3, there.log)  # the daemon, its server, the one that hangs
+    assert shown(there, run)["state"] == "running"
+    return there.children()
+
+
+def test_ctrl_c_between_generations_leaves_nothing(tmp_path: Path) -> None:
+    with Deployment(tmp_path / "home", TASKS, options=("--dev",)) as there:
+        left = three_generations(there)
+        ended(there, signal.SIGINT)
+        assert there.poll() == 0
+        until(lambda: not any(alive(pid) for pid in left), lambda: f"left behind: {there.children()}", within=5)
+        assert not there.children()
+    assert "Traceback" not in (there.home / "up.log").read_text()
+
+
+def test_a_killed_daemon_takes_all_generations_with_it(tmp_path: Path) -> None:
+    with Deployment(tmp_path / "home", TASKS, options=("--dev",)) as there:
+        left = three_generations(there)
+        there.kill()
+        until(lambda: not any(alive(pid) for pid in left), lambda: f"left behind: {there.children()}", within=5)
+        assert not there.children()

@@ -205,8 +205,12 @@ async def test_parked_code_of_a_run_that_was_retried_meanwhile_is_not_gone_on_wi
     assert (await handle.status()).attempt == 2
 
 
-async def test_parked_code_of_a_run_that_another_worker_moved_on_is_not_gone_on_with(stage: Stage) -> None:
+async def test_parked_code_of_a_run_that_another_worker_moved_on_is_not_gone_on_with(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """w1 has parked it; w2 takes it further; then w1 gets it again, and must not go on where it was."""
+    monkeypatch.setattr(pool, "PATIENCE", 0.05)  # how long w1, which is busy, keeps it from w2
+    monkeypatch.setattr(pool, "LOOK_EVERY", 0.05)
     begun: list[str] = []
     occupied, go = asyncio.Event(), asyncio.Event()
 
@@ -230,7 +234,7 @@ async def test_parked_code_of_a_run_that_another_worker_moved_on_is_not_gone_on_
         await stage.until(handle, "waiting")
         await blocking.trigger()
         await asyncio.wait_for(occupied.wait(), 5)
-        async with stage.worker(wandering, name="w2"):
+        async with stage.worker(wandering, blocking, name="w2", connect=stage.connect):
             await stage.client.complete((await tokens(stage, handle))[0], 1)
             second = (await tokens(stage, handle, 2))[1]
             await stage.until(handle, "waiting")

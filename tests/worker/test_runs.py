@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from holdfast import Abort, ChildFailed, Retry, RunFailed, Snooze, State, step, task
+import worlds
+from holdfast import Abort, ChildFailed, Retry, RunFailed, Snooze, State, run, step, task
 from holdfast.bus.ports import Item
 from holdfast.client import encode_payload
 from holdfast.core.entries import AttemptInterrupted, StepCompleted
@@ -18,7 +19,7 @@ from holdfast.errors import Fenced, PayloadError, RunStateError, RunWasCancelled
 from holdfast.wire import api, codec
 from holdfast.wire.subjects import Stream
 from holdfast.wire.values import encode_value
-from holdfast.worker import waits
+from holdfast.worker import pool, waits
 from stage import Stage
 
 ONCE = Retry(max_attempts=1)
@@ -558,3 +559,36 @@ async def _true(holds: bool) -> bool:
 
 async def _resumable(handle: Any) -> bool:
     return (await handle.status()).resumable
+
+
+async def test_what_waits_for_a_slot_here_is_left_to_a_worker_that_has_one(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker asks for as many runs in each queue as it has slots, so with two queues it may have twice as many."""
+    monkeypatch.setattr(pool, "PATIENCE", 0.05)
+    monkeypatch.setattr(pool, "LOOK_EVERY", 0.05)
+    held: dict[str, list[str]] = {"slow": [], "quick": []}
+    gate = asyncio.Event()
+
+    @task(queue="slow")
+    async def slow(n: int) -> None:
+        held["slow"].append(run.id)
+        await gate.wait()
+
+    @task(queue="quick")
+    async def quick(n: int) -> int:
+        held["quick"].append(run.id)
+        return n
+
+    async with stage.worker(slow, quick, name="w1", concurrency=2, connect=stage.connect) as first:
+        taken = [await slow.trigger(n=n) for n in range(2)]
+        await worlds.eventually(lambda: len(held["slow"]) == 2)
+        waiting = [await quick.trigger(n=n) for n in range(2)]
+        await worlds.eventually(lambda: len(first._items) == 4)
+        async with stage.worker(slow, quick, name="w2", concurrency=2, connect=stage.connect):
+            assert [await handle.result(10) for handle in waiting] == [0, 1]
+            gate.set()
+            for handle in taken:
+                await handle.result(10)
+    assert sorted(held["quick"]) == sorted(handle.id for handle in waiting)
+    assert {(await handle.status()).attempt for handle in (*taken, *waiting)} == {1}

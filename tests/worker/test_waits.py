@@ -507,11 +507,15 @@ async def test_signals_are_taken_in_order_each_once_over_suspensions(stage: Stag
 
 async def test_signals_are_taken_once_over_a_crash(stage: Stage) -> None:
     failures: list[int] = []
+    sent = asyncio.Event()
 
     async def flaky() -> None:
         failures.append(1)
         if len(failures) == 1:
             raise ValueError("once")
+
+    async def all_sent() -> None:
+        await sent.wait()  # a signal for a run that has ended is refused
 
     @task(retry=QUICK)
     async def resilient() -> list[Any]:
@@ -522,12 +526,14 @@ async def test_signals_are_taken_once_over_a_crash(stage: Stage) -> None:
                 await flaky()
             if len(found) == 4:
                 break
+        await all_sent()
         return found
 
     async with stage.worker(resilient):
         handle = await resilient.trigger()
         for value in range(6):
             await handle.signal("say", value)
+        sent.set()
         assert await handle.result(5) == [0, 1, 2, 3]
     with pytest.raises(RunStateError, match="has ended completed"):
         await handle.signal("say", "late")

@@ -54,7 +54,7 @@ from holdfast.core.entries import (
 )
 from holdfast.core.entries import LetterDropped as Dropped
 from holdfast.core.lifecycle import ACCEPTED_IN, Kind, Record, fold, interruption, recreated
-from holdfast.core.model import ErrorInfo, Run, State
+from holdfast.core.model import ErrorInfo, Run, Seconds, State, Tick
 from holdfast.errors import ConnectError, Fenced, RunStateError, Unanswered, UnknownRun
 from holdfast.wire import codec
 from holdfast.wire.api import Letter
@@ -67,6 +67,9 @@ T = TypeVar("T")
 
 TIMER = "ready"
 """Name of the timer that makes a delayed or retrying run ready."""
+
+EARLY: Seconds = 300.0
+"""So much before its time at most a run of a tick comes about, given that clocks differ."""
 
 
 Told: TypeAlias = CancelRequested | TokenCompleted | EventArrived | Signalled | Resolved
@@ -194,6 +197,11 @@ class Journal:
                 log.warning("unreadable journal message %s at %d: %s", message.subject, message.seq, error)
         return found
 
+    async def first_of(self, tick: Tick) -> int:
+        """A sequence from which on everything of a tick's run lies, also of a run that it has been before: a timer
+        that was set once too often fires for a run that may have ended."""
+        return await self.bus.first_since(Stream.JOURNAL, tick.at - EARLY)
+
     async def load(self, run: str, first: int = 1) -> Run:
         """A run as it stands.
 
@@ -233,6 +241,14 @@ class Journal:
             if found != expect:
                 raise Fenced(subject, expected=expect, found=found)
 
+    async def offer(self, run: Run) -> None:
+        """Publish a work item of a run that waits for one, as it stands; repeating that changes nothing."""
+        await self.bus.publish(
+            self.bus.subjects.again(run.id, run.queue, run.priority),
+            codec.encode(Offered(run.id, run.first, run.last)),
+            dedupe=f"{run.id}-{run.last}",
+        )
+
     async def insist(self, call: Callable[[], Awaitable[T]]) -> T:
         """The outcome of something that may be repeated, however long the server is away."""
         pause = 0.05
@@ -266,11 +282,7 @@ class Journal:
         bus, subjects = self.bus, self.bus.subjects
         match effect:
             case Offer():
-                await bus.publish(
-                    subjects.again(effect.run, effect.queue, effect.priority),
-                    codec.encode(Offered(effect.run, effect.first, effect.cause)),
-                    dedupe=f"{effect.run}-{effect.cause}",
-                )
+                await self.offer(run)
             case Arm():
                 await self._arm(effect, run)
             case Withdraw():

@@ -155,8 +155,7 @@ class MemoryBus:
 
     async def first_since(self, stream: Stream, when: Instant) -> int:
         await self._turn()
-        kept = self._stream(stream)
-        return next((found.seq for found in kept.matching(">") if found.time >= when), kept.last_seq + 1)
+        return self._stream(stream).first_since(when)
 
     async def delete(self, stream: Stream, seq: int) -> bool:
         await self._turn()

@@ -118,6 +118,16 @@ class MemoryStream:
             if message is not None and matches(filter, message.subject):
                 yield message
 
+    def first_since(self, when: Instant) -> int:
+        """See `Bus.first_since`; asked about times that are not long ago."""
+        first = self.last_seq + 1
+        for seq in range(self.last_seq, 0, -1):
+            message = self._messages.get(seq)
+            if message is not None and message.time < when:
+                break
+            first = first if message is None else seq
+        return first
+
     def close(self) -> None:
         """Forget everything."""
         for seq in list(self._messages):

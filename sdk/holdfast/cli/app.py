@@ -67,6 +67,7 @@ COMMANDS: tuple[Row, ...] = (
     Row("logs", "holdfast.cli.logs:app", "Print what runs wrote; -f follows."),
     Row("queues", "holdfast.cli.queues:app", "List, pause, resume and limit queues; why a run waits."),
     Row("events", "holdfast.cli.events:app", "List and show events, and route past ones once more."),
+    Row("schedules", "holdfast.cli.schedules:app", "List, create, pause, run and preview schedules."),
     Row("dlq", "holdfast.cli.dlq:app", "Dead letters: list, show, retry, drain, purge."),
     Row("secrets", "holdfast.cli.secrets:app", "Set, list, rotate and remove secrets."),
     Row("tokens", "holdfast.cli.tokens:app", "Access over HTTP: create, list and revoke tokens."),

@@ -298,6 +298,9 @@ async def events(client: Client) -> AsyncIterator[Check]:
 async def workers(client: Client) -> Check:
     """Whether anybody is there to run tasks."""
     found = await client.workers()
+    faults = [error for fault in await client.faults() for error in fault.errors]
+    if faults:
+        return Check("workers", Verdict.WARN, "; ".join(faults), "mend it; what can be served is")
     if not found:
         return Check("workers", Verdict.WARN, "none", "start one with `holdfast up` or `holdfast worker MODULE`")
     tasks = {task for worker in found for task in worker.tasks}

@@ -29,6 +29,7 @@ TIMES = frozenset(
         "finished_at",
         "ended_at",
         "due",
+        "next_at",
         "deadline",
         "expires",
         "since",

@@ -32,9 +32,14 @@ Modules = Annotated[list[str] | None, typer.Argument(metavar="MODULE", help="Mod
 def up(
     ctx: typer.Context,
     modules: Modules = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=0, help="Worker processes of each project.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, help="Worker processes of each project, always.")
+    ] = None,
     port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Of the embedded nats-server.")] = None,
     http: Annotated[str | None, typer.Option("--http", metavar="HOST:PORT", help="Of the HTTP interface.")] = None,
+    dev: Annotated[
+        bool, typer.Option("--dev", help="Begin the workers anew whenever a Python file is written.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what the services do.")] = False,
     project: Project = None,
     config: Config = None,
@@ -48,12 +53,12 @@ def up(
     if http is not None:
         settings = replace(settings, daemon=replace(settings.daemon, http=_address(http)))
     try:
-        loop_run()(_up(settings, tuple(modules or ()), workers))
+        loop_run()(_up(settings, tuple(modules or ()), workers, dev))
     except BaseExceptionGroup as errors:
         raise first_cause(errors) from None
 
 
-async def _up(settings: Settings, modules: tuple[str, ...], workers: int | None) -> None:
+async def _up(settings: Settings, modules: tuple[str, ...], workers: int | None, dev: bool) -> None:
     """Run until told to stop, then drain. Told while it starts it begins nothing, told twice it waits for nothing."""
     import anyio
 
@@ -76,7 +81,7 @@ async def _up(settings: Settings, modules: tuple[str, ...], workers: int | None)
                         stop.set()
 
             tasks.start_soon(heed)
-            async with daemon(settings, modules=modules, workers=workers, tell=_say) as state:
+            async with daemon(settings, modules=modules, workers=workers, dev=dev, tell=_say) as state:
                 _greet(state, any(modules or settings.project(name).modules for name in state.projects))
                 await stop.wait()
             tasks.cancel_scope.cancel()

@@ -55,6 +55,9 @@ async def list_workers(client: Client, out: Output) -> None:
     elif workers:
         now = time.time()
         out.table(WORKERS, [_worker(worker, now) for worker in workers])
+    for fault in await client.faults():
+        for error in fault.errors:
+            out.note(f"not served: {error}")
     if not workers:
         out.note("no workers: start one with `holdfast up` or `holdfast worker MODULE`")
 

@@ -58,8 +58,8 @@ class Target(NamedTuple):
 def replay(records: Sequence[Record], *, run: str, at: Instant) -> RunCreated:
     """The first fact of a new run with the payload and settings of another one: from the start, with today's code.
 
-    The payload is the last one that a retry corrected. Delay and parent are not those of the origin; the time to live
-    is as long.
+    The payload is the last one that a retry corrected. Delay, parent and tick are not those of the origin; the time to
+    live is as long.
     """
     first, origin = first_fact(records), fold(records)
     assert origin is not None
@@ -75,6 +75,7 @@ def replay(records: Sequence[Record], *, run: str, at: Instant) -> RunCreated:
         expires=None if first.expires is None else at + (first.expires - ready),
         source="replay",
         origin=Origin(origin.id, "replay"),
+        tick=None,
     )
 
 

@@ -654,11 +654,16 @@ def _stale(run: Run, entry: Entry) -> bool:
 def taken(run: Run | None, record: Record) -> Iterator[tuple[Entry, Run]]:
     """The entries of a stored message that count, each with the run after it."""
     for entry in record.entries:
-        if isinstance(entry, MAY_CARRY[record.kind]):
+        if isinstance(entry, MAY_CARRY[record.kind]) and not _is_parked(entry, record.kind):
             moved = _try(run, entry, record)
             if moved is not None:
                 run = moved
                 yield entry, run
+
+
+def _is_parked(entry: Entry, kind: Kind) -> bool:
+    """Whether this is the tick of a schedule before its time: no run yet, and none ever if its timer is removed."""
+    return kind is Kind.TIMER and isinstance(entry, RunCreated) and entry.tick is not None
 
 
 def _readied(run: Run, record: Record, *, created: bool) -> Run:

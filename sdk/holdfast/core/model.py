@@ -220,6 +220,8 @@ class Tick(msgspec.Struct, frozen=True, array_like=True):
     """Stream sequence from which on that one is read."""
     catch_up: Seconds | None = None
     """How much later than its time the tick may fire; None: it was made late on purpose."""
+    overlap: str = "skip"
+    """What becomes of its run while the one before has not ended (`schedule.Overlap`)."""
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):

@@ -209,7 +209,7 @@ class Harness:
     ) -> CrashReport:
         """Run a task once for each durable write with its worker killed there, before and after; what differs.
 
-        Each of these runs happens in a world of its own, beside this harness.
+        Each of these runs happens in a world of its own, beside this harness, in which no schedule ticks.
 
         Args:
             effects: gives what the task has done to the world outside, as a value that can be compared.
@@ -232,6 +232,7 @@ class Harness:
                 warm=settings.warm,
                 patience=settings.patience,
                 secrets=settings.secrets,
+                ticking=False,
             ),
             task,
             payload or {},

@@ -1,4 +1,4 @@
-"""What only a daemon does, for one project in memory: events, deadlines, parents, hooks, and the runs of the dead.
+"""What only a daemon does, for one project in memory: events, schedules, deadlines, parents, hooks, runs of the dead.
 
 It folds every message as it is stored, and when all is quiet looks at the runs that moved: what follows from where they
 stand and shows no trace yet is carried out, by the same pure functions and the same journal as everywhere.
@@ -14,17 +14,20 @@ from typing import Any
 from holdfast.bus.journal import Journal
 from holdfast.bus.memory import MemoryServer
 from holdfast.bus.ports import Message
+from holdfast.catalogue import WHAT, Catalogue, Planned
 from holdfast.core.admission import Admission, QueueLimits
 from holdfast.core.deadlines import next_look, overdue
 from holdfast.core.effects import CancelChild, DropLetter, Effect, PutLetter, Tell, Withdraw, effects
 from holdfast.core.entries import EventArrived
 from holdfast.core.lifecycle import Kind, Record, apply
-from holdfast.core.model import Run, State
+from holdfast.core.model import Instant, Run, State
 from holdfast.core.routing import agrees, matches
 from holdfast.errors import EventError, Fenced
 from holdfast.events import Event
 from holdfast.expressions import Facts
+from holdfast.overlap import Referee
 from holdfast.task import Task
+from holdfast.timetable import Timetable
 from holdfast.triggering import of_event, unmapped
 from holdfast.wire import codec
 from holdfast.wire.events import encoded, raw_payload, value_of
@@ -40,7 +43,13 @@ class Steward:
         server: MemoryServer,
         tasks: Mapping[str, Task[..., Any]],
         limits: Mapping[str, QueueLimits] | None = None,
+        *,
+        ticking: bool = True,
     ) -> None:
+        """
+        Args:
+            ticking: whether the tasks' schedules run them.
+        """
         self.runs: dict[str, Run] = {}
         """Every run, as it stands."""
         self.records: dict[str, list[Record]] = {}
@@ -67,6 +76,15 @@ class Steward:
         project.streams[Stream.JOURNAL].stored.append(self._stored)
         project.streams[Stream.EVENTS].stored.append(lambda message, fired: self._events_new.append(message))
         self._events_new: list[Message] = []
+        self._timetable = Timetable(journal)
+        self._referee = Referee(journal, self._timetable, self.runs.get)
+        self._catalogue = Catalogue()
+        self._planned: dict[str, Planned] = {}
+        self._due: set[str] = set()
+        """Schedules that are to be attended to."""
+        self._replans = False
+        if ticking:
+            project.streams[Stream.CONTROL].stored.append(self._said)
 
     def _stored(self, message: Message, fired: bool) -> None:
         if not message.subject.startswith(self._bus.subjects.journal[:-1]):
@@ -79,6 +97,8 @@ class Steward:
         if moved is not None:
             self.runs[run] = moved
             self._stirred.add(run)
+            if moved.final and moved.tick is not None:
+                self._stirred |= {other.id for other in self.live if other.held}
             self._count(before, moved, record)
 
     def _count(self, before: Run | None, run: Run, record: Record) -> None:
@@ -119,12 +139,13 @@ class Steward:
     async def attend(self) -> bool:
         """Do what there is to do; whether there was anything to look at."""
         await self._route()
+        ticked = await self._tick()
         stirred, self._stirred = sorted(self._stirred), set()
         for id in stirred:
             with suppress(Fenced):  # it has moved on, and is looked at again
                 await self._look(self.runs[id])
             self._set_alarm(self.runs[id])
-        return await self._admit() or bool(stirred)
+        return await self._admit() or ticked or bool(stirred)
 
     def _set_alarm(self, run: Run) -> None:
         """Look at the run again when its time may be over."""
@@ -139,6 +160,8 @@ class Steward:
             await self._journal.end(run, ending, by="harness")
         elif run.holder is not None and run.holder.worker in self.dead:
             await self._journal.interrupt(run, f"worker {run.holder.worker} was killed")
+        elif run.held:
+            await self._referee.decide(run)
         elif await self._is_missing_something(run):
             await self._journal.act(run)
         else:
@@ -167,6 +190,40 @@ class Steward:
             case Withdraw() | DropLetter():
                 return False
         return True
+
+    # --- schedules --------------------------------------------------------------------------------------------------
+
+    @property
+    def only_ticks(self) -> bool:
+        """Whether nothing is to come of itself any more but ticks of schedules."""
+        return bool(self._planned) and not any(_takes_time(run) for run in self.live if run.tick is None)
+
+    def _said(self, message: Message, fired: bool) -> None:
+        if message.subject.split(".")[-2] in WHAT:
+            self._catalogue.take(message)
+            self._replans = True
+
+    async def _tick(self) -> bool:
+        """Attend to the schedules that have changed, or are due; whether there were any."""
+        if self._replans:
+            self._replans = False
+            await self._plan()
+        due, self._due = sorted(self._due), set()
+        for name in due:
+            if name in self._planned:
+                at = await self._timetable.attend(self._planned[name])
+                self._attend_at(name, at)
+        return bool(due)
+
+    async def _plan(self) -> None:
+        before, self._planned = self._planned, self._catalogue.schedules
+        self._due |= {name for name, planned in self._planned.items() if before.get(name) != planned}
+        for name in before.keys() - self._planned.keys():
+            await self._timetable.forget(name)
+
+    def _attend_at(self, name: str, at: Instant) -> None:
+        if at < math.inf:
+            self._journal.time.call_at(at, lambda: self._due.add(name))
 
     # --- events -----------------------------------------------------------------------------------------------------
 
@@ -208,3 +265,8 @@ class Steward:
                     dedupe = f"{run.id}-{expected.wait}-{run.attempt}-{event.seq}"
                     await self._journal.tell(run.id, arrived, dedupe=dedupe)
                     break
+
+
+def _takes_time(run: Run) -> bool:
+    """Whether time alone moves the run on, or may."""
+    return run.state is not State.WAITING or run.due is not None or next_look(run) < math.inf

@@ -43,6 +43,9 @@ LONGEST: Seconds = 10 * 365 * 86400.0
 MOST_MOVES = 200_000
 """Moves of the clock after which a run that goes on and on is given up."""
 
+MOST_TICKS = 1_000
+"""The same where nothing moves it any more but ticks of schedules."""
+
 
 class Settings:
     """What a harness was told, for as many worlds as it makes."""
@@ -58,8 +61,11 @@ class Settings:
         warm: int = WARM,
         patience: Seconds = 1.0,
         secrets: Mapping[str, str] | None = None,
+        ticking: bool = True,
     ) -> None:
         self.secrets = secrets or {}
+        self.ticking = ticking
+        """Whether the tasks' schedules run them."""
         self.tasks = tasks
         self.start = start
         self.concurrency = concurrency
@@ -81,7 +87,7 @@ class World:
         self.bus = MemoryBus(PROJECT, self.server, ack_wait=math.inf)
         self.journal = Journal(self.bus, self.clock)
         limits = {queue: QueueLimits(concurrency=most) for queue, most in (settings.limits or {}).items()}
-        self.steward = Steward(self.journal, self.server, settings.tasks, limits)
+        self.steward = Steward(self.journal, self.server, settings.tasks, limits, ticking=settings.ticking)
         self.client = WorldClient(self)
         self._fate = fate or Immortal()
         self._observer = observer
@@ -188,15 +194,16 @@ class World:
         Raises:
             RunStuck: nothing is due any more, and it does not hold.
         """
-        last, moves = self.clock.now() + LONGEST, 0
+        last, moves, ticks = self.clock.now() + LONGEST, 0, 0
         await self.settle()
         while not holds():
             if self._due > last and await self._wakes():
                 await self.settle()
                 continue
-            if self._due > last or moves > MOST_MOVES:
+            if self._due > last or moves > MOST_MOVES or ticks > MOST_TICKS:
                 raise self._stuck(run)
             moves += 1
+            ticks = ticks + 1 if self.steward.only_ticks else 0
             self.clock.advance(max(0.0, self._due - self.clock.now()))
             await self.settle()
 

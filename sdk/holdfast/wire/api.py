@@ -28,6 +28,7 @@ from holdfast.core.model import (
     Timeouts,
 )
 from holdfast.core.pending import Wait
+from holdfast.core.schedule import Schedule
 
 T = TypeVar("T")
 
@@ -442,6 +443,19 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
 
 
+FAULT = "fault"
+"""The control value that a pool of workers shows while one of its modules is wrong."""
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """What keeps the workers of a pool from serving all its tasks: control value `fault`, ended by its TTL."""
+
+    pool: str
+    since: Instant = 0.0
+    errors: tuple[str, ...] = ()
+    """What each module that fails says, with the place; empty: it is mended."""
+
+
 class TaskCard(msgspec.Struct, frozen=True, kw_only=True):
     """A task as its workers declare it: control value `task`."""
 
@@ -468,6 +482,10 @@ class TaskCard(msgspec.Struct, frozen=True, kw_only=True):
     """An expression for the arguments; empty: the members of the event's JSON object, or `asks`."""
     asks: bool = False
     """Its filter or map is a function: its workers are asked (`ROUTE`)."""
+    schedules: tuple[Schedule, ...] = ()
+    """Those that the task declares."""
+    takes_tick: bool = False
+    """Whether it has a parameter `tick`, in which a scheduled run is told its time."""
 
 
 class Scope(StrEnum):

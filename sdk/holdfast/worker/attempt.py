@@ -26,6 +26,7 @@ from holdfast.core.entries import (
     CancelRequested,
     Compensated,
     Entry,
+    Held,
     Offered,
     RunCancelled,
     RunCompleted,
@@ -39,6 +40,7 @@ from holdfast.core.model import Run, Seconds, State, Timeouts
 from holdfast.core.recall import Recall
 from holdfast.core.retry import Stop, decide
 from holdfast.errors import CodeDiverged, EncodeError, Fenced, TimedOut
+from holdfast.overlap import held_back
 from holdfast.task import Task
 from holdfast.wire import codec
 from holdfast.wire.api import Presence, decode
@@ -297,7 +299,7 @@ class Attempt:
         if self._base is not None:
             return await self._look_again(*self._base)
         entry = codec.decode_entry(self.item.data)
-        if isinstance(entry, RunCreated) and self.item.deliveries == 1:
+        if isinstance(entry, RunCreated) and self.item.deliveries == 1 and entry.tick is None:
             run = fold([Record(self.item.seq, Kind.READY, "", (entry,))])
             assert run is not None
             if await self._ended(run):
@@ -305,13 +307,20 @@ class Attempt:
             self._base, self._unread = (run, self.item.seq), True
             return (run, Recall(), (self._started(run),)) if self._served(run) else None
         first = entry.first if isinstance(entry, Offered | Admitted) else self.item.seq
+        if isinstance(entry, RunCreated) and (tick := entry.tick) is not None:  # which may have fired before
+            first = await self._journal.insist(lambda: self._journal.first_of(tick))
         messages = await self._journal.insist(lambda: self._journal.messages(self.run_id, first))
+        if not messages and isinstance(entry, RunCreated) and self.item.deliveries == 1:  # a replica that lags behind
+            message = Message(self.item.subject, self.item.data, self.item.seq, self.item.time)
+            messages = [(message, Record(self.item.seq, Kind.READY, "", (entry,)))]
         run = fold(record for _, record in messages)
         if run is None:
             log.warning("work item %s names a run that the journal does not hold any more", self.item.subject)
             self._journal.bus.settle(self.item.token)
             return None
         self._base = run, messages[-1][1].seq
+        if await self._left_unstarted(run, messages):
+            return None
         return await self._decided(run, _recall(messages))
 
     async def _look_again(self, base: Run, seq: int) -> tuple[Run, Recall, tuple[Entry, ...]] | None:
@@ -339,6 +348,20 @@ class Attempt:
             return False
         with contextlib.suppress(Fenced):  # somebody moves it on just now, and does what follows
             await self._journal.end(run, entry)
+            self._journal.bus.settle(self.item.token)
+        return True
+
+    async def _left_unstarted(self, run: Run, messages: list[tuple[Message, Record]]) -> bool:
+        """Whether this is a tick of a schedule that may not start yet, or not at all: that is decided elsewhere."""
+        if run.tick is None or claim(run, holder_alive=True) is not Claim.START:
+            return False
+        if await self._ended(run):
+            return True
+        why = await held_back(self._journal, run, messages)
+        if not why:
+            return False
+        with contextlib.suppress(Fenced):  # somebody moves it on just now, and does what follows
+            await self._journal.append(run.id, run.last, nonce(), (Held(self._journal.clock(), why),))
             self._journal.bus.settle(self.item.token)
         return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,13 @@ from holdfast.errors import HoldfastError, TaskImportError
 from holdfast.task import TASKS, Task
 
 
-def load_tasks(modules: Sequence[str], *, base: Path) -> dict[str, Task[..., Any]]:
+def load_tasks(
+    modules: Sequence[str], *, base: Path, tolerate: Callable[[str], None] | None = None
+) -> dict[str, Task[..., Any]]:
     """Import modules by dotted name, or files by path (`tasks.py`), from `base`; every task they declare.
+
+    Args:
+        tolerate: told of each module that is wrong, which is left out with its tasks; None: the first one is an error.
 
     Raises:
         TaskImportError: a module is not there or fails, with the place; or none of them declares a task.
@@ -22,15 +27,33 @@ def load_tasks(modules: Sequence[str], *, base: Path) -> dict[str, Task[..., Any
     """
     if str(base) not in sys.path:
         sys.path.insert(0, str(base))
-    before = set(TASKS)
+    wrong: list[tuple[str, HoldfastError]] = []
     for module in modules:
-        _import(module)
+        try:
+            _import(module)
+        except HoldfastError as error:
+            if tolerate is None:
+                raise
+            wrong.append((module, error))
+            _forget_failed()
+    if not TASKS and wrong:
+        raise wrong[0][1]
     if not TASKS:
         raise TaskImportError(
             f"no task is declared in {', '.join(modules) or 'any module'}: put @task on a function there"
         )
-    assert before <= set(TASKS)
+    for module, why in wrong:
+        assert tolerate is not None
+        text = " ".join(str(why).split())
+        tolerate(text if isinstance(why, TaskImportError) else f"module {module} is wrong: {text}")
     return dict(TASKS)
+
+
+def _forget_failed() -> None:
+    """Forget the tasks that a module declared before it failed; what it imported whole stays."""
+    for id, task in list(TASKS.items()):
+        if task.fn.__module__ not in sys.modules:
+            del TASKS[id]
 
 
 def _import(module: str) -> None:

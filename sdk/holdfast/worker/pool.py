@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from holdfast import __version__, context
 from holdfast.bus.blobs import Blobs
@@ -27,7 +27,7 @@ from holdfast.sealing import SecretKey
 from holdfast.task import Task
 from holdfast.vault import Vault
 from holdfast.wire import codec
-from holdfast.wire.api import CHECK, ROUTE, Checked, Presence, TaskCard
+from holdfast.wire.api import CHECK, ROUTE, Checked, Presence, TaskCard, decode
 from holdfast.wire.subjects import Lane, Stream
 from holdfast.worker.attempt import Attempt, Why
 from holdfast.worker.capture import Capture
@@ -43,6 +43,9 @@ DRAIN: Seconds = 10.0
 
 LOOK_EVERY: Seconds = 1.0
 """Between two looks for queues and priorities that a task's runs are in for the first time."""
+
+PATIENCE: Seconds = 1.0
+"""How long a work item waits here for a slot before it is left to a worker that has one free."""
 
 IDLE: Seconds = 5.0
 """Between two signs that nothing was told."""
@@ -115,8 +118,8 @@ class Worker:
         """Items that came while an earlier one of the same run was looked at."""
         self._attempts: dict[str, Attempt] = {}
         self._items: set[str] = set()
-        self._waiting: list[tuple[Item, _Lane]] = []
-        """Items that came while every slot was taken, in the order in which they begin."""
+        self._waiting: list[_Waiting] = []
+        """Items for which there is no slot yet, the first to begin first."""
         self._lanes: dict[str, _Lane] = {}
         """By consumer."""
         self._governed: frozenset[str] = frozenset()
@@ -174,6 +177,8 @@ class Worker:
                 hooks=task.settings.hooks,
                 limits=task.settings.limits,
                 schema=task.signature.schema(),
+                schedules=task.schedules,
+                takes_tick=task.signature.has("tick"),
                 filter=text_of(task.intake.filter),
                 map=text_of(task.intake.map),
                 asks=task.intake.asks,
@@ -199,7 +204,8 @@ class Worker:
         try:
             while True:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stirred.wait(), LOOK_EVERY)
+                    async with asyncio.timeout(LOOK_EVERY):
+                        await self._stirred.wait()
                 self._stirred.clear()
                 try:
                     await self.look()
@@ -210,10 +216,12 @@ class Worker:
                 await stop()
 
     async def look(self) -> None:
-        """Let go of code that is parked for long; serve the queues and priorities that were announced since."""
+        """Let go of code that is parked for long; serve the queues and priorities that were announced since; leave what
+        waits for a slot to others that have one."""
         assert self._group is not None, "run it first"
         await self._evict(self._warm)
         await self._open_announced(self._group)
+        await self._share()
 
     @property
     def stepping(self) -> bool:
@@ -240,9 +248,7 @@ class Worker:
         self._governed = await self._bus.governed()
         for queue in self._governed & self._queues:
             await self._open_lane(queue, 0, Lane.GO, tasks)
-        for item, lane in [waiting for waiting in self._waiting if self._is_void(waiting[1])]:
-            self._waiting.remove((item, lane))
-            self._give_back(item, lane)
+        self._leave([waiting for waiting in self._waiting if self._is_void(waiting.lane)])
 
     def _is_void(self, lane: _Lane) -> bool:
         """Whether nothing is begun from this lane any more."""
@@ -289,7 +295,7 @@ class Worker:
         elif self._is_void(lane):
             self._give_back(item, lane)
         elif len(self._attempts) >= self._concurrency:
-            bisect.insort(self._waiting, (item, lane), key=_turn)
+            bisect.insort(self._waiting, _Waiting(item, lane, self._clock.now()), key=_turn)
         else:
             self._begin(item, lane, tasks)
 
@@ -345,6 +351,30 @@ class Worker:
         self._items.discard(item.token)  # else it was a repetition
         lane.free(1)
 
+    async def _share(self) -> None:
+        """Leave items that have waited here to workers that do the same and have slots free: each lane asks for as many
+        as there are slots, so of several lanes together more may come than fit."""
+        if not self._patient():
+            return
+        pulse = self._bus.subjects.control("worker", "*")
+        others = [decode(beat.data, Presence) for beat in await self._bus.latest(Stream.CONTROL, pulse)]
+        room = sum(max(0, other.concurrency - other.running) for other in others if self._is_alike(other))
+        self._leave(self._patient()[:room])
+
+    def _leave(self, given_up: list[_Waiting]) -> None:
+        """Give items back that have not begun."""
+        for waiting in given_up:
+            self._waiting.remove(waiting)
+            self._give_back(waiting.item, waiting.lane)
+
+    def _patient(self) -> list[_Waiting]:
+        """The items that have waited long."""
+        now = self._clock.now()
+        return [waiting for waiting in self._waiting if now - waiting.since >= PATIENCE]
+
+    def _is_alike(self, other: Presence) -> bool:
+        return other.worker != self._name and not other.draining and self._tasks.keys() <= set(other.tasks)
+
     def _held_elsewhere(self, attempt: Attempt) -> bool:
         """Whether another attempt of this worker has the run."""
         return self._attempts.get(attempt.run_id, attempt) is not attempt
@@ -362,8 +392,8 @@ class Worker:
             self._ended.set()
             self._begin_second(attempt, tasks)
             if self._waiting and not self._draining:
-                item, waiting_lane = self._waiting.pop(0)
-                self._begin(item, waiting_lane, tasks)
+                waiting = self._waiting.pop(0)
+                self._begin(waiting.item, waiting.lane, tasks)
             lane.free(1)
             await self._evict(self._warm if not self._draining else 0)
 
@@ -438,8 +468,8 @@ class Worker:
         log.info("draining: %d runs have %g s to end", len(self._attempts), self._drain)
         for lane in self._lanes.values():
             await lane.puller.stop()
-        for item, _ in self._waiting:
-            self._bus.release(item.token)
+        for waiting in self._waiting:
+            self._bus.release(waiting.item.token)
         self._waiting.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._drain):
@@ -458,9 +488,9 @@ class Worker:
 _FIRST = {Lane.GO: 0, Lane.AGAIN: 1, Lane.READY: 2}
 
 
-def _turn(waiting: tuple[Item, _Lane]) -> tuple[int, int, int]:
+def _turn(waiting: _Waiting) -> tuple[int, int, int]:
     """When a waiting item begins: what was admitted, then by priority, then whose run came about first."""
-    item, lane = waiting
+    item, lane = waiting.item, waiting.lane
     priority = FIRST_PRIORITY - 1 if lane.kind is Lane.GO else lane.priority
     return priority, _FIRST[lane.kind], codec.first_of(item.data) or item.seq
 
@@ -476,6 +506,14 @@ def _checker(task: Task[..., Any]) -> Callable[[bytes], Awaitable[bytes]]:
         return codec.encode(Checked())
 
     return check
+
+
+class _Waiting(NamedTuple):
+    """An item for which there is no slot yet."""
+
+    item: Item
+    lane: _Lane
+    since: Instant
 
 
 class _Lane:

@@ -41,16 +41,20 @@ def serve(
     url: str | None = None,
     name: str | None = None,
     concurrency: int | None = None,
+    tolerate: Callable[[str], None] | None = None,
     ready: Callable[[str], None] = lambda name: None,
 ) -> None:
     """Import the modules and serve their tasks until SIGTERM or SIGINT; then drain.
+
+    Args:
+        tolerate: told of each module that is wrong; the tasks of the others are served. None: that is an error.
 
     Raises:
         TaskImportError, DefinitionError: a module is wrong; nothing was connected.
         ConnectError, ConfigError: no server there.
     """
     section = config.project(project)
-    tasks = load_tasks(modules or section.modules, base=config.base)
+    tasks = load_tasks(modules or section.modules, base=config.base, tolerate=tolerate)
     _spare_collector()
     credentials = resolve(config, project, url=url)
     loop_run()(
