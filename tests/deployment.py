@@ -34,6 +34,7 @@ class Deployment:
         options: tuple[str, ...] = (),
         url: str = "",
         more: str = "",
+        options: tuple[str, ...] = (),
     ) -> None:
         """
         Args:

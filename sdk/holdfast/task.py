@@ -222,7 +222,7 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         checkpoint: "await": each await; "steps": only calls of `@step` functions.
         on: event subjects that start a run with the event's JSON object as payload, NATS wildcards.
         filter: which of these events: an expression (CEL) like `"event.amount > 100"`, which the daemon evaluates, or
-            a function of an `Event`, which a worker runs.
+            a function of a `holdfast.events.Event`, which a worker runs.
         map: the run's arguments by name, likewise: `'{"order_id": event.id}'`, or a function. An event that filter or
             map can't read becomes a dead letter with its bytes.
         schedule: when it runs by itself: a `Cron` or an `Every`; or several, each with a name. A parameter named `tick`
