@@ -34,7 +34,6 @@ class Deployment:
         options: tuple[str, ...] = (),
         url: str = "",
         more: str = "",
-        options: tuple[str, ...] = (),
     ) -> None:
         """
         Args:

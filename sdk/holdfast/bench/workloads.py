@@ -7,7 +7,9 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import anyio
@@ -15,11 +17,17 @@ import anyio
 from holdfast.bench import memory, tasks
 from holdfast.bench.deployment import Deploy, Deployed
 from holdfast.bench.figures import Measure, rate, spread
+from holdfast.blocking import BlockingClient
 from holdfast.bus.ports import Bus, Publication
 from holdfast.client import Client, RunHandle
+from holdfast.config import FILE, load
 from holdfast.core.entries import Entry, RunCompleted, Suspended
 from holdfast.core.model import DEFAULT_PRIORITY, Run
+from holdfast.credentials import resolve
+from holdfast.dial import dial
 from holdfast.errors import HoldfastError
+from holdfast.portal import Portal
+from holdfast.task import Options
 from holdfast.wire import codec
 from holdfast.wire.subjects import Stream
 
@@ -28,6 +36,9 @@ EVENT_QUEUE = "bench-events"
 
 AT_ONCE = 50
 """Runs that make steps at once."""
+
+THREADS = 20
+"""Threads that trigger at once."""
 
 JOINS = 5
 """How often the fan-out is repeated."""
@@ -168,6 +179,30 @@ async def _created(bus: Bus, first: int) -> int:
     return len(await bus.read(Stream.JOURNAL, bus.subjects.items(EVENT_QUEUE, DEFAULT_PRIORITY), first=first))
 
 
+async def triggers(deploy: Deploy, count: int) -> list[Measure]:
+    """Triggering alone, as one program does it, while the queue is paused."""
+    few, noop = max(1, count // 10), tasks.noop
+    async with deploy() as deployed:
+        await deployed.client.pause(QUEUE)
+        await noop.batch_trigger([{}] * _warm(count))
+        single = await _timed(_one_by_one(noop.options(), few))
+        taken = await _timed(_one_by_one(noop.options(idempotency_key="0"), few))
+        put_off = await _timed(_one_by_one(noop.options(debounce=("0", 3600.0)), few))
+        threads = await _timed(asyncio.to_thread(_from_threads, deployed.data.parent / FILE, few))
+        flight = await _timed(_in_flight(noop.options(), count // 2 or 1))
+        batch = await _timed(noop.batch_trigger([{}] * count))
+        fresh = await _timed(noop.batch_trigger(({}, {"idempotency_key": f"new {n}"}) for n in range(count)))
+    return [
+        rate("triggers, one after the other", few, single),
+        rate(f"triggers, {AT_ONCE} in flight", count // 2 or 1, flight),
+        rate(f"triggers, {THREADS} threads that block", few, threads),
+        rate(f"triggers, batch of {count:,}", count, batch),
+        rate(f"triggers, batch of {count:,} with keys", count, fresh),
+        rate("triggers, key taken, one after the other", few, taken),
+        rate("triggers, debounced, one after the other", few, put_off),
+    ]
+
+
 async def fanout(deploy: Deploy, count: int) -> list[Measure]:
     """A run that starts `count` child runs at once and joins them."""
     async with deploy():
@@ -248,6 +283,7 @@ WORKLOADS = {
     "steps": Workload("Durable steps, in one run and in 50 at once.", 1000, steps),
     "throughput": Workload("No-op runs a second with one worker process.", 5000, throughput),
     "events": Workload("Events a second that become runs, as they are and filtered and mapped.", 10_000, events),
+    "triggers": Workload("Triggers a second: alone, in flight, from threads, in a batch, with keys.", 10_000, triggers),
     "fanout": Workload("Child runs and their join.", 500, fanout),
     "recovery": Workload("kill -9 of a worker until its run goes on elsewhere.", 5, recovery),
     "footprint": Workload("Idle memory, and journal bytes of a run.", 20, footprint),
@@ -259,6 +295,36 @@ WORKLOADS = {
 def _warm(count: int) -> int:
     """How much is done before anything is measured."""
     return max(5, min(count // 5, 200))
+
+
+async def _timed(work: Awaitable[object]) -> float:
+    """How long it takes, in seconds."""
+    begun = time.perf_counter()
+    await work
+    return time.perf_counter() - begun
+
+
+async def _one_by_one(task: Options[[], None], count: int) -> None:
+    for _ in range(count):
+        await task.trigger()
+
+
+async def _in_flight(task: Options[[], None], count: int) -> None:
+    left = iter(range(count))
+
+    async def caller() -> None:
+        for _ in left:
+            await task.trigger()
+
+    await asyncio.gather(*(caller() for _ in range(AT_ONCE)))
+
+
+def _from_threads(config: Path, count: int) -> None:
+    async def connected() -> Client:
+        return Client(await dial(resolve(load(config, env={})), name="holdfast-bench"), name="bench")
+
+    with BlockingClient(Portal(connected)) as hf, ThreadPoolExecutor(THREADS) as threads:
+        list(threads.map(lambda _: hf.trigger(tasks.noop), range(count)))
 
 
 async def _triggered(payloads: list[dict[str, int]]) -> list[RunHandle]:

@@ -7,8 +7,9 @@ and effects are idempotent.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from secrets import token_hex
 from typing import TypeAlias, TypeVar
@@ -176,15 +177,27 @@ class Journal:
 
     async def messages(self, run: str, first: int = 1) -> list[tuple[Message, Record]]:
         """A run's stored messages in order; such as hold no entry are passed over with a warning."""
-        found: list[tuple[Message, Record]] = []
         if not TOKEN.match(run):
-            return found  # no run has such an id, and as a subject it could mean many
-        for message in await self.bus.read(Stream.JOURNAL, self.bus.subjects.of_run(run), first=first):
+            return []  # no run has such an id, and as a subject it could mean many
+        found = await self.bus.read(Stream.JOURNAL, self.bus.subjects.of_run(run), first=first)
+        return list(self._readable(found))
+
+    async def scattered(self, run: str, first: int = 1) -> list[tuple[Message, Record]]:
+        """The same of a run whose messages lie far apart, so that the server would go over all that lies between: each
+        subject of the run is read by itself, up to the last message that there is when this begins."""
+        lasts = await self.bus.latest(Stream.JOURNAL, self.bus.subjects.of_run(run))
+        recent = [last for last in lasts if last.seq >= first]
+        reads = [self.bus.read(Stream.JOURNAL, last.subject, first=first) for last in recent]
+        until = recent[-1].seq if recent else 0
+        found = [message for messages in await asyncio.gather(*reads) for message in messages if message.seq <= until]
+        return list(self._readable(sorted(found, key=lambda message: message.seq)))
+
+    def _readable(self, messages: Iterable[Message]) -> Iterator[tuple[Message, Record]]:
+        for message in messages:
             try:
-                found.append((message, codec.record(self.bus.subjects, message.subject, message.seq, message.data)[1]))
+                yield message, codec.record(self.bus.subjects, message.subject, message.seq, message.data)[1]
             except ValueError as error:
                 log.warning("unreadable journal message %s at %d: %s", message.subject, message.seq, error)
-        return found
 
     async def first_of(self, tick: Tick) -> int:
         """A sequence from which on everything of a tick's run lies, also of a run that it has been before: a timer

@@ -35,6 +35,9 @@ AT_ONCE = 32
 """Keys of a batch that are looked after one by one at a time."""
 
 
+_UNDECIDED = (Fenced, Unanswered)
+"""Why a run was not created that is looked for one by one."""
+
 WINDOWS = 256
 """Debounce keys whose runs are remembered."""
 
@@ -73,17 +76,18 @@ class Keyed:
         self._windows: OrderedDict[str, Seen] = OrderedDict()
         """By id of the first generation's run: the newest run of a debounce key; those used last."""
 
-    async def create(self, created: RunCreated) -> Found:
+    async def create(self, created: RunCreated, *, known: bool = False) -> Found:
         """The run of a key: created, found, or put off.
 
         Args:
             created: its first fact, in the key's first generation.
+            known: that there is a run of this generation.
 
         Raises:
             ConnectError, Unanswered: whether there is a run is unknown; trigger again.
         """
         await self._journal.announce([created])
-        newest, fresh = await self._remembered(created), created
+        newest, fresh = await (self._newest(created) if known else self._remembered(created)), created
         while True:
             if newest is not None:
                 if (found := await self._taken(newest, created)) is not None:
@@ -97,15 +101,14 @@ class Keyed:
         """The same of several, in order, pipelined as far as their keys are new; what went wrong in place of a run."""
         await self._journal.announce(runs)
         new = [number for number, run in enumerate(runs) if run.key and run.key.kind is KeyKind.IDEMPOTENCY]
-        made = await self._made_many([runs[number] for number in new])
-        outcomes = {number: outcome for number, outcome in zip(new, made, strict=True) if outcome is not None}
-        known = defaultdict[str, list[int]](list)
+        outcomes = dict(zip(new, await self._made_many([runs[number] for number in new]), strict=True))
+        left = defaultdict[str, list[int]](list)
         for number, run in enumerate(runs):
-            if number not in outcomes:
-                known[run.run].append(number)
+            if number not in outcomes or isinstance(outcomes[number], _UNDECIDED):
+                left[run.run].append(number)
         limit = anyio.CapacityLimiter(AT_ONCE)
         async with anyio.create_task_group() as tasks:
-            for same in known.values():
+            for same in left.values():
                 tasks.start_soon(self._create_in_turn, runs, same, outcomes, limit)
         return [outcomes[number] for number in range(len(runs))]
 
@@ -120,7 +123,7 @@ class Keyed:
         async with limit:
             for number in same:
                 try:
-                    into[number] = await self.create(runs[number])
+                    into[number] = await self.create(runs[number], known=isinstance(into.get(number), Fenced))
                 except HoldfastError as error:
                     into[number] = error
 
@@ -154,8 +157,8 @@ class Keyed:
         self._remember(seen)
         return seen.run
 
-    async def _made_many(self, runs: Sequence[RunCreated]) -> list[Found | Exception | None]:
-        """Those of the runs that are new; None where there is one of its id, or that is not known."""
+    async def _made_many(self, runs: Sequence[RunCreated]) -> list[Found | Exception]:
+        """Those of the runs that are new; why others were not created, `Fenced` where there is one of its id."""
         marks = [nonce() for _ in runs]
         publications = [
             Publication(self._bus.subjects.log(run.run), codec.encode(Batch(mark, (run,))), 0)
@@ -172,7 +175,7 @@ class Keyed:
                 log.warning(_LEFT, run.id, outcome)
         created = {run.id: Found(run, cached=False) for run in made}
         return [
-            created[run.run] if isinstance(outcome, int) else _problem(outcome)
+            created[run.run] if isinstance(outcome, int) else outcome
             for run, outcome in zip(runs, outcomes, strict=True)
         ]
 
@@ -211,17 +214,15 @@ class Keyed:
         return await self._bus.last(Stream.JOURNAL, subject) is not None
 
     async def _read(self, run: str) -> Seen:
-        """A run as it stands. Where it begins is asked first: reading it from the stream's beginning would be slow."""
-        begin = await self._bus.read(Stream.JOURNAL, self._bus.subjects.log(run), limit=1)
-        records = [record for _, record in await self._journal.messages(run, begin[0].seq if begin else 1)]
+        """A run as it stands."""
+        records = [record for _, record in await self._journal.scattered(run)]
         found = fold(records)
         if found is None:
             raise UnknownRun(f"expected the first fact of run {run} on its log, found none: its key can't be told")
         return Seen(found, records[-1].seq)
 
     async def _read_on(self, seen: Seen) -> Seen:
-        records = [record for _, record in await self._journal.messages(seen.run.id, seen.seq + 1)]
-        return seen.on(records)
+        return seen.on([record for _, record in await self._journal.scattered(seen.run.id, seen.seq + 1)])
 
     async def _taken(self, newest: Seen, again: RunCreated) -> Found | None:
         """The run, where it has the key; None: the key is free, or the window over."""
@@ -246,7 +247,7 @@ class Keyed:
             except Fenced:
                 seen = await self._read_on(seen)
                 continue
-            records = [record for _, record in await self._journal.messages(run.id, seen.seq + 1)]
+            records = [record for _, record in await self._journal.scattered(run.id, seen.seq + 1)]
             then = seen.on([record for record in records if record.seq <= seq])
             if then.run.moved != seq:
                 return None
@@ -286,8 +287,3 @@ def _folded(created: RunCreated, writer: str, seq: int) -> Run:
     run = fold([Record(seq, Kind.LOG, writer, (created,))])
     assert run is not None
     return run
-
-
-def _problem(outcome: Exception) -> Exception | None:
-    """Why a run was not created; None: there is one of its id, or that is unknown, so it is looked at."""
-    return None if isinstance(outcome, Fenced | Unanswered) else outcome
