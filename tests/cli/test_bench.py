@@ -64,6 +64,7 @@ def test_every_workload_gives_figures_that_say_what_they_are_of(figures: list[di
     [
         ("latency", {"trigger to first line p50", "trigger to first line p99", "trigger to result p50"}),
         ("steps", {"step p50", "steps, 50 runs at once"}),
+        ("queues", {"triggers into the queue", "runs through a limit of 50"}),
         ("throughput", {"triggers, nobody serves", "runs, trigger to end of all", "runs, draining a backlog"}),
         ("triggers", {"triggers, one after the other", "triggers, 50 in flight", "triggers, batch of 2"}),
         ("fanout", {"fan-out of 2 and join p50"}),

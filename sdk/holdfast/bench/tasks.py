@@ -23,6 +23,11 @@ async def noop() -> None:
     """Nothing."""
 
 
+@task(id="bench-limited", queue="bench-limited")
+async def limited() -> None:
+    """Nothing, in a queue that has a limit."""
+
+
 @task(id="bench-event", on="bench.plain", queue="bench-events")
 async def on_event(n: int) -> None:
     """An event, as it is."""

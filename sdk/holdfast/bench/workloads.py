@@ -21,6 +21,7 @@ from holdfast.blocking import BlockingClient
 from holdfast.bus.ports import Bus, Publication
 from holdfast.client import Client, RunHandle
 from holdfast.config import FILE, load
+from holdfast.core.admission import QueueLimits
 from holdfast.core.entries import Entry, RunCompleted, Suspended
 from holdfast.core.model import DEFAULT_PRIORITY, Run
 from holdfast.credentials import resolve
@@ -268,6 +269,67 @@ async def waiting(deploy: Deploy, count: int) -> list[Measure]:
     ]
 
 
+async def queues(deploy: Deploy, count: int) -> list[Measure]:
+    """Runs queued in a paused queue with a limit: memory, and how a run of another queue starts meanwhile; then how
+    quickly they go through that limit."""
+    few, queue = min(count, 2000), tasks.limited.queue
+    async with deploy() as deployed:
+        client = deployed.client
+        await client.limit(queue, QueueLimits(concurrency=AT_ONCE))
+        await client.pause(queue)
+        alone = [await _started() for _ in range(_warm(few) + 200)][_warm(few) :]
+        await anyio.sleep(2.0)
+        before = memory.resident(deployed.pid)
+        begun = time.perf_counter()
+        for at in range(0, count, 10_000):
+            await tasks.limited.batch_trigger([{}] * min(10_000, count - at))
+        stored = time.perf_counter() - begun
+        await _projected(client)
+        after = memory.resident(deployed.pid)
+        ahead = [await _started() for _ in range(300)]
+        mark = await client.bus.last_seq(Stream.JOURNAL) + 1
+        begun = time.perf_counter()
+        await client.pause(queue, paused=False)
+        await _ended(client, mark, few)
+        drained = time.perf_counter() - begun
+    return [
+        rate("triggers into the queue", count, stored),
+        *spread("trigger to first line, nothing queued", alone),
+        *spread(f"trigger to first line, {count:,} queued in another queue", ahead),
+        *(Measure(f"memory of {name}, {count:,} queued", "MiB", after[name] / 2**20, 1) for name in sorted(after)),
+        *(
+            Measure(f"more than before, {name}", "MiB", (after[name] - before.get(name, 0)) / 2**20, 1)
+            for name in sorted(after)
+        ),
+        rate(f"runs through a limit of {AT_ONCE}", few, drained),
+    ]
+
+
+async def _started() -> float:
+    """Seconds from calling `trigger` to the run's first line."""
+    begun = time.time()
+    return float(await (await tasks.first_line.trigger()).result(RESULT_WITHIN)) - begun
+
+
+async def _projected(client: Client) -> None:
+    """Wait until the daemon has taken in all that the journal holds."""
+    last = await client.bus.last_seq(Stream.JOURNAL)
+    with anyio.fail_after(RESULT_WITHIN):
+        while (await client.health()).projected < last:  # noqa: ASYNC110 - nobody tells
+            await anyio.sleep(0.05)
+
+
+async def _ended(client: Client, first: int, count: int) -> None:
+    """Wait until so many runs have completed, by what is stored from a sequence on."""
+    ended = 0
+    with anyio.fail_after(RESULT_WITHIN):
+        async for messages in client.bus.follow(Stream.JOURNAL, client.bus.subjects.log("*"), first=first):
+            batches = (codec.decode_batch(message.data) for message in messages)
+            ended += sum(isinstance(entry, RunCompleted) for batch in batches for entry in batch.entries)
+            if ended >= count:
+                return
+
+
 async def start(deploy: Deploy, count: int) -> list[Measure]:
     """`holdfast up` in an empty directory until the first run has ended."""
     took = []
@@ -288,6 +350,7 @@ WORKLOADS = {
     "recovery": Workload("kill -9 of a worker until its run goes on elsewhere.", 5, recovery),
     "footprint": Workload("Idle memory, and journal bytes of a run.", 20, footprint),
     "waiting": Workload("Memory while runs wait for a day.", 10_000, waiting),
+    "queues": Workload("Many runs queued: memory, starts beside them, and runs through a limit.", 100_000, queues),
     "start": Workload("From an empty directory to the first result.", 3, start),
 }
 
