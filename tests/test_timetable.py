@@ -503,11 +503,11 @@ class Slow:
         outer = self
 
         class SlowBus(MemoryBus):
-            async def publish_at(self, subject: str, data: bytes, *, due: float, target: str) -> int:
-                if not outer.stopped.is_set():
+            async def publish_many(self, messages: list[Publication]) -> list[int | Exception]:
+                if not outer.stopped.is_set() and any(message.timer is not None for message in messages):
                     outer.stopped.set()
                     await outer.go_on.wait()
-                return await super().publish_at(subject, data, due=due, target=target)
+                return await super().publish_many(messages)
 
         self.bus = SlowBus
 

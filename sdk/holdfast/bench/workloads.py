@@ -296,11 +296,8 @@ async def queues(deploy: Deploy, count: int) -> list[Measure]:
         rate("triggers into the queue", count, stored),
         *spread("trigger to first line, nothing queued", alone),
         *spread(f"trigger to first line, {count:,} queued in another queue", ahead),
+        *(Measure(f"memory of {name}, nothing queued", "MiB", before[name] / 2**20, 1) for name in sorted(before)),
         *(Measure(f"memory of {name}, {count:,} queued", "MiB", after[name] / 2**20, 1) for name in sorted(after)),
-        *(
-            Measure(f"more than before, {name}", "MiB", (after[name] - before.get(name, 0)) / 2**20, 1)
-            for name in sorted(after)
-        ),
         rate(f"runs through a limit of {AT_ONCE}", few, drained),
     ]
 

@@ -8,7 +8,6 @@ decides. What is refused is looked at again, so every caller ends with a run tha
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
@@ -133,6 +132,8 @@ class Keyed:
         Raises:
             ConnectError, Unanswered: some may not have been told.
         """
+        import asyncio  # 20 ms, for who only imports a task or the configuration
+
         for begin in range(0, len(found), AT_ONCE):
             await asyncio.gather(*(self._join(run, parent) for run, parent in found[begin : begin + AT_ONCE]))
 

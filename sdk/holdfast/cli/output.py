@@ -33,6 +33,7 @@ TIMES = frozenset(
         "deadline",
         "expires",
         "since",
+        "until",
         "first_at",
         "last_at",
         "oldest",
