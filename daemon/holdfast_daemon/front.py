@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Iterable
 from typing import TypeVar
 
 from holdfast.bus.ports import Bus
 from holdfast.client import Client
 from holdfast.core.model import Run
-from holdfast.errors import BusError, ConfigError, Refused
-from holdfast.triggering import Settings
+from holdfast.errors import BusError, Refused
 from holdfast.wire.api import AccessToken, RunRef, RunsPage, RunsQuery, RunView, TaskCard
 from holdfast_daemon.gauges import Gauges
 from holdfast_daemon.http.options import Options
@@ -22,9 +20,6 @@ from holdfast_daemon.roster import Roster
 from holdfast_daemon.router import Router
 
 _T = TypeVar("_T")
-
-_TAKEN = {*inspect.signature(Client.trigger).parameters, *inspect.signature(Settings.but).parameters}
-"""The options that a trigger takes; what it does not must not be left out without a word."""
 
 
 class Knowing(Client):
@@ -60,10 +55,8 @@ class Front:
         self._roster = roster
 
     async def trigger(self, task: str, payload: dict[str, object], options: Options) -> Triggered:
-        if unknown := options.keys() - _TAKEN:
-            raise ConfigError(f"trigger: expected options that this version takes, found {', '.join(sorted(unknown))}")
         handle = await self._client.trigger(task, payload, **options)
-        return Triggered(handle.id, bool(getattr(handle, "cached", False)))
+        return Triggered(handle.id, handle.cached)
 
     async def publish(self, subject: str, data: bytes, *, dedupe: str | None) -> int:
         return await self._client.bus.publish(self._client.bus.subjects.event(subject), data, dedupe=dedupe)

@@ -82,7 +82,7 @@ async def test_an_option_that_this_version_does_not_take_is_refused_and_triggers
     bus = Stood("shop")
     await bus.put("task", "ship", card())
     async with front(bus, tmp_path) as (project, _):
-        with pytest.raises(ConfigError, match="found wait_for_moon"):
+        with pytest.raises(ConfigError, match="no option 'wait_for_moon' of a trigger"):
             await project.trigger("ship", {}, {"wait_for_moon": True})  # type: ignore[typeddict-unknown-key]
     async with Stood("shop", bus.server) as again:
         assert await again.last_seq(Stream.JOURNAL) == 0
