@@ -18,10 +18,11 @@ from holdfast.bench import memory, tasks
 from holdfast.bench.deployment import Deploy, Deployed
 from holdfast.bench.figures import Measure, rate, spread
 from holdfast.blocking import BlockingClient
+from holdfast.bus.ports import consumer_name
 from holdfast.client import Client, RunHandle
 from holdfast.config import FILE, load
 from holdfast.core.entries import Entry, RunCompleted, Suspended
-from holdfast.core.model import Run
+from holdfast.core.model import DEFAULT_PRIORITY, Run
 from holdfast.credentials import resolve
 from holdfast.dial import dial
 from holdfast.errors import HoldfastError
@@ -290,9 +291,9 @@ async def _settled(client: Client) -> None:
 
 
 async def _busy(client: Client) -> bool:
-    """Whether work is left. Before a worker has opened the queue there is no consumer, and all of it is."""
-    states = await client.bus.consumers()
-    return not states or any(state.pending or state.delivered for state in states)
+    """Whether work is left. Before a worker has opened the queue's lane of new runs, all of it is."""
+    states, lane = await client.bus.consumers(), consumer_name(QUEUE, DEFAULT_PRIORITY)
+    return lane not in {state.name for state in states} or any(state.pending or state.delivered for state in states)
 
 
 async def _check(client: Client, mark: int, count: int, end: type[Entry] = RunCompleted) -> None:
