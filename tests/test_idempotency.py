@@ -255,6 +255,11 @@ def test_an_option_that_can_not_be_is_refused_in_words(options: dict[str, Any], 
     assert str(caught.value).startswith(says)
 
 
+async def test_a_run_with_a_key_has_no_id_of_ones_own(stage: Stage) -> None:
+    with pytest.raises(ConfigError, match="id: expected none beside a key"):
+        await stage.client.trigger("ship", {}, declared=False, id="01KDZ0A1B2C3D4E5F6G7H80001", idempotency_key="A1")
+
+
 async def test_a_replay_does_not_take_its_origins_key(stage: Stage) -> None:
     @task
     async def ship() -> None: ...

@@ -103,7 +103,7 @@ class Client:
     ) -> RunCreated:
         """The entry that creates a run; nothing is sent. Raises: ConfigError; EncodeError."""
         now = self.journal.clock()
-        return created(
+        made = created(
             task,
             payload,
             settings or Settings(),
@@ -113,6 +113,9 @@ class Client:
             ttl=self.ttl,
             within=current.id if (current := context.execution.get()) is not None else "",
         )
+        if id is not None and made.key is not None:
+            raise ConfigError(f"id: expected none beside a key, which gives the run its id, found {id!r}")
+        return made
 
     @staticmethod
     def _new_id(now: float) -> str:

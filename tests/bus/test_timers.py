@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.bus.ports import Bus, Item
+from holdfast.bus.ports import Bus, Item, Publication, Timer
 from holdfast.errors import BusError
 from holdfast.wire.subjects import Stream
 from worlds import World
@@ -82,3 +82,21 @@ async def test_a_timer_may_be_due_when_nobody_waits_any_more(world: World, bus: 
     await bus.publish_at(timer, b"", due=world.now() + years * 365 * 86400, target=bus.subjects.inbox("r"))
     await world.elapse(0.0)
     assert await bus.last(Stream.JOURNAL, timer) is not None
+
+
+async def test_timers_of_a_batch_are_those_of_one_by_one(world: World, bus: Bus) -> None:
+    ready, due = bus.subjects.ready, world.now() + 0.6
+    batch = [
+        Publication(bus.subjects.timer(run, "t"), run.encode(), timer=Timer(due, ready(run, "q", 5)))
+        for run in ("a", "b", "a")
+    ]
+    batch.insert(1, Publication(bus.subjects.timer("c", "t"), b"c", timer=Timer(due, "elsewhere")))
+    batch.insert(2, Publication(bus.subjects.log("d"), b"d", 0))
+    outcomes = await bus.publish_many(batch)
+    assert [type(outcome).__name__ for outcome in outcomes] == ["int", "BusError", "int", "int", "int"]
+    assert outcomes[0] < outcomes[2] < outcomes[3] < outcomes[4]
+    assert len(await bus.read(Stream.JOURNAL, bus.subjects.timer("*", "t"))) == 2
+    await world.elapse(0.6)
+    fired = await bus.read(Stream.JOURNAL, ready("*", "q", 5))
+    assert sorted(message.data for message in fired) == [b"a", b"b"]
+    assert all(message.time >= due for message in fired)

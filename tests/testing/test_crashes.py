@@ -449,3 +449,20 @@ async def test_the_demos_tasks_stand_every_crash(
             reset=lambda: (tmp_path / world.CALLS).unlink(missing_ok=True),
         )
     assert report.differences == (), report
+
+
+async def test_children_and_triggers_with_keys_come_about_once_wherever_the_worker_dies() -> None:
+    @task
+    async def ship(order: str) -> str:
+        return await outside.do(f"ship {order}")
+
+    @task
+    async def ordering() -> list[object]:
+        shipped = await ship.options(idempotency_key="A1", idempotency_scope="global").trigger_and_wait("A1")
+        again = await ship.options(idempotency_key="A1", idempotency_scope="global").trigger_and_wait("B7")
+        many = await ship.batch_trigger_and_wait([({"order": "C"}, {"idempotency_key": "C"}) for _ in range(2)])
+        handle = await ship.options(idempotency_key="D").trigger("D")
+        return [shipped, again, *many, handle.id]
+
+    report = await crashed(ordering, ship)
+    assert report.differences == (), report

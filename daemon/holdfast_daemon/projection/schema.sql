@@ -1,4 +1,5 @@
--- The projection's tables. No primary keys and no indexes: ids are time-ordered, and every question names a time range.
+-- The projection's tables. No primary keys and no indexes: every question names a time range, and most ids are ordered by
+-- time too (not those of runs with a key, so where many runs are looked for, it is also by when they were created).
 -- Times are UTC. A statement ends with a semicolon at the end of a line.
 
 CREATE TABLE IF NOT EXISTS runs (

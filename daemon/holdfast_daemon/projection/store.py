@@ -198,7 +198,7 @@ class Store:
 
     def _write(self, con: duckdb.DuckDBPyConnection, rows: Rows) -> None:
         created, changed = rows.created, rows.changed
-        known = _known(con, [row.id for row in created])
+        known = _known(con, created)
         if known:  # created for the second time: a timer fired that had been projected, or a run id used twice
             changed = [*changed, *(row for row in created if row.id in known)]
             created = [row for row in created if row.id not in known]
@@ -457,14 +457,18 @@ def _read_cursor(con: duckdb.DuckDBPyConnection, name: str) -> Cursor:
     return Cursor(*found[0])
 
 
-def _known(con: duckdb.DuckDBPyConnection, runs: list[str]) -> set[str]:
-    """Which of these ids have a row already."""
-    if not runs:
+def _known(con: duckdb.DuckDBPyConnection, created: Sequence[RunRow]) -> set[str]:
+    """Which of these runs have a row already. The time of their creation says where to look: ids of runs with a key are
+    strewn all over the table."""
+    if not created:
         return set()
     sql = (
-        "SELECT runs.id FROM runs JOIN (SELECT unnest($1::VARCHAR[]) AS id) USING (id) WHERE runs.id BETWEEN $2 AND $3"
+        "SELECT runs.id FROM runs JOIN (SELECT unnest($1::VARCHAR[]) AS id) USING (id)"
+        " WHERE runs.created_at BETWEEN $2 AND $3"
     )
-    return {run for (run,) in con.execute(sql, [runs, min(runs), max(runs)]).fetchall()}
+    times = [row.created_at for row in created]
+    found = con.execute(sql, [[row.id for row in created], min(times), max(times)]).fetchall()
+    return {run for (run,) in found}
 
 
 def _types(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
@@ -475,4 +479,8 @@ def _types(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
 def _update() -> str:
     columns = [name for name in RunRow._fields if name not in FIXED]
     sets = (f"{name} = coalesce(s.{name}, runs.{name})" if name in KEPT else f"{name} = s.{name}" for name in columns)
-    return f"UPDATE runs SET {', '.join(sets)} FROM appender_data s WHERE runs.id = s.id"
+    bounds = (f"(SELECT {end}(created_at) FROM appender_data)" for end in ("min", "max"))
+    return (
+        f"UPDATE runs SET {', '.join(sets)} FROM appender_data s WHERE runs.id = s.id"
+        f" AND runs.created_at BETWEEN {' AND '.join(bounds)}"
+    )

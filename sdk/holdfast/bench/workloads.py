@@ -18,7 +18,7 @@ from holdfast.bench import memory, tasks
 from holdfast.bench.deployment import Deploy, Deployed
 from holdfast.bench.figures import Measure, rate, spread
 from holdfast.blocking import BlockingClient
-from holdfast.bus.ports import Bus, Publication
+from holdfast.bus.ports import Bus, Publication, consumer_name
 from holdfast.client import Client, RunHandle
 from holdfast.config import FILE, load
 from holdfast.core.admission import QueueLimits
@@ -414,9 +414,9 @@ async def _settled(client: Client) -> None:
 
 
 async def _busy(client: Client) -> bool:
-    """Whether work is left. Before a worker has opened the queue there is no consumer, and all of it is."""
-    states = await client.bus.consumers()
-    return not states or any(state.pending or state.delivered for state in states)
+    """Whether work is left. Before a worker has opened the queue's lane of new runs, all of it is."""
+    states, lane = await client.bus.consumers(), consumer_name(QUEUE, DEFAULT_PRIORITY)
+    return lane not in {state.name for state in states} or any(state.pending or state.delivered for state in states)
 
 
 async def _check(client: Client, mark: int, count: int, end: type[Entry] = RunCompleted) -> None:

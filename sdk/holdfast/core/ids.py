@@ -1,6 +1,7 @@
 """Identifiers of runs: ULIDs (https://github.com/ulid/spec), 26 characters of Crockford's base 32, time first.
 
-Time-ordered ids keep the history's files sorted; derived ids make a repeated trigger create nothing.
+Time-ordered ids keep the history's files sorted; derived ids make a repeated trigger create nothing. Those of runs with
+a key (`keys.run_id`) have time 0: whoever has the key need not know when the run was created.
 """
 
 from __future__ import annotations
