@@ -14,6 +14,7 @@ import pytest
 from holdfast.bus.clock import VirtualClock
 from holdfast.bus.journal import Journal
 from holdfast.bus.memory import MemoryBus
+from holdfast.bus.ports import Publication
 from holdfast.client import Client
 from holdfast.core.entries import RunCreated
 from holdfast.core.schedule import Schedule, run_id
@@ -267,10 +268,10 @@ async def test_a_server_that_refuses_for_a_while_is_asked_again(project: Project
     refusing = True
 
     class Refusing(MemoryBus):
-        async def publish_at(self, subject: str, data: bytes, *, due: float, target: str) -> int:
+        async def publish_many(self, messages: list[Publication]) -> list[int | Exception]:
             if refusing:
-                raise BusError("not now")
-            return await super().publish_at(subject, data, due=due, target=target)
+                return [BusError("not now") for _ in messages]
+            return await super().publish_many(messages)
 
     await declare(project, HOURLY)
     async with scheduling(project, Refusing("shop", project.server)):
