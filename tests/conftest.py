@@ -18,7 +18,7 @@ from stage import stage as staged
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--minutes", default="0", help="how long the chaos test goes on; default: 15 s")
-    parser.addoption("--events", default="3000", help="how many events are published while the daemon is killed")
+    parser.addoption("--events", default="1000", help="how many events are published while the daemon is killed")
     parser.addoption("--seed", default="0", help="of the chaos test; default: a new one, printed")
 
 

@@ -96,10 +96,10 @@ async def test_never_one_more_than_the_limit_runs_though_workers_and_daemon_are_
     chance = random.Random(4)
     with house:
         client = await client_of(house)
-        handles = await start(client, "limited", [{"n": n} for n in range(300)])
-        for number in range(8):
+        handles = await start(client, "limited", [{"n": n} for n in range(160)])
+        for number in range(5):
             await asyncio.sleep(chance.uniform(0.2, 0.6))
-            if number == 4:
+            if number == 2:
                 house.kill()
                 house.start()
             elif workers := list(house.workers().values()):
@@ -109,7 +109,7 @@ async def test_never_one_more_than_the_limit_runs_though_workers_and_daemon_are_
         await client.close()
     counts = [int(line.split()[1]) for line in house.lines() if line.startswith("limited")]
     assert max(counts) <= 7
-    assert counts.count(7) > 20, "it is not slower than need be"
+    assert counts.count(7) > 10, "it is not slower than need be"
 
 
 async def test_a_rate_holds_in_every_window_over_four_workers(house: Deployment) -> None:
@@ -125,14 +125,14 @@ async def test_a_rate_holds_in_every_window_over_four_workers(house: Deployment)
     assert starts[-1] - starts[0] < 12
 
 
-async def test_a_backlog_of_one_key_does_not_hold_up_a_hundred_others(house: Deployment) -> None:
+async def test_a_backlog_of_one_key_does_not_hold_up_fifty_others(house: Deployment) -> None:
     with house:
         client = await client_of(house)
-        hog = await start(client, "keyed", [{"key": "hog"}] * 1000)
-        others = await start(client, "keyed", [{"key": f"k{n}"} for n in range(100)] * 2)
+        hog = await start(client, "keyed", [{"key": "hog"}] * 300)
+        others = await start(client, "keyed", [{"key": f"k{n}"} for n in range(50)])
         for handle in others:
             await handle.result(timeout=60)
-        left = sum([not (await handle.status()).final for handle in hog[-100:]])
+        left = sum([not (await handle.status()).final for handle in hog[-30:]])
         for handle in hog:
             await handle.result(timeout=60)
         await client.close()
@@ -172,7 +172,7 @@ async def test_of_two_daemons_the_other_goes_on_when_the_one_that_conducts_is_ki
             return decode(record.data, Reign).daemon
 
         before = await conducts()
-        handles = await start(client, "limited", [{"n": n} for n in range(150)])
+        handles = await start(client, "limited", [{"n": n} for n in range(60)])
         assert await handles[10].result(timeout=60) == 10
         first.kill()
         for n, handle in enumerate(handles):

@@ -40,7 +40,7 @@ def first_fact(at: float, *, before: str = "", catch_up: float | None = 60.0, ov
 async def fire(stage: Stage, run: RunCreated, *, due: float | None = None) -> RunHandle:
     """What the server does when a tick is due."""
     bus = stage.client.bus
-    await stage.journal._announce([run])
+    await stage.journal.announce([run])
     await bus.publish_at(
         bus.subjects.timer(run.run, "ready"),
         codec.encode(run),
