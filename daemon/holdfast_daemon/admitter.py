@@ -121,7 +121,8 @@ class Admitter:
         governed, now = self._admission.queues, self._now()
         for change in changes:
             if change.after.queue in governed:
-                self._admission.note(change.after, now, started=_starts(change), told=change.record.kind is Kind.GO)
+                run = self._live().get(change.run_id, change.after)  # without its payload
+                self._admission.note(run, now, started=_starts(change), told=change.record.kind is Kind.GO)
                 self._stirred.set()
 
     def _stir(self) -> None:

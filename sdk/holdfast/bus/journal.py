@@ -181,6 +181,11 @@ class Journal:
         found = await self.bus.read(Stream.JOURNAL, self.bus.subjects.of_run(run), first=first)
         return list(self._readable(found))
 
+    async def message(self, run: str, seq: int) -> Record | None:
+        """A run's first message from a sequence on; None where there is none, or it holds no entry."""
+        found = await self.bus.read(Stream.JOURNAL, self.bus.subjects.of_run(run), first=seq, limit=1)
+        return next((record for _, record in self._readable(found)), None)
+
     async def scattered(self, run: str, first: int = 1) -> list[tuple[Message, Record]]:
         """The same of a run whose messages lie far apart, so that the server would go over all that lies between: each
         subject of the run is read by itself, up to the last message that there is when this begins."""
@@ -348,7 +353,7 @@ class Journal:
             [
                 Publication(
                     self.bus.subjects.go(run.id, run.queue),
-                    codec.encode(Admitted(run.id, run.first, run.last)),
+                    codec.encode(Admitted(run.id, run.first, run.last, _untouched(run))),
                     dedupe=f"{run.id}-{mark}-{run.last}",
                     fence=fence,
                 )
@@ -534,6 +539,11 @@ class Journal:
             return await self.move(run, entry)
         except Fenced:
             raise RunStateError(f"run {run.id} was moved by somebody else just now, so it was not {verb}") from None
+
+
+def _untouched(run: Run) -> int:
+    """Sequence of the first fact of a run that nothing else has happened to; 0: something has, or may have."""
+    return run.item if run.attempt == 0 and not run.last and run.tick is None else 0
 
 
 def letter(run: Run) -> Letter:

@@ -440,6 +440,9 @@ class Admitted(msgspec.Struct, frozen=True, array_like=True, tag=36):
     """As in `Offered`."""
     cause: int = 0
     """As in `Offered`."""
+    item: int = 0
+    """Sequence of the run's first fact, where nothing else has happened to it: it may begin with that alone. 0: its
+    journal is to be read."""
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True, tag=37):
