@@ -221,7 +221,8 @@ class Worker:
         waits for a slot to others that have one."""
         assert self._group is not None, "run it first"
         await self._evict(self._warm)
-        await self._open_announced(self._group)
+        if not self._draining:
+            await self._open_announced(self._group)
         await self._share()
 
     @property
@@ -278,6 +279,9 @@ class Worker:
         lane = _Lane(queue, priority, kind)
         consumer = await self._bus.ensure_consumer(queue, priority, lane=kind)
         lane.puller = await self._bus.pull(consumer, lambda item: self._take(item, lane, tasks))
+        if self._draining:  # since the lane was asked for
+            await lane.puller.stop()
+            return
         self._lanes[name] = lane
         lane.ask(self._concurrency)
 
@@ -467,7 +471,7 @@ class Worker:
     async def _stop_politely(self) -> None:
         self._draining = True
         log.info("draining: %d runs have %g s to end", len(self._attempts), self._drain)
-        for lane in self._lanes.values():
+        for lane in list(self._lanes.values()):
             await lane.puller.stop()
         for waiting in self._waiting:
             self._bus.release(waiting.item.token)
