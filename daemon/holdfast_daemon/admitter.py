@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
-from holdfast.bus.clock import sleep
+from holdfast.bus.clock import sleep, until
 from holdfast.bus.journal import Journal
 from holdfast.bus.ports import Fence
 from holdfast.core.admission import Admission, Cause, Hold, QueueLimits
@@ -173,7 +174,7 @@ class Admitter:
         for queue in sorted(names.keys() | self._configured.keys()):
             data = codec.encode(self._configured.get(queue, QueueLimits()))
             if names.get(queue) != data:
-                await self._journal.insist(lambda queue=queue, data=data: self._bus.put(CONFIGURED, queue, data))  # type: ignore[misc]
+                await self._journal.insist(partial(self._bus.put, CONFIGURED, queue, data))
 
     async def _follow_rules(self) -> None:
         while True:
@@ -229,10 +230,10 @@ class Admitter:
         for queue, bounds in self.rules.limited.items():
             new = queue not in self._admission.queues
             if queue not in self.rules.governed:
-                await self._journal.insist(lambda queue=queue: self._bus.govern(queue))  # type: ignore[misc]
+                await self._journal.insist(partial(self._bus.govern, queue))
                 log.info("queue %s has limits: its runs are admitted one by one", queue)
             if new:
-                await self._journal.insist(lambda queue=queue: self._bus.ensure_consumer(queue, lane=Lane.GO))  # type: ignore[misc]
+                await self._journal.insist(partial(self._bus.ensure_consumer, queue, lane=Lane.GO))
             self._admission.govern(queue, bounds)
             if new and self._surveyed:
                 for run in [run for run in self._live().values() if run.queue == queue]:
@@ -271,11 +272,7 @@ class Admitter:
     async def _rest(self) -> None:
         """Wait until something changes, or a rate has room again."""
         due = min(self._now() + LONGEST, max(self._admission.wake_at(), self._now()))
-        cancel = self._journal.time.call_at(due, self._stirred.set)
-        try:
-            await self._stirred.wait()
-        finally:
-            cancel()
+        await until(self._journal.time, due, self._stirred)
 
 
 def _starts(change: Change) -> bool:

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
@@ -36,7 +35,7 @@ from holdfast_daemon.front import Front, Knowing
 from holdfast_daemon.gauges import Gauges
 from holdfast_daemon.http.app import build
 from holdfast_daemon.http.serve import HttpServer, check_address
-from holdfast_daemon.leadership import Leadership, Led
+from holdfast_daemon.leadership import Leadership, Led, Service
 from holdfast_daemon.lookout import Lookout
 from holdfast_daemon.matchmaker import Matchmaker
 from holdfast_daemon.news import News
@@ -59,12 +58,6 @@ from holdfast_daemon.sources import Sources
 from holdfast_daemon.sweeper import Sweeper
 
 log = logging.getLogger("holdfast.daemon")
-
-
-class Service(Protocol):
-    """Something that runs until it is cancelled."""
-
-    async def run(self, *, task_status: TaskStatus[None]) -> None: ...
 
 
 class Up(Struct, frozen=True, kw_only=True):

@@ -16,12 +16,14 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
-from holdfast.bus.clock import sleep
+from holdfast.abreast import abreast
+from holdfast.bus.clock import sleep, until
 from holdfast.bus.journal import Journal
 from holdfast.core import ids
 from holdfast.core.deadlines import next_look, overdue
@@ -215,34 +217,27 @@ class Conductor:
         self._stirred = anyio.Event()
         self._awaited = min(self._agenda.next, now + LONGEST)
         if self._awaited > now and self._surveyed:
-            cancel = self._time.call_at(self._awaited, self._stirred.set)
-            try:
-                await self._stirred.wait()
-            finally:
-                cancel()
+            await until(self._time, self._awaited, self._stirred)
         self._awaited = -math.inf
 
     async def _attend_due(self) -> None:
-        limit = anyio.CapacityLimiter(AT_ONCE)
-        async with anyio.create_task_group() as tasks:
-            for run, first in self._agenda.due(self._now(), MOST):
-                tasks.start_soon(self._attend, run, first, limit)
+        due = self._agenda.due(self._now(), MOST)
+        await abreast((partial(self._attend, run, first) for run, first in due), AT_ONCE)
 
-    async def _attend(self, run_id: str, first: int, limit: anyio.CapacityLimiter) -> None:
+    async def _attend(self, run_id: str, first: int) -> None:
         """Look at one run in the journal itself and do what is missing."""
-        async with limit:
-            try:
-                run = self._resumable(run_id) or await self._journal.load(run_id, first)
-                await self._conduct(run)
-            except Fenced:
-                pass  # it has moved on: the change that says so comes here too
-            except UnknownRun:
-                log.warning("run %s is not in the journal any more", run_id)
-            except HoldfastError as error:
-                log.warning("run %s is looked at again: %s", run_id, error)
-                self._look(run_id, GRACE, first)
-            else:
-                self._go_on(run)
+        try:
+            run = self._resumable(run_id) or await self._journal.load(run_id, first)
+            await self._conduct(run)
+        except Fenced:
+            pass  # it has moved on: the change that says so comes here too
+        except UnknownRun:
+            log.warning("run %s is not in the journal any more", run_id)
+        except HoldfastError as error:
+            log.warning("run %s is looked at again: %s", run_id, error)
+            self._look(run_id, GRACE, first)
+        else:
+            self._go_on(run)
 
     def _resumable(self, run_id: str) -> Run | None:
         """The run as folded, where all that it wants is a work item: that is a hint, and needs no reading."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from holdfast.bus.ports import Bus
 from holdfast.core.model import Seconds
 from holdfast.errors import EventError, Refused, TooLarge
+from holdfast.portions import portions
 from holdfast.wire import api, codec
 from holdfast_daemon.registrar import Draft, Drafter
 from holdfast_daemon.routebook import Route, Sighted
@@ -21,19 +22,13 @@ WITHIN: Seconds = 15.0
 """How long an answer may take: a batch is asked about again after that."""
 
 
-def questions(events: Sequence[Sighted]) -> Iterator[Sequence[Sighted]]:
+def questions(events: Sequence[Sighted]) -> Iterator[list[Sighted]]:
     """Events in portions that one question holds."""
-    some: list[Sighted] = []
-    size = 0
-    for event in events:
-        length = len(event.message.data) + len(event.message.headers)
-        if some and (len(some) == AT_ONCE or size + length > BYTES_AT_ONCE):
-            yield some
-            some, size = [], 0
-        some.append(event)
-        size += length
-    if some:
-        yield some
+    return portions(events, _size, most=AT_ONCE, most_bytes=BYTES_AT_ONCE)
+
+
+def _size(event: Sighted) -> int:
+    return len(event.message.data) + len(event.message.headers)
 
 
 async def inquired(bus: Bus, drafter: Drafter, route: Route, events: Sequence[Sighted]) -> list[Draft]:

@@ -218,7 +218,7 @@ class Matchmaker:
         return [wait for wait in found if event.time >= wait.expected.since]
 
     def _name(self, event: Message) -> str:
-        return event.subject.removeprefix(self._bus.subjects.event(""))
+        return self._bus.subjects.event_name(event.subject)
 
     def _match(self, wait: _Wait, event: Message) -> None:
         self._open.remove(wait.place, wait.expected)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import anyio
 import msgspec
 
+from holdfast.abreast import abreast
 from holdfast.bus.blobs import INLINE, Blobs
 from holdfast.bus.journal import Journal
 from holdfast.core.entries import RunCreated
@@ -148,15 +150,7 @@ class Registrar:
 
     async def _bury(self, drafts: Sequence[Draft]) -> None:
         """Create runs that are dead."""
-        limit = anyio.Semaphore(AT_ONCE)
-
-        async def one(draft: Draft) -> None:
-            async with limit:
-                await self._bury_one(draft)
-
-        async with anyio.create_task_group() as tasks:
-            for draft in drafts:
-                tasks.start_soon(one, draft)
+        await abreast((partial(self._bury_one, draft) for draft in drafts), AT_ONCE)
 
     async def _bury_one(self, draft: Draft) -> None:
         error, run = draft.error, await self._slim(draft.run)

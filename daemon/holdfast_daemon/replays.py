@@ -6,28 +6,25 @@ asking, so that a page that is asked for twice starts nothing twice either.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, suppress
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
 
-import anyio
-import msgspec
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
+from holdfast.abreast import abreast
 from holdfast.bus.journal import Journal
-from holdfast.bus.ports import Message
 from holdfast.core.model import Seconds
 from holdfast.core.routing import matches
-from holdfast.errors import BusError, DaemonUnavailable, Refused, Unanswered, UnknownRun
-from holdfast.wire import api, codec
+from holdfast.errors import DaemonUnavailable, Refused, Unanswered, UnknownRun
+from holdfast.wire import api
 from holdfast.wire.events import payload_of
 from holdfast.wire.subjects import Stream
+from holdfast_daemon.answering import Question, answering
 from holdfast_daemon.inquiry import inquired, questions
 from holdfast_daemon.registrar import Draft, Drafter, Outcome, Registrar
 from holdfast_daemon.routebook import Route, Routebook, Sighted
-
-Q = TypeVar("Q")
 
 MOST = 1000
 """Events of a page."""
@@ -45,20 +42,15 @@ class Replays:
         self._book = book
         self._registrar = registrar
         self._ttl = ttl
-        self._prefix = self._bus.subjects.event("")
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
-        async with AsyncExitStack() as served:
-            for name, kind, answer in (
-                (api.EVENTS_REPLAY, api.EventsReplay, self.replay),
-                (api.EVENTS_RUNS, api.EventRef, self.runs),
-            ):
-                responder = _responder(name, kind, answer)  # type: ignore[arg-type]
-                stop = await self._bus.serve(self._bus.subjects.api(name), responder)
-                served.push_async_callback(_within_a_second, stop)
-            task_status.started()
-            await anyio.sleep_forever()
+        await answering(
+            self._bus,
+            Question(api.EVENTS_REPLAY, api.EventsReplay, self.replay),
+            Question(api.EVENTS_RUNS, api.EventRef, self.runs),
+            task_status=task_status,
+        )
 
     async def replay(self, asked: api.EventsReplay) -> api.EventsReplayed:
         """Route a page of events.
@@ -71,7 +63,7 @@ class Replays:
         if asked.route and not self._book.named(asked.route):
             raise Refused(f"no route is named {asked.route}: see [[routes]] in holdfast.toml", code="not_found")
         found = await self._bus.read(Stream.EVENTS, ">", first=asked.first, limit=asked.limit)
-        events = [self._sighted(message) for message in found if message.seq <= asked.last]
+        events = [Sighted.of(self._bus.subjects, message) for message in found if message.seq <= asked.last]
         meant = [event for event in events if not asked.subject or matches(asked.subject, event.name)]
         drafts = await self._drafts(asked, meant)
         wanting = {draft.event for draft in drafts}
@@ -93,7 +85,7 @@ class Replays:
         found = await self._bus.read(Stream.EVENTS, ">", first=ref.seq, limit=1)
         if not found or found[0].seq != ref.seq:
             raise Refused(f"no event {ref.seq}: see `holdfast events list`", code="not_found")
-        event = self._sighted(found[0])
+        event = Sighted.of(self._bus.subjects, found[0])
         drafter = Drafter()
         started = []
         for route in self._book.of(event):
@@ -101,9 +93,6 @@ class Replays:
             with suppress(UnknownRun):
                 started.append(api.EventRun(run, route.task, route.name, (await self._journal.load(run)).state))
         return api.EventRuns(tuple(started))
-
-    def _sighted(self, message: Message) -> Sighted:
-        return Sighted(message, message.subject.removeprefix(self._prefix))
 
     async def _drafts(self, asked: api.EventsReplay, events: Sequence[Sighted]) -> list[Draft]:
         drafter = Drafter(self._ttl, again=asked.again, now=asked.at)
@@ -140,38 +129,13 @@ class Replays:
     async def _known(self, runs: Iterable[str]) -> set[str]:
         """Which of these runs the journal knows, whatever has become of them."""
         known: set[str] = set()
-        limit = anyio.Semaphore(AT_ONCE)
 
         async def look(run: str) -> None:
-            async with limit:
-                if await self._bus.latest(Stream.JOURNAL, self._bus.subjects.of_run(run)):
-                    known.add(run)
+            if await self._bus.latest(Stream.JOURNAL, self._bus.subjects.of_run(run)):
+                known.add(run)
 
-        async with anyio.create_task_group() as tasks:
-            for run in runs:
-                tasks.start_soon(look, run)
+        await abreast((partial(look, run) for run in runs), AT_ONCE)
         return known
-
-
-def _responder(
-    name: str, kind: type[Q], answer: Callable[[Q], Awaitable[object]]
-) -> Callable[[bytes], Awaitable[bytes]]:
-    async def respond(data: bytes) -> bytes:
-        try:
-            asked = api.decode(data, kind)
-        except msgspec.DecodeError as error:
-            raise Refused(f"{name}: expected a {kind.__name__}: {error}", code="bad_request") from error
-        try:
-            return codec.encode(await answer(asked))
-        except BusError as error:
-            raise Refused(f"{name}: can't be answered just now: {error}", code="unavailable") from error
-
-    return respond
-
-
-async def _within_a_second(stop: Callable[[], Awaitable[None]]) -> None:
-    with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
-        await stop()
 
 
 def _meant(route: Route, asked: api.EventsReplay) -> bool:

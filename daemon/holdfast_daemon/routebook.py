@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import Self
 
 from holdfast.bus.ports import Message
 from holdfast.client import card_settings
@@ -17,6 +18,7 @@ from holdfast.intake import Intake
 from holdfast.triggering import Settings
 from holdfast.wire import api
 from holdfast.wire.events import payload_of
+from holdfast.wire.subjects import Subjects
 
 log = logging.getLogger("holdfast.router")
 
@@ -31,6 +33,11 @@ class Sighted:
         self.message = message
         self.name = name
         """As tasks and waits name it."""
+
+    @classmethod
+    def of(cls, subjects: Subjects, message: Message) -> Self:
+        """The event that a message of the event stream is."""
+        return cls(message, subjects.event_name(message.subject))
 
     @cached_property
     def facts(self) -> Facts:

@@ -86,7 +86,6 @@ class Router:
         """Up to where the shared reader has come."""
         self._readers: set[str] = set()
         """Tasks with a reader of their own; a task's own route is identified by the task."""
-        self._prefix = self._bus.subjects.event("")
         self._tasks: TaskGroup
 
     @property
@@ -149,7 +148,7 @@ class Router:
         drafts: list[Draft] = []
         turn = time.monotonic() + SLICE
         for message in events:
-            event = self._sighted(message)
+            event = Sighted.of(self._bus.subjects, message)
             routes = self._book.of(event)
             shared = [route for route in routes if route.identity not in self._readers]
             found = list(self._drafter.drafts(event, shared))
@@ -162,9 +161,6 @@ class Router:
         await self._note(_SHARED, events[-1].seq)
         self._position = events[-1].seq
 
-    def _sighted(self, message: Message) -> Sighted:
-        return Sighted(message, message.subject.removeprefix(self._prefix))
-
     # --- readers of tasks that are asked ----------------------------------------------------------------------------
 
     async def _read_for(self, task: str, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
@@ -176,7 +172,8 @@ class Router:
             await self._note(cursor, noted)
         task_status.started()
         async for events in self._events(noted):
-            wanted = [event for event in map(self._sighted, events) if self._route_to(task, event) is not None]
+            sighted = [Sighted.of(self._bus.subjects, message) for message in events]
+            wanted = [event for event in sighted if self._route_to(task, event) is not None]
             for portion in questions(wanted):
                 await self._inquire(task, portion)
             if wanted or events[-1].seq - noted > NOTED_EVERY:

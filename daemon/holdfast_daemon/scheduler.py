@@ -7,13 +7,15 @@ A tick that is parked needs no daemon to fire, so one that is away misses those 
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import anyio
 import anyio.lowlevel
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
-from holdfast.bus.clock import sleep
+from holdfast.abreast import abreast
+from holdfast.bus.clock import sleep, until
 from holdfast.bus.journal import Journal
 from holdfast.catalogue import WHAT, Catalogue, Planned
 from holdfast.core.model import Instant, Seconds
@@ -105,46 +107,37 @@ class Scheduler:
     # --- what is done -----------------------------------------------------------------------------------------------
 
     async def _attend_due(self) -> None:
-        limit = anyio.CapacityLimiter(AT_ONCE)
-        async with anyio.create_task_group() as tasks:
-            for name in sorted(self._gone):
-                tasks.start_soon(self._withdraw, name, limit)
-            for name, _ in self._agenda.due(self._journal.clock()):
-                tasks.start_soon(self._attend, name, limit)
+        withdrawals = [partial(self._withdraw, name) for name in sorted(self._gone)]
+        looks = [partial(self._attend, name) for name, _ in self._agenda.due(self._journal.clock())]
+        await abreast((*withdrawals, *looks), AT_ONCE)
 
-    async def _attend(self, name: str, limit: anyio.CapacityLimiter) -> None:
-        async with limit:
-            planned = self._planned.get(name)
-            if planned is None:
-                return  # gone meanwhile
-            try:
-                at = await self._timetable.attend(planned)
-            except HoldfastError as error:
-                log.warning("schedule %s is attended to again: %s", name, error)
-                at = self._journal.clock() + AGAIN
-            if self._planned.get(name) is planned:  # else it was changed meanwhile, and is noted
-                self._agenda.hasten(name, at, 0)
+    async def _attend(self, name: str) -> None:
+        planned = self._planned.get(name)
+        if planned is None:
+            return  # gone meanwhile
+        try:
+            at = await self._timetable.attend(planned)
+        except HoldfastError as error:
+            log.warning("schedule %s is attended to again: %s", name, error)
+            at = self._journal.clock() + AGAIN
+        if self._planned.get(name) is planned:  # else it was changed meanwhile, and is noted
+            self._agenda.hasten(name, at, 0)
 
-    async def _withdraw(self, name: str, limit: anyio.CapacityLimiter) -> None:
-        async with limit:
-            try:
-                await self._timetable.forget(name)
-            except HoldfastError as error:
-                log.warning("the timer of schedule %s, which is gone, is removed later: %s", name, error)
-                return
-            if name not in self._planned:
-                self._gone.discard(name)
-                log.info("schedule %s is gone", name)
+    async def _withdraw(self, name: str) -> None:
+        try:
+            await self._timetable.forget(name)
+        except HoldfastError as error:
+            log.warning("the timer of schedule %s, which is gone, is removed later: %s", name, error)
+            return
+        if name not in self._planned:
+            self._gone.discard(name)
+            log.info("schedule %s is gone", name)
 
     async def _rest(self) -> None:
         """Wait for the next tick, or for news."""
         now = self._journal.clock()
-        until: Instant = min(self._agenda.next, now + (AGAIN if self._gone else LONGEST))
-        if until <= now:
+        due: Instant = min(self._agenda.next, now + (AGAIN if self._gone else LONGEST))
+        if due <= now:
             await anyio.lowlevel.checkpoint()
             return
-        cancel = self._journal.time.call_at(until, self._stirred.set)
-        try:
-            await self._stirred.wait()
-        finally:
-            cancel()
+        await until(self._journal.time, due, self._stirred)

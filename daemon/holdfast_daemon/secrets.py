@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-import anyio
-import msgspec
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
 from holdfast.bus.ports import Bus
 from holdfast.core.model import Run
 from holdfast.errors import Refused
-from holdfast.wire import api, codec
 from holdfast.wire.secrets import PINS, Pin, Pins, PinsQuery
 from holdfast.wire.subjects import Stream
+from holdfast_daemon.answering import Question, answering
 
 
 class Custodian:
@@ -34,22 +32,12 @@ class Custodian:
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
-        stop = await self._bus.serve(self._bus.subjects.api(PINS), self._answer)
-        try:
-            task_status.started()
-            await anyio.sleep_forever()
-        finally:
-            with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
-                await stop()
+        await answering(self._bus, Question(PINS, PinsQuery, self._pins), away=(), task_status=task_status)
 
-    async def _answer(self, data: bytes) -> bytes:
-        try:
-            name = api.decode(data, PinsQuery).name
-        except msgspec.DecodeError as error:
-            raise Refused(f"{PINS}: expected a PinsQuery: {error}", code="bad_request") from error
+    async def _pins(self, query: PinsQuery) -> Pins:
         if not await self._reach(await self._bus.last_seq(Stream.JOURNAL)):
             raise Refused(f"{PINS}: not all runs are known yet: try again in a moment", code="unavailable")
-        return codec.encode(Pins(tuple(pins(self._live().values(), name))))
+        return Pins(tuple(pins(self._live().values(), query.name)))
 
 
 def pins(live: Iterable[Run], name: str) -> list[Pin]:

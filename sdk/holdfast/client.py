@@ -6,7 +6,6 @@ is answered by the daemon.
 
 from __future__ import annotations
 
-import difflib
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -34,6 +33,7 @@ from holdfast.declared import (
     chunks,
     encode_payload,
 )
+from holdfast.decoding import suggested
 from holdfast.errors import (
     ConfigError,
     DaemonUnavailable,
@@ -221,9 +221,9 @@ class Client:
 
     async def _unknown(self, task: str) -> UnknownTask:
         known = sorted(card.id for card in await self.cards())
-        near = difflib.get_close_matches(task, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known[:10]) or 'none yet'}"
-        return UnknownTask(f"no worker has declared a task {task!r}; {hint} (see `holdfast tasks list`)")
+        return UnknownTask(
+            f"no worker has declared a task {task!r}; {suggested(task, known)} (see `holdfast tasks list`)"
+        )
 
     async def start(self, created: RunCreated) -> RunHandle:
         """Create a run from its entry, or find the one that has its key. A big payload is kept apart.
@@ -239,14 +239,8 @@ class Client:
     async def start_many(self, created: Iterable[RunCreated | Exception]) -> list[RunHandle | Exception]:
         """The same of several, pipelined, in order; one that could not be created is its error, and an error stays."""
         runs = [run if isinstance(run, Exception) else await self._slim(run) for run in created]
-        plain_runs = [run for run in runs if isinstance(run, RunCreated) and run.key is None]
-        keyed_runs = [run for run in runs if isinstance(run, RunCreated) and run.key is not None]
-        plain = iter(await self.journal.create_many(plain_runs) if plain_runs else [])
-        keyed = iter(await self._keyed.create_many(keyed_runs) if keyed_runs else [])
-        return [
-            run if isinstance(run, Exception) else self._started(run, next(plain if run.key is None else keyed))
-            for run in runs
-        ]
+        outcomes = iter(await self._keyed.create_all([run for run in runs if isinstance(run, RunCreated)]))
+        return [run if isinstance(run, Exception) else self._started(run, next(outcomes)) for run in runs]
 
     async def _slim(self, created: RunCreated) -> RunCreated | Exception:
         try:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from holdfast.bus.blobs import INLINE
 from holdfast.errors import ConfigError, EncodeError, PayloadError
+from holdfast.portions import portions
 from holdfast.triggering import Order, Settings, TriggerOptions
 from holdfast.wire.values import encode_value
 
@@ -56,16 +57,7 @@ def encode_payload(payload: Payload) -> bytes:
 
 def chunks(payloads: Iterable[bytes]) -> Iterator[list[bytes]]:
     """Payloads as they are sent to be checked: not too many, and not too many bytes, at once."""
-    some: list[bytes] = []
-    size = 0
-    for payload in payloads:
-        if some and (len(some) == PAYLOADS or size + len(payload) > INLINE):
-            yield some
-            some, size = [], 0
-        some.append(payload)
-        size += len(payload)
-    if some:
-        yield some
+    return portions(payloads, len, most=PAYLOADS, most_bytes=INLINE)
 
 
 def _parted(item: BatchItem) -> tuple[Payload, TriggerOptions]:

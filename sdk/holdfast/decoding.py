@@ -102,6 +102,15 @@ def nearest(key: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
+def suggested(name: str, known: Iterable[str]) -> str:
+    """What somebody who named what is not there may have meant: the nearest known name, else the first ones."""
+    import difflib  # only where something is wrong: it costs several milliseconds
+
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(names[:10]) or 'none yet'}"
+
+
 @cache
 def _hints(kind: type[Struct]) -> Mapping[str, Any]:
     return get_type_hints(kind, include_extras=True)

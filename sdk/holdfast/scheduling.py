@@ -5,19 +5,20 @@ Each is written down first, for the daemon to follow, and then done here as well
 
 from __future__ import annotations
 
-import difflib
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from itertools import islice
 
-import anyio
 from msgspec.structs import replace
 
+from holdfast.abreast import abreast
 from holdfast.bus.blobs import INLINE
 from holdfast.bus.journal import Journal
 from holdfast.catalogue import Catalogue, Planned
 from holdfast.core.model import Instant, Seconds, State
 from holdfast.core.schedule import Schedule
+from holdfast.decoding import suggested
 from holdfast.errors import ConfigError, Fenced, ScheduleTaken, UnknownRun, UnknownSchedule
 from holdfast.ticks import Cron, Every, after, zone
 from holdfast.timetable import Timetable
@@ -42,9 +43,7 @@ async def planned(journal: Journal, name: str) -> Planned:
     found = known.get(token("schedule", name))
     if found is not None:
         return found
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(list(known)[:10]) or 'none yet'}"
-    raise UnknownSchedule(f"no schedule {name!r} in project {journal.bus.subjects.project}; {hint}")
+    raise UnknownSchedule(f"no schedule {name!r} in project {journal.bus.subjects.project}; {suggested(name, known)}")
 
 
 def made(
@@ -136,16 +135,12 @@ async def rows(journal: Journal, timetable: Timetable) -> list[ScheduleRow]:
     """Every schedule as it stands, by name."""
     found = list((await Catalogue.of(journal.bus)).schedules.values())
     shown: dict[str, ScheduleRow] = {}
-    limit = anyio.CapacityLimiter(AT_ONCE)
 
     async def show(one: Planned) -> None:
-        async with limit:
-            state, _ = await timetable.standing(one.name)
-            shown[one.name] = _row(one, state, await _last_state(journal, state), journal.clock())
+        state, _ = await timetable.standing(one.name)
+        shown[one.name] = _row(one, state, await _last_state(journal, state), journal.clock())
 
-    async with anyio.create_task_group() as tasks:
-        for one in found:
-            tasks.start_soon(show, one)
+    await abreast((partial(show, one) for one in found), AT_ONCE)
     return [shown[one.name] for one in found]
 
 

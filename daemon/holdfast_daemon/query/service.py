@@ -9,11 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-import anyio
 import msgspec
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
@@ -32,6 +30,7 @@ from holdfast.errors import BusError, DaemonUnavailable, Refused
 from holdfast.wire import api, codec
 from holdfast.wire.render import render_json
 from holdfast.wire.subjects import Stream
+from holdfast_daemon.answering import Question, answering
 from holdfast_daemon.gauges import Gauges, Rule
 from holdfast_daemon.ledger import Change
 from holdfast_daemon.projection.projector import Projector
@@ -54,7 +53,6 @@ SHOWN_MOST = 256 * 1024
 """Characters of a payload or result as JSON."""
 
 _T = TypeVar("_T")
-_Q = TypeVar("_Q")
 
 
 class Admissions(Protocol):
@@ -102,31 +100,20 @@ class QueryService:
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
-        async with AsyncExitStack() as served:
-            for name, type, answer in (
-                (api.RUNS_LIST, api.RunsQuery, self.runs),
-                (api.RUNS_GET, api.RunRef, self.view),
-                (api.RUNS_HISTORY, api.RunRef, self.history),
-                (api.QUEUES_LIST, api.Nothing, self.queues),
-                (api.QUEUES_WHY, api.RunRef, self.why),
-                (api.LETTERS_LIST, api.LettersQuery, self.letters),
-                (api.LOGS_LIST, api.LogsQuery, self.lines),
-                (api.HEALTH, api.Nothing, self.health),
-            ):
-                await served.enter_async_context(self._served(name, type, answer))  # type: ignore[arg-type]
-            task_status.started()
-            await anyio.sleep_forever()
-
-    @asynccontextmanager
-    async def _served(
-        self, name: str, type: type[_Q], answer: Callable[[_Q], Awaitable[object]]
-    ) -> AsyncIterator[None]:
-        stop = await self._bus.serve(self._bus.subjects.api(name), _responder(name, type, answer))
-        try:
-            yield
-        finally:
-            with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
-                await stop()
+        await answering(
+            self._bus,
+            Question(api.RUNS_LIST, api.RunsQuery, self.runs),
+            Question(api.RUNS_GET, api.RunRef, self.view),
+            Question(api.RUNS_HISTORY, api.RunRef, self.history),
+            Question(api.QUEUES_LIST, api.Nothing, self.queues),
+            Question(api.QUEUES_WHY, api.RunRef, self.why),
+            Question(api.LETTERS_LIST, api.LettersQuery, self.letters),
+            Question(api.LOGS_LIST, api.LogsQuery, self.lines),
+            Question(api.HEALTH, api.Nothing, self.health),
+            wrong=(ValueError, TooSlow),
+            away=(Unavailable, BusError),
+            task_status=task_status,
+        )
 
     # --- the questions ----------------------------------------------------------------------------------------------
 
@@ -309,26 +296,6 @@ class QueryService:
 
     async def _count(self, statement: Statement) -> int:
         return int((await self._store.query(*statement))[0][0])
-
-
-def _responder(
-    name: str, type: type[_Q], answer: Callable[[_Q], Awaitable[object]]
-) -> Callable[[bytes], Awaitable[bytes]]:
-    async def respond(data: bytes) -> bytes:
-        try:
-            query = api.decode(data, type)
-        except msgspec.DecodeError as error:
-            raise Refused(f"{name}: expected a {type.__name__}: {error}", code="bad_request") from error
-        try:
-            return codec.encode(await answer(query))
-        except ValueError as error:
-            raise Refused(f"{name}: {error}", code="bad_request") from error
-        except TooSlow as error:
-            raise Refused(f"{name}: {error}", code="bad_request") from error
-        except (Unavailable, BusError) as error:
-            raise Refused(f"{name}: can't be answered just now: {error}", code="unavailable") from error
-
-    return respond
 
 
 def _not_found(ref: api.RunRef) -> Refused:

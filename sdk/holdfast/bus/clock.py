@@ -29,10 +29,14 @@ class Clock(Protocol):
 
 async def sleep(clock: Clock, seconds: Seconds) -> None:
     """Wait on a clock; at least for one turn of the loop."""
-    woken = anyio.Event()
-    cancel = clock.call_at(clock.now() + seconds, woken.set)
+    await until(clock, clock.now() + seconds, anyio.Event())
+
+
+async def until(clock: Clock, due: Instant, stirred: anyio.Event) -> None:
+    """Wait for an instant on a clock, or for an event before it; the event is set either way."""
+    cancel = clock.call_at(due, stirred.set)
     try:
-        await woken.wait()
+        await stirred.wait()
     finally:
         cancel()
 

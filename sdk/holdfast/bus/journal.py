@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from secrets import token_hex
 from typing import TypeAlias, TypeVar
 
@@ -298,7 +299,7 @@ class Journal:
         """
         for effect in effects(run):
             if insist:
-                await self.insist(lambda effect=effect: self._do(effect, run))  # type: ignore[misc]
+                await self.insist(partial(self._do, effect, run))
             else:
                 await self._do(effect, run)
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
-import anyio
 from msgspec.structs import replace
 
+from holdfast.abreast import abreast
 from holdfast.bus.journal import Journal, nonce
 from holdfast.bus.ports import Publication
 from holdfast.core import ids
@@ -105,26 +106,26 @@ class Keyed:
         for number, run in enumerate(runs):
             if number not in outcomes or isinstance(outcomes[number], _UNDECIDED):
                 left[run.run].append(number)
-        limit = anyio.CapacityLimiter(AT_ONCE)
-        async with anyio.create_task_group() as tasks:
-            for same in left.values():
-                tasks.start_soon(self._create_in_turn, runs, same, outcomes, limit)
+        await abreast((partial(self._create_in_turn, runs, same, outcomes) for same in left.values()), AT_ONCE)
         return [outcomes[number] for number in range(len(runs))]
 
     async def _create_in_turn(
-        self,
-        runs: Sequence[RunCreated],
-        same: list[int],
-        into: dict[int, Found | Exception],
-        limit: anyio.CapacityLimiter,
+        self, runs: Sequence[RunCreated], same: list[int], into: dict[int, Found | Exception]
     ) -> None:
         """Create those of one key one after the other: the last one counts."""
-        async with limit:
-            for number in same:
-                try:
-                    into[number] = await self.create(runs[number], known=isinstance(into.get(number), Fenced))
-                except HoldfastError as error:
-                    into[number] = error
+        for number in same:
+            try:
+                into[number] = await self.create(runs[number], known=isinstance(into.get(number), Fenced))
+            except HoldfastError as error:
+                into[number] = error
+
+    async def create_all(self, runs: Sequence[RunCreated]) -> list[int | Found | Exception]:
+        """The same of runs with a key and of such as have none, in order; of these as `Journal.create_many`."""
+        plain_runs = [run for run in runs if run.key is None]
+        keyed_runs = [run for run in runs if run.key is not None]
+        plain = iter(await self._journal.create_many(plain_runs) if plain_runs else [])
+        keyed = iter(await self.create_many(keyed_runs) if keyed_runs else [])
+        return [next(plain if run.key is None else keyed) for run in runs]
 
     async def join(self, found: Sequence[tuple[Run, Parent]]) -> None:
         """Have runs tell others of their end, too; where one has ended already, it is told now. May be repeated.

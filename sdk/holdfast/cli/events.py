@@ -137,8 +137,13 @@ async def _between(client: Client, subject: str, first: int, behind: int) -> lis
 
 
 def _found(client: Client, message: Message) -> Found:
-    name = message.subject.removeprefix(client.bus.subjects.event(""))
-    return Found(message, name, headers.parse(message.headers))
+    return Found(message, client.bus.subjects.event_name(message.subject), headers.parse(message.headers))
+
+
+async def _at(client: Client, seq: int) -> Message | None:
+    """The event of a number; None: there is none, or no more."""
+    messages = await client.bus.read(Stream.EVENTS, ">", first=seq, limit=1)
+    return messages[0] if messages and messages[0].seq == seq else None
 
 
 @connected(app)
@@ -146,11 +151,11 @@ async def show(
     client: Client, out: Output, seq: Annotated[int, typer.Argument(metavar="SEQ", min=1, help="Its number.")]
 ) -> None:
     """An event: its data and headers, and the runs that it started."""
-    messages = await client.bus.read(Stream.EVENTS, ">", first=seq, limit=1)
-    if not messages or messages[0].seq != seq:
+    message = await _at(client, seq)
+    if message is None:
         last = await client.bus.last_seq(Stream.EVENTS)
         raise HoldfastError(f"no event {seq}: the last one is {last}, and old ones are dropped after their retention")
-    event = _found(client, messages[0])
+    event = _found(client, message)
     runs, unknown = await _runs(client, seq)
     if out.json:
         out.record({**event.record(), "runs": None if unknown else runs})
@@ -252,8 +257,7 @@ async def _spans(
     """First and last sequence of what is to be replayed. Raises: HoldfastError: a number that no event has."""
     if seqs:
         for seq in seqs:
-            found = await client.bus.read(Stream.EVENTS, ">", first=seq, limit=1)
-            if not found or found[0].seq != seq:
+            if await _at(client, seq) is None:
                 raise HoldfastError(f"no event {seq}: see `holdfast events list`; nothing was replayed")
         return [(seq, seq) for seq in dict.fromkeys(seqs)]
     begin = max(first or 1, 1 if since is None else await client.bus.first_since(Stream.EVENTS, since))

@@ -238,7 +238,7 @@ class Steward:
             self._stirred |= {run.id for run in self.live if run.expected}
 
     def _name(self, event: Message) -> str:
-        return event.subject.removeprefix(self._bus.subjects.event(""))
+        return self._bus.subjects.event_name(event.subject)
 
     def _wanting(self, event: Message) -> list[Task[..., Any]]:
         name = self._name(event)

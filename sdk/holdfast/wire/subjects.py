@@ -117,6 +117,10 @@ class Subjects:
     def event(self, name: str) -> str:
         return f"{self.root}.evt.{name}"
 
+    def event_name(self, subject: str) -> str:
+        """How tasks and waits name the events of a subject; one from elsewhere keeps its own."""
+        return subject.removeprefix(self.event(""))
+
     def output(self, task: str, run: str) -> str:
         """Log lines of user code; `*` for either gives the filter."""
         return f"{self.root}.log.{task}.{run}"

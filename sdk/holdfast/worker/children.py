@@ -129,13 +129,7 @@ class Children(Checkpoints):
 
     async def _created(self, runs: Mapping[str, RunCreated]) -> dict[str, _Child | Exception]:
         """Create runs, or find those that have their keys, by the key of each await."""
-        keyed = {key: run for key, run in runs.items() if run.key is not None}
-        plain = {key: run for key, run in runs.items() if run.key is None}
-        outcomes: dict[str, int | Found | Exception] = {}
-        if plain:
-            outcomes |= zip(plain, await self._journal.create_many(list(plain.values())), strict=True)
-        if keyed:
-            outcomes |= zip(keyed, await self._keyed.create_many(list(keyed.values())), strict=True)
+        outcomes = dict(zip(runs, await self._keyed.create_all(list(runs.values())), strict=True))
         for key, outcome in list(outcomes.items()):
             if isinstance(outcome, Unanswered | ConnectError):
                 raise outcome  # to be repeated, all of them: create-only
