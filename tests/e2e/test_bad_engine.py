@@ -289,7 +289,7 @@ def test_a_key_that_is_used_twice_is_an_error_that_names_it(there: Deployment) -
     assert "step keyed: key 'same' is used a second time within the task's body" in shown
     assert there.lines().count("keyed 1") == 1
     assert "keyed 2" not in there.lines()
-    there.run("runs", "cancel", run)
+    there.run("runs", "cancel", run, check=False)  # unless its attempts are used up by now
 
 
 def test_a_thousand_awaits_at_once_are_a_thousand_checkpoints(there: Deployment) -> None:

@@ -561,6 +561,25 @@ async def _resumable(handle: Any) -> bool:
     return (await handle.status()).resumable
 
 
+async def test_a_worker_that_is_cancelled_begins_nothing_that_waited_for_a_slot(stage: Stage) -> None:
+    begun: list[int] = []
+
+    async def endless(n: int) -> None:
+        begun.append(n)
+        await asyncio.Event().wait()
+
+    tasks = [task(endless, id=f"endless-{n}", queue=f"q{n}") for n in range(3)]  # one item of each queue comes
+    worker = pool.Worker(await stage.connect(), {each.id: each for each in tasks}, name="w1", concurrency=1)
+    serving = asyncio.create_task(worker.run(asyncio.Event()))
+    for n, each in enumerate(tasks):
+        await each.trigger(n=n)
+    await eventually(lambda: _true(len(begun) == 1 and len(worker._waiting) == 2))
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert len(begun) == 1
+
+
 async def test_what_waits_for_a_slot_here_is_left_to_a_worker_that_has_one(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -395,12 +395,13 @@ class Worker:
                 self._parked[attempt.run_id] = attempt, self._clock.now()
             self._items.discard(attempt.item.token)
             self._ended.set()
-            self._begin_second(attempt, tasks)
-            if self._waiting and not self._draining:
-                waiting = self._waiting.pop(0)
-                self._begin(waiting.item, waiting.lane, tasks)
-            lane.free(1)
-            await self._evict(self._warm if not self._draining else 0)
+        # Not where the worker itself is cancelled: nothing begins any more.
+        self._begin_second(attempt, tasks)
+        if self._waiting and not self._draining:
+            waiting = self._waiting.pop(0)
+            self._begin(waiting.item, waiting.lane, tasks)
+        lane.free(1)
+        await self._evict(self._warm if not self._draining else 0)
 
     async def _evict(self, keep: int) -> None:
         """Let go of the parked code that is oldest."""
