@@ -17,6 +17,7 @@ from holdfast_tui.format import short
 from holdfast_tui.gateway import Gateway
 from holdfast_tui.plan import Plan, Verb
 from holdfast_tui.screens.dead import Dead
+from holdfast_tui.screens.frame import Frame
 from holdfast_tui.screens.help import HelpScreen
 from holdfast_tui.screens.logs import Logs
 from holdfast_tui.screens.page import Page
@@ -126,7 +127,7 @@ class Desk(App[int], inherit_bindings=False):
     def open_logs(self, run: str) -> None:
         self.push_screen(Logs(run))
 
-    def help(self, page: Page) -> None:
+    def help(self, page: Frame) -> None:
         self.push_screen(HelpScreen(page.kind, read_only=self.gateway.read_only))
 
     # --- commands -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,181 @@
+"""The keys of a screen: what the router makes of them, and the looks that all screens share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from textual import events
+
+from holdfast_tui import keys, router
+from holdfast_tui.router import Act, Answer, Do, Given, Mode, Narrow, Say, Scene, Submit
+from holdfast_tui.screens.frame import Frame
+
+
+class Keyboard(Frame):
+    """A frame that keys are pressed on: each action of `keys.ACTIONS` is a `do_<id>`."""
+
+    def scene(self) -> Scene:
+        """What the router must know."""
+        read_only = self.desk.gateway.read_only
+        keymap = keys.keymap(self.kind, read_only=read_only)
+        return Scene(
+            keys={key: action.id for key, action in keymap.items()},
+            off=self._off(read_only),
+            moves=frozenset(action.id for action in keymap.values() if action.moves),
+            filter=self.filter,
+            home=self.home,
+            marked=len(self.window.marks),
+            zoomed=self.has_class("-zoom"),
+            root=self.desk.at_root,
+            history=tuple(self.desk.commands),
+            words=self.words,
+        )
+
+    def _off(self, read_only: bool) -> dict[str, str]:
+        off = keys.refused(self.kind, read_only=read_only)
+        refusal = self.desk.gateway.link.refusal(self.now)
+        if refusal and not read_only:
+            off = {key: refusal for action in keys.on(self.kind) if action.changes for key in action.keys}
+        return off
+
+    def on_key(self, event: events.Key) -> None:
+        event.stop()
+        event.prevent_default()
+        self._pressed_at = self.now
+        if self.state.mode is Mode.NORMAL:
+            self.said = ("", "")
+        self._carry(router.press(self.state, router.key_name(event.key, event.character), self.scene()))
+
+    def on_paste(self, event: events.Paste) -> None:
+        event.stop()
+        self._pressed_at = self.now
+        self._carry(router.paste(self.state, event.text))
+
+    def on_table_opened(self) -> None:
+        self._carry(router.press(self.state, "enter", self.scene()))
+
+    def _carry(self, step: router.Step) -> None:
+        self.state = step.state
+        for intent in step.intents:
+            self._do(intent)
+        self.paint()
+
+    def _do(self, intent: router.Intent) -> None:
+        match intent:
+            case Act(id) if id in keys.SECTIONS.values():
+                self.desk.section(id)
+            case Act(id):
+                getattr(self, f"do_{id}")()
+            case Narrow(text):
+                self.filter = text
+                self.narrowed()
+            case Submit(text):
+                self.desk.command(text)
+            case Answer(option):
+                self.take_answer(option)
+            case Given(text):
+                self.take_text(text)
+            case Say(text):
+                self.say(text)
+            case Do.UNZOOM:
+                self.zoom(False)
+            case Do.UNMARK:
+                self.window.unmark()
+            case Do.BACK:
+                self.desk.back()
+            case Do.QUIT:
+                self.desk.exit()
+            case Do.STOP:
+                self.stop_sending()
+
+    # --- for what asks to say -----------------------------------------------------------------------------------------
+
+    def take_answer(self, option: str) -> None:
+        """A question was answered; empty: no."""
+        raise NotImplementedError
+
+    def take_text(self, text: str) -> None:
+        """What a question needs was typed."""
+        raise NotImplementedError
+
+    def stop_sending(self) -> None:
+        """Send nothing more of what is being sent."""
+        raise NotImplementedError
+
+    # --- looks --------------------------------------------------------------------------------------------------------
+
+    def do_down(self) -> None:
+        self._move(1)
+
+    def do_up(self) -> None:
+        self._move(-1)
+
+    def do_half_down(self) -> None:
+        self._move(self.window.height // 2)
+
+    def do_half_up(self) -> None:
+        self._move(-(self.window.height // 2))
+
+    def do_page_down(self) -> None:
+        self._move(self.window.height - 1)
+
+    def do_page_up(self) -> None:
+        self._move(1 - self.window.height)
+
+    def _move(self, by: int) -> None:
+        if self.has_class("-zoom"):
+            self.pane.scroll_lines(by)
+        else:
+            self.moved(lambda: self.window.move(by))
+
+    def do_first(self) -> None:
+        self.moved(lambda: self.window.to(0))
+
+    def do_last(self) -> None:
+        self.moved(lambda: self.window.to(len(self.window) - 1))
+
+    def moved(self, move: Callable[[], None]) -> None:
+        """Move the cursor; screens that follow stop where it leaves the end."""
+        move()
+
+    def zoom(self, on: bool) -> None:
+        """Give the pane the whole body, or take it back."""
+        self.set_class(on, "-zoom")
+        self.call_after_refresh(self.paint)
+
+    def do_help(self) -> None:
+        self.desk.help(self)
+
+    def do_again(self) -> None:
+        self._pressed_at = 0
+        self.desk.gateway.again()
+        self.refresh_data()
+
+    def do_redraw(self) -> None:
+        self.table.forget()
+        self.pane.forget()
+        self.app.refresh(layout=True)
+
+    def do_mark(self) -> None:
+        self.window.mark()
+        self.window.move(1)
+
+    def do_mark_all(self) -> None:
+        self.window.marks |= dict.fromkeys(self.window.keys)
+        self.say(f"{len(self.window.marks):,} marked: all that are shown")
+
+    def do_pane(self) -> None:
+        """Turn to the next page; where there was no room for the pane, open it first."""
+        if self.pane.size.width:
+            self.turn()
+        else:
+            self.zoom(True)
+
+    def turn(self) -> None:
+        """Show the pane's next page."""
+
+    def do_pane_up(self) -> None:
+        self.pane.scroll_lines(-3)
+
+    def do_pane_down(self) -> None:
+        self.pane.scroll_lines(3)
