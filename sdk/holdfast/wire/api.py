@@ -164,6 +164,16 @@ class RunRef(msgspec.Struct, frozen=True):
     run: str
 
 
+class RunsOrder(StrEnum):
+    """What runs are ordered by."""
+
+    CREATED = "created"
+    STARTED = "started"
+    TOOK = "took"
+    ATTEMPTS = "attempts"
+    STEPS = "steps"
+
+
 class RunsQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which runs, newest first. Empty fields do not filter."""
 
@@ -190,6 +200,18 @@ class RunsQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Part of what it waits for, as `RunRow.waits` says it."""
     deadline: Instant | None = None
     """Those that must have ended by then."""
+    order: RunsOrder = RunsOrder.CREATED
+    descending: bool = True
+    errors: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    attempts_least: int = 0
+    took_least: Seconds | None = None
+    took_most: Seconds | None = None
+    priority: int | None = None
+    schedule: str = ""
+    source: str = ""
+    keys: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -359,6 +381,7 @@ class LettersQuery(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     """Part of the error's type or message."""
     since: Instant | None = None
+    until: Instant | None = None
     before: tuple[Instant, str] | None = None
     """Where the page before ended: last_at and run of its last letter."""
     limit: int = 50
