@@ -123,12 +123,13 @@ def test_every_beginning_of_a_filter_that_is_right_is_read(text: str, length: in
     assert not read(text[:length]).wrong
 
 
-def test_letters_are_asked_for_by_what_the_daemon_knows_of_them() -> None:
-    found = read("task:a queue:b error:Time last:1h tries:>3 word", LETTERS)
+def test_letters_are_asked_for_by_what_they_have() -> None:
+    found = read("task:a queue:b error:Time last:1h tries:>3 word -out", LETTERS)
     assert letters_query(found, NOW, limit=5) == LettersQuery(
-        tasks=("a",), queue="b", error="Time", since=NOW - 3600, limit=5
-    )
-    assert found.words == ("word",)
+        tasks=("a",), queue="b", errors=("Time",), since=NOW - 3600, attempts_least=4, text="word", without=("out",),
+        limit=5,
+    )  # fmt: skip
+    assert "no field state" in read("state:dead", LETTERS).wrong
 
 
 OWN = {

@@ -109,15 +109,6 @@ RUNS: Grammar = MappingProxyType(
 """What runs are filtered by."""
 
 LETTERS: Grammar = MappingProxyType(
-    {
-        "queue": Field(Kind.NAMES, "the name of a queue, like queue:emails", **_SINGLE),
-        "task": RUNS["task"],
-        "last": LAST,
-        "since": SINCE,
-        "until": UNTIL,
-        "error": Field(Kind.PARTS, 'part of the error, like error:"HTTP 410"', **_SINGLE),
-        "tries": Field(Kind.NUMBER, "how many, like tries:>3"),
-        "id": RUNS["id"],
-    }
+    {name: RUNS[name] for name in ("queue", "task", "error", "last", "since", "until", "tries", "id")}
 )
-"""What dead letters are filtered by; words, tries and ids are looked for in what the daemon gave."""
+"""What dead letters are filtered by: times are when they died."""

@@ -18,8 +18,7 @@ def runs_query(given: Filter, now: Instant, **more: Any) -> RunsQuery:
         more: other fields of the query, such as `limit`.
     """
     since, until = _span(given, now)
-    exact = tuple(key.upper() for key in given.values("id") if ids.is_run_id(key.upper()))
-    parts = [key for key in given.values("id") if not ids.is_run_id(key.upper())]
+    keys, parts = _ids(given)
     least, most = _took(given)
     priority = next((round(bound.number) for bound in given.bounds("prio")), None)
     return RunsQuery(
@@ -32,7 +31,7 @@ def runs_query(given: Filter, now: Instant, **more: Any) -> RunsQuery:
         text=" ".join((*given.words, *parts)),
         without=given.without,
         errors=given.values("error"),
-        keys=exact,
+        keys=keys,
         since=since,
         until=until,
         attempts_least=_tries(given),
@@ -50,16 +49,29 @@ def runs_query(given: Filter, now: Instant, **more: Any) -> RunsQuery:
 
 
 def letters_query(given: Filter, now: Instant, **more: Any) -> LettersQuery:
-    """The letters that a filter means, as far as the daemon decides: words, tries and ids are for `Filter.admits`."""
+    """The letters that a filter means; as `runs_query`."""
     since, until = _span(given, now)
+    keys, parts = _ids(given)
     return LettersQuery(
         tasks=given.tasks,
         queue=given.queue,
-        error=next(iter(given.values("error")), ""),
+        queues=() if given.queue else given.values("queue"),
+        errors=given.values("error"),
+        text=" ".join((*given.words, *parts)),
+        without=given.without,
+        keys=keys,
+        attempts_least=_tries(given),
         since=since,
         until=until,
         **more,
     )
+
+
+def _ids(given: Filter) -> tuple[tuple[str, ...], list[str]]:
+    """Whole ids, and parts of ids: these are looked for as text."""
+    keys = given.values("id")
+    whole = tuple(key.upper() for key in keys if ids.is_run_id(key.upper()))
+    return whole, [key for key in keys if not ids.is_run_id(key.upper())]
 
 
 def _span(given: Filter, now: Instant) -> tuple[Instant | None, Instant | None]:
