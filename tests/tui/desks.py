@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
 from rich.style import Style
@@ -14,6 +15,7 @@ from textual.pilot import Pilot
 from holdfast.client import Client
 from holdfast.errors import ConnectError
 from holdfast_tui.app import Desk
+from holdfast_tui.format import TIMES, Zone
 from holdfast_tui.gateway import Gateway
 from holdfast_tui.screens.page import Page
 from holdfast_tui.theme import ANSI
@@ -99,7 +101,12 @@ async def bench(
     size: tuple[int, int] = (80, 24),
     read_only: bool = False,
     reachable: bool = True,
+    settings: Path | None = None,
 ) -> AsyncIterator[Bench]:
+    """
+    Args:
+        settings: the directory of the operator's own settings; None: there is none, and none can be made.
+    """
     client, clock = client or FakeClient(), Clock()
 
     async def factory() -> Client:
@@ -108,7 +115,8 @@ async def bench(
         return client.real
 
     gateway = Gateway(factory, project="demo", read_only=read_only, clock=clock)
-    app = Desk(gateway, clock=clock)
+    app = Desk(gateway, clock=clock, env={"XDG_CONFIG_HOME": str(settings or "/dev/null")})
+    TIMES.zone = Zone.UTC
     async with anyio.create_task_group() as tasks:
         await tasks.start(gateway.run)
         async with app.run_test(size=size) as pilot:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -15,6 +16,7 @@ from holdfast_tui import command, keys
 from holdfast_tui.format import short
 from holdfast_tui.gateway import Gateway
 from holdfast_tui.plan import Plan, Verb
+from holdfast_tui.screens.arranged import Arranged
 from holdfast_tui.screens.dead import Dead
 from holdfast_tui.screens.frame import Frame
 from holdfast_tui.screens.help import HelpScreen
@@ -26,6 +28,7 @@ from holdfast_tui.screens.runs import Runs
 from holdfast_tui.terminal.clipboard import copy
 from holdfast_tui.terminal.editor import Edited, edit
 from holdfast_tui.terminal.link import Linked
+from holdfast_tui.views import View, Views, directory
 
 TICK = 1.0
 """Seconds between looks."""
@@ -75,6 +78,7 @@ class Desk(Linked, inherit_bindings=False):
         self.gateway = gateway
         self.clock = clock
         self.env = env or {}
+        self.views = Views(directory(self.env, Path.home()) / "views.toml")
         self.commands: list[str] = []
         """Commands given, oldest first."""
         self.animation_level = "none"
@@ -135,6 +139,10 @@ class Desk(Linked, inherit_bindings=False):
     def open_run(self, run: str) -> None:
         self.push_screen(RunTree(run))
 
+    def open_timeline(self, run: str) -> None:
+        """Show a run as a timeline."""
+        self.open_run(run)
+
     def open_made(self, run: str, *, of: str) -> None:
         """Show a run that was made from another one just now."""
         made = RunTree(run, new=True)
@@ -143,6 +151,15 @@ class Desk(Linked, inherit_bindings=False):
 
     def open_logs(self, run: str) -> None:
         self.push_screen(Logs(run))
+
+    def show_view(self, view: View) -> None:
+        """Show what was kept. Raises: ValueError: its screen is not there."""
+        if view.screen not in SECTIONS:
+            raise ValueError(f"no screen {view.screen}: there are {', '.join(SECTIONS)}")
+        self.section(view.screen)
+        page = self._sections[view.screen]
+        if isinstance(page, Arranged):
+            page.call_later(page.take_view, view)
 
     def help(self, page: Frame) -> None:
         self.push_screen(HelpScreen(page.kind, read_only=self.gateway.read_only))

@@ -31,6 +31,8 @@ def runs_query(given: Filter, now: Instant, **more: Any) -> RunsQuery:
         text=" ".join((*given.words, *parts)),
         without=given.without,
         errors=given.values("error"),
+        error_type=_one(given, "type"),
+        pattern=_one(given, "pattern"),
         keys=keys,
         since=since,
         until=until,
@@ -39,11 +41,11 @@ def runs_query(given: Filter, now: Instant, **more: Any) -> RunsQuery:
         took_most=most,
         priority=priority,
         paused=given.paused,
-        schedule=next(iter(given.values("schedule")), ""),
-        source=next(iter(given.values("source")), ""),
-        origin=next(iter(given.values("origin")), ""),
-        code=next(iter(given.values("code")), ""),
-        waits=next(iter(given.values("waits")), ""),
+        schedule=_one(given, "schedule"),
+        source=_one(given, "source"),
+        origin=_one(given, "origin"),
+        code=_one(given, "code"),
+        waits=_one(given, "waits"),
         **more,
     )
 
@@ -57,6 +59,8 @@ def letters_query(given: Filter, now: Instant, **more: Any) -> LettersQuery:
         queue=given.queue,
         queues=() if given.queue else given.values("queue"),
         errors=given.values("error"),
+        error_type=_one(given, "type"),
+        pattern=_one(given, "pattern"),
         text=" ".join((*given.words, *parts)),
         without=given.without,
         keys=keys,
@@ -65,6 +69,10 @@ def letters_query(given: Filter, now: Instant, **more: Any) -> LettersQuery:
         until=until,
         **more,
     )
+
+
+def _one(given: Filter, field: str) -> str:
+    return next(iter(given.values(field)), "")
 
 
 def _ids(given: Filter) -> tuple[tuple[str, ...], list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from math import isfinite
 from types import MappingProxyType
@@ -65,6 +65,11 @@ def quoted(value: str) -> str:
     if value and not re.search(r'[\s",:\\]', value) and not value.startswith("-"):
         return value
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def without(text: str, fields: Collection[str]) -> str:
+    """A filter's text without some of its fields."""
+    return " ".join(text[token.at : token.end] for token in _tokens(text) if token.field not in fields)
 
 
 def caret(text: str, found: Filter) -> str:
@@ -194,7 +199,7 @@ _NUMBERS: Mapping[Kind, Callable[[str], float]] = MappingProxyType(
 def _join(terms: list[Term], token: _Token, grammar: Grammar) -> None:
     """Add what a token says; where its field was given before it means either. Raises: _Unclear."""
     term = _term(token, grammar)
-    if term.values == ("*",) and not term.negated:
+    if term.values == ("*",) and not (term.negated or token.quoted):
         return
     field = grammar[term.field]
     for index, known in enumerate(terms):

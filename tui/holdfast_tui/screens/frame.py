@@ -16,7 +16,7 @@ from textual.screen import Screen
 from holdfast.core.model import Instant
 from holdfast.errors import HoldfastError
 from holdfast_tui import command, keys, router
-from holdfast_tui.format import Cell, clean, clock, rate
+from holdfast_tui.format import TIMES, Cell, clean, rate, time_now
 from holdfast_tui.gateway import Lost
 from holdfast_tui.message import Message
 from holdfast_tui.model.window import Window
@@ -123,6 +123,10 @@ class Frame(Screen[None], inherit_bindings=False):
         """Ids of actions that would find nothing to act on just now: they are not offered in row 24."""
         return frozenset()
 
+    def filter_foot(self, text: str) -> str:
+        """Row 24 while the filter is typed."""
+        return " enter keeps it  esc as it was"
+
     def narrowed(self) -> None:
         """The filter changed."""
         self.arrange_rows()
@@ -202,7 +206,8 @@ class Frame(Screen[None], inherit_bindings=False):
         gateway, now = self.desk.gateway, self.now
         live = gateway.link.live(now)
         mode = ("READ-ONLY", "title") if gateway.read_only else ("RW", "")
-        self.time_line.show([(f"  {clock(now)}Z ", "")])
+        TIMES.now = self.as_of
+        self.time_line.show([(f"  {time_now(now).ljust(9)} ", "")])
         self.context.show([(clean(gateway.project) + " ", "title"), mode, (" │ " + self.crumbs, "")], self._link(now))
         left, right = self.scope()
         if not live and gateway.link.answered_at is not None:
@@ -227,7 +232,7 @@ class Frame(Screen[None], inherit_bindings=False):
         match state.mode:
             case Mode.FILTER:
                 row = [(" /", "title"), (clean(state.text), ""), ("▏", "")]
-                foot = " enter keeps it  esc as it was  fields: state: queue: task: is:paused"
+                foot = self.filter_foot(state.text)
             case Mode.COMMAND:
                 row = [(" :", "title"), (clean(state.text), ""), ("▏", "")]
                 foot = " enter does it  tab completes  esc closes  " + " ".join(self.words)
