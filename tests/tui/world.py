@@ -465,6 +465,7 @@ def queue(name: str, oldest: float | None = None, **fields: Any) -> api.QueueRow
 
 
 def queues() -> list[api.QueueRow]:
+    """Eight queues, each of which stands in another way."""
     flat, none = (3, 3, 4, 2, 3, 5, 3, 3, 4, 6, 3, 3), (0,) * 12
     some = (1, 0, 1, 3, 1, 0, 1, 2, 1, 1, 1, 1)
     at_limit = queue("etl-nightly", 540, limit=4, depth=640, running=4, in_rate=1, p95=41, ended=flat, workers=1)
@@ -473,11 +474,19 @@ def queues() -> list[api.QueueRow]:
         queue("billing", 3, depth=212, running=16, in_rate=41, out_rate=42, p95=0.12, ended=flat, workers=4),
         queue("emails", 2460, paused=True, depth=18_200, in_rate=310, ended=none, dead=12, workers=6),
         at_limit,
-        queue("images", 124, depth=904, running=24, in_rate=30, out_rate=21, p95=2.8, ended=flat, dead=7, workers=6),
+        queue(
+            "images", 124, depth=904, running=24, in_rate=30, out_rate=21, p50=1.9, p95=2.8, p99=6.1, ended=flat,
+            dead=7, workers=6, depths=tuple(40 + at * at for at in range(30)),
+            errors=((5, "builtins.TimeoutError", "resize.py:88"), (2, "builtins.OSError", f"store.py:41 {EVIL}")),
+            oldest_runs=(
+                (run_id(2713), "resize-image", NOW - 124),
+                (run_id(2714), "resize-image", NOW - 123),
+            ),
+        ),
         queue("sms", 0.2, depth=2, running=1, in_rate=3, out_rate=3, p95=0.19, ended=flat, dead=1, workers=1),
         queue("thumbs", 20, depth=5, in_rate=1),
         queue("webhooks", 1080, depth=2412, in_rate=12, ended=none, dead=1200, workers=2),
-    ]
+    ]  # fmt: skip
 
 
 def runs(count: int = 60) -> list[api.RunRow]:

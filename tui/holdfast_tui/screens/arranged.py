@@ -113,7 +113,8 @@ class Arranged(Page):
 
     def told_sort(self) -> list[Cell]:
         """For row 2: the order."""
-        return [(f"sort {self.table.sort.text} (s)", "")] if self.table.sort.column else []
+        sort = self.table.sort
+        return [(f"sort {sort.column}{' down' if sort.down else ''} (s)", "")] if sort.column else []
 
     # --- columns ------------------------------------------------------------------------------------------------------
 
