@@ -46,7 +46,7 @@ def scene(screen: str = keys.DEAD, **changed: object) -> Scene:
     base = Scene(
         keys={key: action.id for key, action in actions.items()},
         moves=frozenset(action.id for action in actions.values() if action.moves),
-        words=("queues", "quit"),
+        complete=lambda text: [word for word in ("queues ", "quit") if word.startswith(text)],
         history=("runs", "dead"),
     )
     return base._replace(**changed)  # type: ignore[arg-type]
