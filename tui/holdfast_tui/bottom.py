@@ -21,17 +21,19 @@ class Bottom(NamedTuple):
     prompt_right: Sequence[Cell] = ()
 
 
-def asked(state: State, width: int, *, ghost: str = "", offers: Sequence[Offer] = ()) -> Bottom | None:
+def asked(
+    state: State, width: int, *, filter_foot: str = "", ghost: str = "", offers: Sequence[Offer] = ()
+) -> Bottom | None:
     """The rows; None where nothing is asked.
 
     Args:
+        filter_foot: row 24 while the filter is typed.
         ghost: what the command would go on with.
         offers: every way to go on with it.
     """
     match state.mode:
         case Mode.FILTER:
-            foot = " enter keeps it  esc as it was  fields: state: queue: task: is:paused"
-            return Bottom([(" /", "title"), (clean(state.text), ""), CURSOR], [(foot, "")])
+            return Bottom([(" /", "title"), (clean(state.text), ""), CURSOR], [(filter_foot, "")])
         case Mode.COMMAND:
             row = [(" :", "title"), (clean(state.text), ""), CURSOR, (clean(ghost), "dim")]
             return Bottom(row, [(" ", ""), *_palette(state, offers, width - 2)])

@@ -11,8 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 from holdfast_tui import keys
-from holdfast_tui.filter import FIELDS, PAUSED
-from holdfast_tui.format import STATES, short
+from holdfast_tui.format import short
 
 
 class Takes(StrEnum):
@@ -64,6 +63,9 @@ WORDS: tuple[Word, ...] = (
     Word("export", "write what is shown to a file", Takes.TEXT, "write", hook=True),
     Word("save", "keep this filter and order as a view", Takes.VIEW, hook=True),
     Word("view", "show a view that was kept", Takes.VIEW, hook=True),
+    Word("views", "which views there are", hook=True),
+    Word("forget", "keep a view no more", Takes.VIEW, hook=True),
+    Word("columns", "which columns are shown", Takes.TEXT, hook=True),
     Word("rw", "leave read-only"),
     Word("ro", "change nothing until :rw"),
     Word("tour", "the desk in eight lines"),
@@ -73,7 +75,7 @@ WORDS: tuple[Word, ...] = (
 """Every word that is no action's id alone."""
 
 _NAMED = {name: word for word in WORDS for name in (word.word, *word.aliases)}
-PERFORMED = tuple(action.id for action in keys.ACTIONS if action.changes and action.id not in _NAMED)
+PERFORMED = tuple(dict.fromkeys(action.id for action in keys.ACTIONS if action.changes and action.id not in _NAMED))
 """What else changes something: `:answer` is the key `A`, where that is one."""
 
 
@@ -81,10 +83,10 @@ class Known(NamedTuple):
     """Names that a line may be completed with, in the order in which they are offered."""
 
     queues: Sequence[str] = ()
-    tasks: Sequence[str] = ()
     runs: Sequence[str] = ()
-    workers: Sequence[str] = ()
     views: Sequence[str] = ()
+    fields: Mapping[str, Sequence[str]] = {}
+    """What a filter may name, with what may stand behind its colon."""
 
 
 class Offer(NamedTuple):
@@ -258,16 +260,9 @@ def _fields(last: str, known: Known) -> list[str]:
     """A field of a filter, or one of its values; of several, parted by commas, the last."""
     field, colon, given = last.partition(":")
     if not colon:
-        return _begin([f"{name}:" for name in FIELDS], last) if last else []
-    values = {
-        "state": [word.lower() for word, _ in STATES.values()],
-        "queue": known.queues,
-        "task": known.tasks,
-        "worker": known.workers,
-        "is": [PAUSED],
-    }.get(field, ())
+        return _begin([f"{name}:" for name in known.fields], last) if last else []
     before, comma, begun = given.rpartition(",")
-    return [f"{field}:{before}{comma}{value}" for value in _begin(values, begun)]
+    return [f"{field}:{before}{comma}{value}" for value in _begin(known.fields.get(field, ()), begun)]
 
 
 def _begin(names: Sequence[str], begun: str) -> list[str]:

@@ -35,4 +35,4 @@ class Failure(NamedTuple):
 def failed(error: Exception, at: Instant) -> Failure:
     """A failure, with what of the gateway was called."""
     steps = [frame.name for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith("gateway.py")]
-    return Failure(next((name for name in steps if not name.startswith(("_", "<"))), ""), error, at)
+    return Failure(next((name for name in reversed(steps) if not name.startswith(("_", "<"))), ""), error, at)

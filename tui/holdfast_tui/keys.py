@@ -54,7 +54,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     """Something that a key does."""
 
     id: str
-    """Screens implement it as `do_<id>`; `router` owns those in `ROUTED`."""
+    """Screens implement it as `do_<id>`; `router` owns those in `ROUTED`. Screens may have it in rows of their own."""
     keys: tuple[str, ...]
     """A printable key is itself, any other has Textual's name."""
     label: str
@@ -111,7 +111,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(id="pane_down", keys=(")",), label="", on=(RUN, RUNS, DEAD, QUEUES)),
     Action(id="backward", keys=("[",), show="[ ]", label="screens been on"),
     Action(id="forward", keys=("]",), label=""),
-    Action(id="explain", keys=("e",), label="explain, or why off"),
+    Action(id="explain", keys=("e",), label="why keys are off", on=(LOGS, DEAD, WORKERS, METRICS, AUDIT, EVENTS)),
     Action(id="again", keys=("ctrl+r",), label="read again, connect"),
     Action(id="redraw", keys=("ctrl+l",), label="redraw"),
     Action(
@@ -236,6 +236,11 @@ HINT_WORDS: Mapping[tuple[str, str], str] = MappingProxyType(
 def on(screen: str, actions: Sequence[Action] = ACTIONS) -> list[Action]:
     """The actions of a screen, in the table's order."""
     return [action for action in actions if screen in action.on]
+
+
+def screens(id: str) -> tuple[str, ...]:
+    """Where there is an action."""
+    return tuple(screen for action in ACTIONS if action.id == id for screen in action.on)
 
 
 def keymap(screen: str, *, read_only: bool = False, actions: Sequence[Action] = ACTIONS) -> dict[str, Action]:

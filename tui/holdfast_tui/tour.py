@@ -26,10 +26,10 @@ STOPS: Sequence[Stop] = (
     Stop("{open} opens what is under the cursor: press it", frozenset({"open", "zoom"})),
     Stop("{back} closes, clears, goes back, one thing at a time: press it", frozenset({"back"})),
     Stop("{queues} to {events} are the screens: press {runs} for the runs", frozenset(keys.SECTIONS.values())),
-    Stop("{filter} filters as you type; enter keeps it, esc takes it back: press {filter}", frozenset({"filter"})),
-    Stop("{mark} marks; a change hits what is marked, or the cursor: press {mark}", frozenset({"mark"})),
+    Stop("{filter} filters as you type; enter keeps it, esc does not: press {filter}", frozenset({"filter"})),
+    Stop("{mark} marks; changes hit the marks, or the cursor: press {mark}", frozenset({"mark"})),
     Stop("{command} takes a command, tab completes it: press {command}", frozenset({"command"})),
-    Stop("capitals change things, and ask first; {help} names every key: press it", frozenset({"help"})),
+    Stop("capitals change things, and ask; {help} names all keys: press it", frozenset({"help"})),
 )
 
 

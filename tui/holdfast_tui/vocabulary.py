@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from holdfast.core.ids import LENGTH
 from holdfast.wire import api
 from holdfast_tui.command import Known
+from holdfast_tui.format import STATES
 
 RUNS = 200
 """How many runs are offered, those that were seen first in their lists."""
@@ -31,7 +32,14 @@ def known(rows: Iterable[object], *, views: Iterable[str] = ()) -> Known:
                 runs[row.run] = None
                 queues.add(row.queue)
                 tasks.add(row.task)
-    return Known(sorted(queues), sorted(tasks), list(runs)[:RUNS], sorted(workers), sorted(views))
+    fields = {
+        "state": [word.lower() for word, _ in STATES.values()],
+        "queue": sorted(queues),
+        "task": sorted(tasks),
+        "worker": sorted(workers),
+        "is": ["paused"],
+    }
+    return Known(fields["queue"], list(runs)[:RUNS], sorted(views), fields)
 
 
 def run_named(text: str, runs: Iterable[str]) -> str:

@@ -133,6 +133,10 @@ class Frame(Screen[None], inherit_bindings=False):
         """Ids of actions that would find nothing to act on just now: they are not offered in row 24."""
         return frozenset()
 
+    def filter_foot(self, text: str) -> str:
+        """Row 24 while the filter is typed."""
+        return " enter keeps it  esc as it was  fields: state: queue: task: is:paused"
+
     def narrowed(self) -> None:
         """The filter changed."""
         self.arrange_rows()
@@ -266,7 +270,8 @@ class Frame(Screen[None], inherit_bindings=False):
         return cells
 
     def _bottom(self, live: bool) -> None:
-        bottom = asked(self.state, self.size.width, ghost=self.ghost, offers=self.offers)
+        state, foot = self.state, self.filter_foot(self.state.text)
+        bottom = asked(state, self.size.width, filter_foot=foot, ghost=self.ghost, offers=self.offers)
         if bottom is None:
             prompt, right = self._told()
             bottom = Bottom(prompt, [(f" {self._hints(live)}", "")], prompt_right=right)

@@ -13,7 +13,7 @@ from holdfast_tui.command import Offer
 from holdfast_tui.router import Act, Answer, Do, Given, Mode, Narrow, Picked, Say, Scene, Submit
 from holdfast_tui.screens.frame import Frame
 
-CAPITALS = "capitals change things and ask before they do, lowercase only looks: press it again"
+CAPITALS = "capitals change things and ask first, lowercase only looks: press it again"
 """What is said the first time that somebody presses a capital."""
 
 

@@ -77,9 +77,9 @@ def _perform(desk: Desk, page: Page, id: str, rest: str) -> None:
         _mended(page, lambda: page.propose(_about_run(desk, Verb(id), rest)))
     elif rest:
         page.say(f":{id} takes no words: it is about what is under the cursor", "warn")
-    elif page.kind not in keys.BY_ID[id].on:
-        named = f"; :{id} RUN is" if id in {verb.value for verb in RUNS} else ""
-        page.say(f":{id} is not for this screen: {', '.join(keys.BY_ID[id].on)}{named}", "warn")
+    elif page.kind not in (screens := keys.screens(id)):
+        named = f"; or :{id} RUN" if id in {verb.value for verb in RUNS} else ""
+        page.say(f":{id} is not for this screen: {', '.join(screens)}{named}", "warn")
     else:
         getattr(page, f"do_{id}")()
 
