@@ -17,8 +17,11 @@ from holdfast.errors import ConnectError
 from holdfast_tui.app import Desk
 from holdfast_tui.format import TIMES, Zone
 from holdfast_tui.gateway import Gateway
+from holdfast_tui.keymap import Mapped
+from holdfast_tui.memory import Memory
 from holdfast_tui.screens.page import Page
 from holdfast_tui.theme import ANSI
+from holdfast_tui.views import Views
 from tui.world import NOW, FakeClient
 
 LETTERS = {
@@ -101,11 +104,14 @@ async def bench(
     size: tuple[int, int] = (80, 24),
     read_only: bool = False,
     reachable: bool = True,
+    memory: Memory | None = None,
+    mapped: Mapped | None = None,
     settings: Path | None = None,
 ) -> AsyncIterator[Bench]:
-    """
+    """A desk over a fake client; without a memory its user knows the desk already.
+
     Args:
-        settings: the directory of the operator's own settings; None: there is none, and none can be made.
+        settings: the directory of the user's own settings.
     """
     client, clock = client or FakeClient(), Clock()
 
@@ -115,7 +121,8 @@ async def bench(
         return client.real
 
     gateway = Gateway(factory, project="demo", read_only=read_only, clock=clock)
-    app = Desk(gateway, clock=clock, env={"XDG_CONFIG_HOME": str(settings or "/dev/null")})
+    memory = memory or Memory(explained=("capitals",))
+    app = Desk(gateway, clock=clock, memory=memory, mapped=mapped, views=Views(settings and settings / "views.toml"))
     TIMES.zone = Zone.UTC
     async with anyio.create_task_group() as tasks:
         await tasks.start(gateway.run)

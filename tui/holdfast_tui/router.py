@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias, assert_never
 
@@ -41,6 +41,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """Keys that send, with their words."""
     typed: str = ""
     """What must be typed, exactly; empty: a key is enough."""
+    dry: str = ""
+    """What would be sent, for the key `d`; empty: it has no dry run."""
 
 
 class Blank(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,9 +73,13 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     """What stands in the prompt."""
     before: str = ""
-    """The filter as it was when its prompt opened."""
+    """The filter as it was when its prompt opened; the command as it was typed, before any was recalled."""
     recall: int = 0
     """How far back in the history of commands."""
+    stem: str | None = None
+    """The command as it was typed, before tab completed it."""
+    turn: int = 0
+    """Which way to complete it is shown."""
     question: Question | None = None
     blank: Blank | None = None
     pick: Choices | None = None
@@ -101,8 +107,8 @@ class Scene(NamedTuple):
     root: bool = True
     history: tuple[str, ...] = ()
     """Commands given before, oldest first."""
-    words: tuple[str, ...] = ()
-    """What a command may begin with."""
+    complete: Callable[[str], Sequence[str]] = lambda text: ()
+    """The ways to go on with a command line, whole lines, the likeliest first."""
 
 
 class Act(NamedTuple):
@@ -242,17 +248,21 @@ def _quit(state: State) -> Step:
 
 
 def _normal(state: State, key: str, scene: Scene) -> Step:
-    if key in ("escape", "q"):
-        return Step(state, (_back(scene),))
-    if key == "/":
-        return Step(State(mode=Mode.FILTER, text=scene.filter, before=scene.filter))
-    if key == ":":
-        return Step(State(mode=Mode.COMMAND))
     if key in scene.off:
         return Step(state, (Say(f"{key} is off: {scene.off[key]}"),))
-    if key in scene.keys:
-        return Step(state, (Act(scene.keys[key]),))
-    return Step(state, (Say(f"{key} does nothing here: ? shows the keys"),)) if len(key) == 1 else Step(state)
+    match scene.keys.get(key):
+        case "back":
+            return Step(state, (_back(scene),))
+        case "quit":
+            return _quit(state)
+        case "filter":
+            return Step(State(mode=Mode.FILTER, text=scene.filter, before=scene.filter))
+        case "command":
+            return Step(State(mode=Mode.COMMAND))
+        case None:
+            return Step(state, (Say(f"{key} does nothing here: ? shows the keys"),)) if len(key) == 1 else Step(state)
+        case id:
+            return Step(state, (Act(id),))
 
 
 def _back(scene: Scene) -> Intent:
@@ -282,19 +292,52 @@ def _command(state: State, key: str, scene: Scene) -> Step:
     if key == "enter":
         return Step(NORMAL, (Submit(state.text),)) if state.text.strip() else Step(NORMAL)
     if key in ("up", "down"):
-        back = max(0, min(len(scene.history), state.recall + (1 if key == "up" else -1)))
-        text = scene.history[-back] if back else ""
-        return Step(msgspec.structs.replace(state, text=text, recall=back))
-    if key == "tab":
-        found = [word for word in scene.words if word.startswith(state.text)]
-        return Step(_typing(state, found[0] + " ")) if found and state.text else Step(state)
+        return Step(_recalled(state, 1 if key == "up" else -1, scene))
+    if key in ("tab", "shift+tab"):
+        return Step(_completed(state, 1 if key == "tab" else -1, scene))
+    if key in ("right", "ctrl+e", "end"):
+        return Step(_typing(state, state.text + ghost(state, scene)))
     return Step(_typing(state, edit(state.text, key)))
+
+
+def _recalled(state: State, by: int, scene: Scene) -> State:
+    """The next older or newer command that begins as what was typed."""
+    begun = state.before if state.recall else state.text
+    found = [line for line in scene.history if line.startswith(begun)]
+    recall = max(0, min(len(found), state.recall + by))
+    text = found[-recall] if recall else begun
+    return msgspec.structs.replace(state, text=text, recall=recall, before=begun, stem=None)
+
+
+def _completed(state: State, by: int, scene: Scene) -> State:
+    """The next way to complete the line; each tab another, and behind the last what was typed."""
+    stem = state.text if state.stem is None else state.stem
+    found = scene.complete(stem)
+    if not found:
+        return state
+    if len(found) == 1:
+        return _typing(state, found[0])
+    fresh = 0 if by > 0 else len(found) - 1
+    turn = fresh if state.stem is None else (state.turn + by) % (len(found) + 1)
+    text = found[turn] if turn < len(found) else stem
+    return msgspec.structs.replace(state, text=text, stem=stem, turn=turn, recall=0)
+
+
+def ghost(state: State, scene: Scene) -> str:
+    """What stands dim behind a command: the rest of the last one that began so, or else of the likeliest."""
+    if not state.text or state.stem is not None:
+        return ""
+    lines = (*reversed(scene.history), *scene.complete(state.text))
+    return next((line[len(state.text) :] for line in lines if line.startswith(state.text) and line != state.text), "")
 
 
 def _ask(state: State, key: str) -> Step:
     assert state.question is not None
     if key in dict(state.question.options):
         return Step(NORMAL, (Answer(key),))
+    if key == "d" and state.question.dry:
+        dry = msgspec.structs.replace(state.question, text=state.question.dry, dry="")
+        return Step(msgspec.structs.replace(state, question=dry))
     if key in ("n", "q", "escape"):
         return Step(NORMAL, (Answer(""), Say(NOTHING_SENT)))
     return Step(state)
@@ -349,4 +392,4 @@ def edit(text: str, key: str) -> str:
 
 
 def _typing(state: State, text: str) -> State:
-    return msgspec.structs.replace(state, text=text, recall=0, wrong="")
+    return msgspec.structs.replace(state, text=text, recall=0, stem=None, wrong="")

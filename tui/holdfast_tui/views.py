@@ -35,8 +35,15 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Views:
     """The views of a user."""
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+
+    @property
+    def file(self) -> Path:
+        """Raises: ValueError: there is none."""
+        if self._file is None:
+            raise ValueError("views are kept nowhere: the user has no home directory (HOME)")
+        return self._file
 
     def all(self) -> dict[str, View]:
         """By name. Raises: ValueError: the file can't be read, with what is wrong in it."""
@@ -107,9 +114,3 @@ def _escaped(char: str) -> str:
     if ord(char) < 0x20 or ord(char) == 0x7F:
         return f"\\u{ord(char):04x}"
     return "\ufffd" if "\ud800" <= char <= "\udfff" else char  # half a character is none
-
-
-def directory(env: Mapping[str, str], home: Path) -> Path:
-    """Where the user's settings of the desk are: XDG_CONFIG_HOME, or `.config` at home."""
-    base = env.get("XDG_CONFIG_HOME", "")
-    return (Path(base) if base.startswith("/") else home / ".config") / "holdfast"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -36,11 +36,6 @@ class Arranged(Page):
         self.table.sort, self.table.arrangement = self.sort, self.layout_at_first
 
     # --- for each screen to say ---------------------------------------------------------------------------------------
-
-    @property
-    def loaded(self) -> Mapping[Any, Any]:
-        """The rows that are loaded, by their keys."""
-        return self.listing.rows
 
     @property
     def grammar(self) -> Grammar:
@@ -127,17 +122,14 @@ class Arranged(Page):
             self.say("no column is out of view at the right")
 
     def command_columns(self, text: str) -> None:
-        """Show, hide and move columns: `a,b,-c`."""
+        """Show, hide and move columns: `a,b,-c`. Raises: ValueError: there is no such column."""
         known = self._known()
         if not text:
             shown = [known[index].called for index in self.table.arrangement.order(known)]
             hidden = [f"-{name}" for name in sorted(self.table.arrangement.hidden)]
             self.say(f"columns {','.join((*shown, *hidden))}   :columns a,b,-c   :columns * is as at first")
             return
-        try:
-            self.table.arrangement = columns.read(text, known, self.table.arrangement, self.layout_at_first)
-        except ValueError as error:
-            self.say(str(error), "warn")
+        self.table.arrangement = columns.read(text, known, self.table.arrangement, self.layout_at_first)
         self.table.pan = 0
 
     def _known(self) -> Sequence[Column]:
@@ -174,13 +166,9 @@ class Arranged(Page):
             self.say("; ".join(wrong), "warn")
 
     def command_save(self, name: str) -> None:
-        """Keep what is shown under a name."""
-        try:
-            self.desk.views.save(name, self.view())
-        except ValueError as error:
-            self.say(str(error), "warn")
-        else:
-            self.say(f"kept: :view {name} shows it again")
+        """Keep what is shown under a name. Raises: ValueError: it can't be."""
+        self.desk.views.save(name, self.view())
+        self.say(f"kept: :view {name} shows it again")
 
     # --- marks of what is gone ----------------------------------------------------------------------------------------
 

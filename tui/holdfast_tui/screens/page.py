@@ -24,30 +24,19 @@ class Page(Asking):
     # --- views --------------------------------------------------------------------------------------------------------
 
     def command_view(self, name: str) -> None:
-        """Show what was kept under a name."""
-        try:
-            self.desk.show_view(self.desk.views.get(name))
-        except ValueError as error:
-            self.say(str(error), "warn")
+        """Show what was kept under a name. Raises: ValueError: nothing was."""
+        self.desk.show_view(self.desk.views.get(name))
 
     def command_views(self, rest: str) -> None:
-        """Say which views there are."""
-        try:
-            found = self.desk.views.all()
-        except ValueError as error:
-            self.say(str(error), "warn")
-            return
+        """Say which views there are. Raises: ValueError: their file can't be read."""
+        found = self.desk.views.all()
         told = "   ".join(f"{name}: {view.screen} {view.filter}".strip() for name, view in found.items())
         self.say(told or "no views yet: :save NAME keeps what a list shows")
 
     def command_forget(self, name: str) -> None:
-        """Keep a view no more."""
-        try:
-            self.desk.views.forget(name)
-        except ValueError as error:
-            self.say(str(error), "warn")
-        else:
-            self.say(f"forgotten: {name}")
+        """Keep a view no more. Raises: ValueError: there is none of that name."""
+        self.desk.views.forget(name)
+        self.say(f"forgotten: {name}")
 
 
 def marked(window: Window[Any], hidden: int | None = None) -> list[Cell]:

@@ -141,7 +141,9 @@ class Queues(Listed):
             "     holdfast demo             a daemon, a worker and runs, some of which fail",
             "     holdfast trigger TASK     one run of a task of yours",
             "",
-            "  ? all keys     : command     ctrl+c quit",
+            "  Wrong place?   holdfast tui --project NAME   or   holdfast tui --url nats://HOST:4222",
+            "",
+            "  ? all keys     :tour the desk in eight lines     : command     ctrl+c quit",
         ]
 
     def scope(self) -> tuple[list[Cell], list[Cell]]:

@@ -125,7 +125,14 @@ class RunTree(Page):
             self._stirred = False
             self.paint()
 
+    async def on_screen_suspend(self) -> None:
+        """Nobody looks: nothing is heard. What was missed is read when it is shown again."""
+        await self._stop_listening()
+
     async def on_unmount(self) -> None:
+        await self._stop_listening()
+
+    async def _stop_listening(self) -> None:
         if self._stop is not None:
             stop, self._stop = self._stop, None
             try:

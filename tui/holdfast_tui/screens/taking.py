@@ -118,11 +118,11 @@ class Taking(Arranged):
     # --- files --------------------------------------------------------------------------------------------------------
 
     def command_export(self, name: str) -> None:
-        """Write all that match to the file that is named, or ask for one."""
-        try:
-            self._named(name) if name else self.do_write()
-        except ValueError as error:
-            self.say(str(error), "warn")
+        """Write all that match to the file that is named, or ask for one. Raises: ValueError: it can't be written."""
+        if name:
+            self._named(name)
+        else:
+            self.do_write()
 
     def do_write(self) -> None:
         """Ask for a file's name, and write all that match to it."""
