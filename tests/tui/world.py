@@ -429,6 +429,7 @@ def means(query: api.RunsQuery, row: api.RunRow) -> bool:
         and (query.since is None or row.created_at >= query.since)
         and row.attempt >= query.attempts_least
         and query.text.lower() in text
+        and all(word in text for word in query.words)
         and not any(word.lower() in text for word in query.without)
     )
 

@@ -18,7 +18,7 @@ def runs_query(given: Filter, now: Instant, **more: Any) -> RunsQuery:
         more: other fields of the query, such as `limit`.
     """
     since, until = _span(given, now)
-    keys, parts = _ids(given)
+    keys, part = _ids(given)
     least, most = _took(given)
     priority = next((round(bound.number) for bound in given.bounds("prio")), None)
     return RunsQuery(
@@ -28,7 +28,8 @@ def runs_query(given: Filter, now: Instant, **more: Any) -> RunsQuery:
         queues=() if given.queue else given.values("queue"),
         worker=given.worker,
         tag=given.tag,
-        text=" ".join((*given.words, *parts)),
+        text=part,
+        words=given.words,
         without=given.without,
         errors=given.values("error"),
         error_type=_one(given, "type"),
@@ -53,7 +54,7 @@ def runs_query(given: Filter, now: Instant, **more: Any) -> RunsQuery:
 def letters_query(given: Filter, now: Instant, **more: Any) -> LettersQuery:
     """The letters that a filter means; as `runs_query`."""
     since, until = _span(given, now)
-    keys, parts = _ids(given)
+    keys, part = _ids(given)
     return LettersQuery(
         tasks=given.tasks,
         queue=given.queue,
@@ -61,7 +62,8 @@ def letters_query(given: Filter, now: Instant, **more: Any) -> LettersQuery:
         errors=given.values("error"),
         error_type=_one(given, "type"),
         pattern=_one(given, "pattern"),
-        text=" ".join((*given.words, *parts)),
+        text=part,
+        words=given.words,
         without=given.without,
         keys=keys,
         attempts_least=_tries(given),
@@ -75,11 +77,11 @@ def _one(given: Filter, field: str) -> str:
     return next(iter(given.values(field)), "")
 
 
-def _ids(given: Filter) -> tuple[tuple[str, ...], list[str]]:
-    """Whole ids, and parts of ids: these are looked for as text."""
-    keys = given.values("id")
-    whole = tuple(key.upper() for key in keys if ids.is_run_id(key.upper()))
-    return whole, [key for key in keys if not ids.is_run_id(key.upper())]
+def _ids(given: Filter) -> tuple[tuple[str, ...], str]:
+    """Whole ids, or the part of one that is looked for as text."""
+    keys = tuple(key.upper() for key in given.values("id"))
+    part = next((key for key in keys if not ids.is_run_id(key)), "")
+    return () if part else keys, part
 
 
 def _span(given: Filter, now: Instant) -> tuple[Instant | None, Instant | None]:

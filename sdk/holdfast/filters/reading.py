@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from holdfast.core import ids
 from holdfast.core.model import Instant
 from holdfast.filters.filter import Bound, Filter, Term
 from holdfast.filters.grammar import RUNS, Field, Grammar, Kind
@@ -142,7 +143,9 @@ def _term(token: _Token, grammar: Grammar) -> Term:
         raise _Unclear(f"expected one value, found {len(values)}: {field.expects}")
     term = Term(token.field, field.kind, token.negated)
     match field.kind:
-        case Kind.NAMES | Kind.PARTS:
+        case Kind.IDS if len(values) > 1 and not all(ids.is_run_id(value.upper()) for value in values):
+            raise _Unclear(f"expected {field.expects}, found several and not all whole")
+        case Kind.NAMES | Kind.PARTS | Kind.IDS:
             return msgspec.structs.replace(term, values=values)
         case Kind.WORDS:
             return msgspec.structs.replace(term, values=_listed(token.field, field, values))

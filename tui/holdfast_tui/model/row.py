@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 
 from holdfast.core.admission import Cause
@@ -80,8 +81,8 @@ def doing(row: api.RunRow, now: float) -> str:
     return made or step if row.state is State.RUNNING else row.waits or made or step
 
 
-def about(row: api.RunRow, now: float) -> list[Cell]:
-    """A run in the pane."""
+def about(row: api.RunRow, now: float, more: Sequence[Cell] = ()) -> list[Cell]:
+    """A run in the pane; `more` is what was read of it besides its row, an error too."""
     word, role = STATES[row.state]
     cells: list[Cell] = [("PAUSED: it waits for an operator", "warn"), (row.paused, "")] if row.paused else []
     cells += [
@@ -104,11 +105,11 @@ def about(row: api.RunRow, now: float) -> list[Cell]:
         cells.append(("tags " + " ".join(row.tags), ""))
     if row.parent:
         cells.append((f"child of {row.parent}", ""))
-    if row.error_type:
+    if row.error_type and not more:
         cells += [("", ""), ("error", "title"), *((line, "fail") for line in lines(f"{row.error_type}: {row.error}"))]
     if row.reason:
         cells += [("", ""), (f"because: {row.reason}", "")]
-    return [*cells, ("", ""), (row.id, "dim"), ("enter tree  o output  e explain  R retry", "dim")]
+    return [*cells, *more, ("", ""), (row.id, "dim"), ("enter tree  o output  e explain  R retry", "dim")]
 
 
 def explained(why: api.Why) -> list[Cell]:

@@ -7,8 +7,10 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
+from textual.timer import Timer
 
 from holdfast.core.model import FINAL, State
+from holdfast.errors import HoldfastError
 from holdfast.filters import quoted, without
 from holdfast.wire import api
 from holdfast.wire.api import RunsOrder
@@ -16,6 +18,7 @@ from holdfast_tui import keys
 from holdfast_tui.filter import RUNS, Grammar, letters_query, runs_query
 from holdfast_tui.format import Cell, clean, clock, error_name, plural, short
 from holdfast_tui.model.columns import Layout
+from holdfast_tui.model.glance import STEPS_MOST, glance
 from holdfast_tui.model.row import FAILED, about, doing, explained, grouped, lasted, standing
 from holdfast_tui.model.run import CANCELLABLE, RETRIABLE
 from holdfast_tui.model.sorting import Sort
@@ -24,6 +27,9 @@ from holdfast_tui.reading import Page
 from holdfast_tui.screens.page import marked, told
 from holdfast_tui.screens.paged import Paged
 from holdfast_tui.widgets.table import Column
+
+RESTED = 0.08
+"""Seconds without a move before more is read of the run under the cursor."""
 
 NEWEST = Sort("created", True)
 ORDERS: Mapping[str, RunsOrder] = MappingProxyType(
@@ -61,6 +67,14 @@ class Runs(Paged[api.RunRow]):
         Column("AT STEP / ERROR", 10, flex=True, name="about"),
     )
     layout_at_first = Layout(hidden=frozenset({"created", "ended", "steps", "prio", "worker", "source", "tags"}))
+
+    def __init__(self, *, filter: str = "") -> None:
+        super().__init__(filter=filter)
+        self._looked_at: api.RunRow | None = None
+        """The row for which more was asked last."""
+        self._seen_of, self._seen = "", list[Cell]()
+        """What was read of a run, and of which."""
+        self._resting: Timer | None = None
 
     @property
     def grammar(self) -> Grammar:
@@ -142,7 +156,29 @@ class Runs(Paged[api.RunRow]):
 
     def about(self) -> tuple[str, list[Cell]]:
         row = self.loaded.get(self.window.cursor or "")
-        return ("", []) if row is None else (f"{short(row.id)}  {clean(row.task)}", about(row, self.as_of))
+        if row is None:
+            return "", []
+        if row != self._looked_at:
+            self._look(row)
+        more = self._seen if row.id == self._seen_of else []
+        return f"{short(row.id)}  {clean(row.task)}", about(row, self.as_of, more)
+
+    def _look(self, row: api.RunRow) -> None:
+        """Read more of a run once the cursor has rested on it, and again when its row has changed."""
+        self._looked_at = row
+        if self._resting is not None:
+            self._resting.stop()
+        self._resting = self.set_timer(RESTED, lambda: self.run_worker(self._glance(row), group="look", exclusive=True))
+
+    async def _glance(self, row: api.RunRow) -> None:
+        try:
+            view = await self.desk.gateway.get(row.id)
+            few = row.steps <= STEPS_MOST
+            history = await self.desk.gateway.history(row.id) if few else None
+        except HoldfastError:  # the row itself says enough; that the link is lost is said by what reads the list
+            return
+        self._seen_of, self._seen = row.id, glance(view, history)
+        self.paint()
 
     def shell(self, key: str) -> str:
         return f"holdfast runs show {key}"
