@@ -28,14 +28,22 @@ from tui.test_flows import until
 from tui.world import NOW, FakeClient, queue, run_id, runs
 
 
-def column(desk: Bench, at: int, width: int) -> list[str]:
-    """A column of the list, as it is on the screen, without blanks."""
-    rows = [line[at : at + width].strip() for line in desk.text.splitlines()[3:22]]
-    return [row for row in rows if row]
+def column(desk: Bench, title: str, *, right: bool = False) -> list[str]:
+    """A column of the list, as it is on the screen: what stands at its title."""
+    head, *rows = desk.text.splitlines()[2:22]
+    begin = head.index(title)
+    found = (re.search(r"\S+", row[begin - 2 * right :]) for row in rows)
+    return [each[0] for each in found if each is not None]
 
 
 def names(desk: Bench) -> list[str]:
-    return column(desk, 2, 13)
+    return [row[2:].split()[0] for row in desk.text.splitlines()[3:22] if row.strip()]
+
+
+async def command(desk: Bench, text: str) -> None:
+    desk.app.command(text)
+    desk.page.paint()
+    await desk.settle()
 
 
 async def filtered(desk: Bench, text: str) -> None:
@@ -108,11 +116,11 @@ async def test_runs_are_ordered_by_the_daemon() -> None:
     async with bench() as desk:
         await desk.press("2", "s", "t")
         assert (desk.client.asked[-1].order, desk.client.asked[-1].descending) == (RunsOrder.TOOK, True)
-        assert column(desk, 53, 6)[:2] == ["840ms", "840ms"]
+        assert column(desk, "TOOK", right=True)[:2] == ["840ms", "840ms"]
         assert "sort took down (s)" in desk.text
         await desk.press("s", "t")
         assert desk.client.asked[-1].descending is False
-        assert column(desk, 53, 6)[:2] == ["120ms", "120ms"]
+        assert column(desk, "TOOK", right=True)[:2] == ["120ms", "120ms"]
 
 
 # --- filter -------------------------------------------------------------------------------------------------------
@@ -159,11 +167,11 @@ async def test_a_late_answer_to_an_older_filter_changes_nothing() -> None:
         desk.page.filter = "index"
         desk.page.narrowed()
         client.go.set()
-        await until(desk, "14 runs")
-        assert set(column(desk, 18, 16)) == {"index-doc"}
+        await until(desk, "13 runs")
+        assert set(column(desk, "TASK")) == {"index-doc"}
         await asyncio.sleep(DEBOUNCE)
         await desk.settle()
-        assert set(column(desk, 18, 16)) == {"index-doc"}
+        assert set(column(desk, "TASK")) == {"index-doc"}
 
 
 # --- columns and views --------------------------------------------------------------------------------------------
@@ -171,15 +179,13 @@ async def test_a_late_answer_to_an_older_filter_changes_nothing() -> None:
 
 async def test_columns_are_hidden_moved_and_panned() -> None:
     async with bench() as desk:
-        desk.app.command("columns dead,queue,-run")
-        await desk.settle()
+        await command(desk, "columns dead,queue,-run")
         head = desk.text.splitlines()[2].split()
         assert head[:4] == ["DEAD", "QUEUE↑", "STATE", "DEPTH"]
         assert "RUN" not in head
-        desk.app.command("columns nope")
-        await desk.settle()
+        await command(desk, "columns nope")
         assert "no column nope: expected names of queue state" in desk.text
-        desk.app.command("columns *")
+        await command(desk, "columns *")
         await desk.pilot.resize_terminal(44, 24)
         await desk.settle()
         assert "OUT/s" not in desk.text
@@ -195,22 +201,19 @@ async def test_a_view_is_kept_and_shown_again_from_another_screen_and_another_de
         await desk.press("2")
         await filtered(desk, "state:dead")
         await desk.press("s", "t")
-        desk.app.command("columns took,-try")
-        desk.app.command("save slow")
-        await desk.settle()
+        await command(desk, "columns took,-try")
+        await command(desk, "save slow")
         assert "kept: :view slow" in desk.text
     async with bench(settings=tmp_path) as desk:
-        desk.app.command("views")
-        await desk.settle()
+        await command(desk, "views")
         assert "slow: runs state:dead" in desk.text
         await desk.press(*":vie", "tab")
-        desk.app.command("view slow")
+        await command(desk, "view slow")
         await until(desk, "7 runs")
         assert desk.text.splitlines()[2].split()[:2] == ["↓TOOK", "STATE"]
         assert (desk.client.asked[-1].states, desk.client.asked[-1].order) == ((State.DEAD,), RunsOrder.TOOK)
-        desk.app.command("forget slow")
-        desk.app.command("view slow")
-        await desk.settle()
+        await command(desk, "forget slow")
+        await command(desk, "view slow")
         assert "no view slow: there are none" in desk.text
 
 
@@ -218,8 +221,7 @@ async def test_a_broken_file_of_views_is_reported_and_not_written_over(tmp_path:
     file = tmp_path / "views.toml"
     file.write_text("[views.a\n")
     async with bench(settings=tmp_path, size=(200, 24)) as desk:
-        desk.app.command("save mine")
-        await desk.settle()
+        await command(desk, "save mine")
         assert "views.toml is broken, mend it or move it away" in desk.text
     assert file.read_text() == "[views.a\n"
 
@@ -227,8 +229,7 @@ async def test_a_broken_file_of_views_is_reported_and_not_written_over(tmp_path:
 async def test_what_a_view_names_that_is_not_there_any_more_is_said(tmp_path: Path) -> None:
     (tmp_path / "views.toml").write_text('[views.old]\nscreen = "queues"\nsort = "gone down"\ncolumns = "depth,nope"\n')
     async with bench(settings=tmp_path, size=(160, 24)) as desk:
-        desk.app.command("view old")
-        await desk.settle()
+        await command(desk, "view old")
         assert "no column nope" in desk.text
         assert "found gone down" in desk.text
         assert names(desk)[0] == "audit-export"
@@ -304,14 +305,13 @@ async def test_all_that_match_are_written_to_a_file_also_in_read_only(tmp_path: 
         await desk.press("w", "ctrl+u", *"runs.txt", "enter")
         assert "expected a file that ends in .csv, .jsonl, .parquet" in desk.text
         await desk.press("ctrl+u", *str(tmp_path / "runs.csv"), "enter")
-        await until(desk, "833 runs written to")
+        await until(desk, "834 runs written to")
         await desk.press("w", "ctrl+u", *str(tmp_path / "runs.csv"), "enter")
         assert "is there already" in desk.text
         await desk.press("n")
         assert "nothing was written" in desk.text
         await desk.press("1")
-        desk.app.command(f"export {tmp_path}/runs.csv")
-        await desk.settle()
+        await command(desk, f"export {tmp_path}/runs.csv")
         await desk.press("y")
         await until(desk, "8 queues written to")
     with (tmp_path / "runs.csv").open(newline="") as file:

@@ -164,6 +164,7 @@ class Arranged(Page):
         self.narrowed()
         if wrong:
             self.say("; ".join(wrong), "warn")
+        self.paint()
 
     def command_save(self, name: str) -> None:
         """Keep what is shown under a name. Raises: ValueError: it can't be."""

@@ -154,14 +154,16 @@ class Queues(Listed):
         )
         shown = len(self.window)
         of = f"{shown:,} of " if shown != len(rows) else ""
-        told_: list[Cell] = [(of + plural(len(rows), "queue"), "")]
+        first: list[Cell] = [(of + plural(len(rows), "queue"), "")]
+        told_: list[Cell] = []
         if rows:
             told_ += [(f"{count(waiting)} ready", ""), (f"{count(running)} running", ""), (f"{count(dead)} dead", "")]
             told_ += [(f"{count(undo)} undoing", "")] if undo else []
             told_ += [(f"{plural(paused, 'paused run')}", "warn")] if paused else []
         if self.listing.waiting:
             told_.append((f"{self.listing.waiting} new", "title"))
-        return self.unread() + told(self.filter, told_) + marked(self.window), self.told_sort() if rows else []
+        left = self.unread() + told(self.filter, first) + [*marked(self.window), *told("", told_)]
+        return left, self.told_sort() if rows else []
 
     def about(self) -> tuple[str, list[Cell]]:
         row = self.listing.rows.get(self.window.cursor or "")
