@@ -100,9 +100,11 @@ async def test_in_read_only_no_key_and_no_command_reaches_the_client(screen: str
         else:
             desk.app.section(screen)
         await desk.settle()
-        for action in keys.on(screen):
-            if action.changes:
-                await desk.press(action.keys[0], "y")
+        place = desk.app.trail.places[-1]
+        for key in (key for action in keys.on(screen) for key in action.keys if action.id != "quit"):
+            await desk.press(key, "y", "escape")
+            desk.app._show(place)
+            await desk.settle()
         for line in (*(f"{word.word} emails" for word in command.WORDS if word.changes), *command.PERFORMED):
             desk.app.command(line)
             await desk.press("y")

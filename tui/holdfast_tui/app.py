@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from itertools import count
+from itertools import chain, count, islice
 from pathlib import Path
 
 import anyio
@@ -42,6 +42,8 @@ from holdfast_tui.vocabulary import known
 
 TICK = 1.0
 """Seconds between looks."""
+READ = 1000
+"""How many rows of a list are looked through for the names that complete a command."""
 
 
 SECTIONS: dict[str, Callable[[], Page]] = {
@@ -249,7 +251,8 @@ class Desk(App[int], inherit_bindings=False):
         """The names that the lists have."""
         pages = dict.fromkeys([*self.screen_stack[:0:-1], *self._sections.values()])
         lists = (getattr(page, "listing", None) for page in pages)
-        return known(row for listing in lists if isinstance(listing, Listing) for row in listing.rows.values())
+        rows = (islice(listing.rows.values(), READ) for listing in lists if isinstance(listing, Listing))
+        return known(chain.from_iterable(rows))
 
     def offers(self, page: Frame, text: str) -> list[Offer]:
         """The ways to go on with a command on a screen."""
