@@ -12,10 +12,11 @@ from pathlib import Path
 import anyio
 import msgspec
 from textual.app import App
+from textual.theme import Theme
 
 from holdfast.client import Client
 from holdfast.core.model import Instant
-from holdfast_tui import command, keymap, keys
+from holdfast_tui import command, keymap, keys, theme
 from holdfast_tui.command import Known, Offer
 from holdfast_tui.failure import Failure
 from holdfast_tui.format import short
@@ -86,11 +87,13 @@ class Desk(App[int], inherit_bindings=False):
         clock: Callable[[], Instant] = time.time,
         memory: Memory | None = None,
         mapped: Mapped | None = None,
+        config_dir: Path | None = None,
     ) -> None:
         """
         Args:
             memory: what is kept of the user; without it nothing is.
             mapped: the table of keys in effect, and what is wrong with the user's own.
+            config_dir: where the user's own themes are.
         """
         super().__init__()
         self.gateway = gateway
@@ -106,7 +109,9 @@ class Desk(App[int], inherit_bindings=False):
         self.trail: Trail[tuple[Page, ...]] = Trail()
         """Where the operator has been: the screen, and those below it."""
         self.animation_level = "none"
+        self.config_dir = config_dir
         self.theme = "ansi-dark"
+        theme.use(None)
         self._sections: dict[str, Page] = {}
         self._opened: dict[str, Page] = {}
         """The other screens that somebody may come back to, by the name they are installed under."""
@@ -121,11 +126,40 @@ class Desk(App[int], inherit_bindings=False):
         """The key of an action, to be named in a line."""
         return next(each.keys[0] for each in self.actions if each.id == action)
 
+    def take_theme(self, name: str) -> None:
+        """Show everything in a theme from here on. Raises: ValueError: there is none of the name, or it is wrong."""
+        self._colour(theme.find(name, self.config_dir))
+        self.memory.chosen(name)
+
+    def _recolour(self) -> str:
+        """Show the theme of the last session; returns why it can't be, if so."""
+        try:
+            if self.memory.theme not in ("", theme.DEFAULT):
+                self._colour(theme.find(self.memory.theme, self.config_dir))
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    @property
+    def _unkept(self) -> str:
+        return f"nothing is kept: {self.memory.wrong}" if self.memory.wrong else ""
+
+    def _colour(self, found: theme.Theme | None) -> None:
+        theme.use(found)
+        if found is not None:
+            self.register_theme(
+                Theme(found.name, primary=found.ink, foreground=found.ink, background=found.ground, dark=found.dark)
+            )
+        self.theme = "ansi-dark" if found is None else found.name
+        for page in {*self.screen_stack, *self._sections.values(), *self._opened.values()}:
+            if isinstance(page, Page):
+                page.forget()
+
     def on_mount(self) -> None:
+        wrong = [*self.mapped.wrong, *filter(None, (self._recolour(), self._unkept))]
         self.section(keys.QUEUES)
         self.set_interval(TICK, self.tick)
         self.run_worker(self._greet(), exit_on_error=True)
-        wrong = [*self.mapped.wrong, *([f"nothing is kept: {self.memory.wrong}"] if self.memory.wrong else [])]
         if wrong:
             more = f"  (and {len(wrong) - 1} more: holdfast tui --keys)" if len(wrong) > 1 else ""
             self.call_later(self.say, wrong[0] + more, "warn")
@@ -252,7 +286,7 @@ class Desk(App[int], inherit_bindings=False):
         pages = dict.fromkeys([*self.screen_stack[:0:-1], *self._sections.values()])
         lists = (getattr(page, "listing", None) for page in pages)
         rows = (islice(listing.rows.values(), READ) for listing in lists if isinstance(listing, Listing))
-        return known(chain.from_iterable(rows))
+        return known(chain.from_iterable(rows), themes=theme.names(self.config_dir))
 
     def offers(self, page: Frame, text: str) -> list[Offer]:
         """The ways to go on with a command on a screen."""
@@ -294,7 +328,8 @@ def operate(
 ) -> int:
     """Run the desk in this terminal until the operator quits."""
     gateway = Gateway(client_factory, project=project, read_only=read_only)
-    return asyncio.run(_operate(Desk(gateway, memory=Memory(state_dir), mapped=keymap.load(config_dir))))
+    desk = Desk(gateway, memory=Memory(state_dir), mapped=keymap.load(config_dir), config_dir=config_dir)
+    return asyncio.run(_operate(desk))
 
 
 async def _operate(desk: Desk) -> int:

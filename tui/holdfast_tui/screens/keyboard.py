@@ -234,8 +234,7 @@ class Keyboard(Frame):
         self.refresh_data()
 
     def do_redraw(self) -> None:
-        self.table.forget()
-        self.pane.forget()
+        self.forget()
         self.app.refresh(layout=True)
 
     def do_mark(self) -> None:
