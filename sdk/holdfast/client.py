@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Unpack
 
@@ -19,7 +20,7 @@ from holdfast.bus.blobs import INLINE
 from holdfast.bus.clock import Clock
 from holdfast.bus.journal import Journal
 from holdfast.bus.keyed import Found, Keyed
-from holdfast.bus.ports import Bus
+from holdfast.bus.ports import Bus, Message
 from holdfast.catalogue import Planned
 from holdfast.core import ids
 from holdfast.core.admission import QueueLimits
@@ -70,6 +71,18 @@ def _error_info(error: str | BaseException) -> ErrorInfo:
     raised = TokenFailed(error) if isinstance(error, str) else error
     kind = type(raised)
     return ErrorInfo(f"{kind.__module__}.{kind.__qualname__}", str(raised), value=encode_exception(raised))
+
+
+def _log_rows(message: Message) -> list[api.LogRow]:
+    """The lines of a message of the log stream; none of one that can't be read, as in the daemon's history."""
+    try:
+        batch = api.decode(message.data, api.LogBatch)
+    except msgspec.DecodeError:
+        return []
+    return [
+        api.LogRow(message.seq, batch.run, batch.task, batch.attempt, line, number, batch.queue)
+        for number, line in enumerate(batch.lines)
+    ]
 
 
 class Client(Questions):
@@ -458,12 +471,20 @@ class Client(Questions):
         self, *, task: str = "*", run: str = "*", after: int | None = None
     ) -> AsyncIterator[api.LogRow]:
         """Log lines as they come, without gaps or doubles over reconnects; from the end, or behind sequence `after`."""
+        async for rows in self.follow_output(task=task, run=run, after=after):
+            for row in rows:
+                yield row
+
+    async def follow_output(
+        self, *, task: str = "*", run: str = "*", after: int | None = None
+    ) -> AsyncIterator[list[api.LogRow]]:
+        """The same in lists, as they arrive: the lines of a message are never parted. An empty one: nothing came."""
         first = (await self.bus.last_seq(Stream.LOGS) if after is None else after) + 1
-        async for messages in self.bus.follow(Stream.LOGS, self.bus.subjects.output(task, run), first=first):
-            for message in messages:
-                batch = api.decode(message.data, api.LogBatch)
-                for line in batch.lines:
-                    yield api.LogRow(message.seq, batch.run, batch.task, batch.attempt, line)
+        async with aclosing(
+            self.bus.follow(Stream.LOGS, self.bus.subjects.output(task, run), first=first)
+        ) as following:
+            async for messages in following:
+                yield [row for message in messages for row in _log_rows(message)]
 
     async def pause(self, queue: str, *, paused: bool = True) -> None:
         """Start nothing new in a queue, or again; what runs goes on."""

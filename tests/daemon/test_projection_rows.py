@@ -432,10 +432,10 @@ def test_a_live_fold_comes_back_without_what_other_columns_hold() -> None:
 
 def test_log_lines_keep_message_and_place() -> None:
     lines = (LogLine(T0, 20, "stdout", "one"), LogLine(T0 + 1, 40, "shop", "two", "/pay#1"))
-    found = log_rows([LogMessage(7, T0, LogBatch(A, "ship", 2, "w1", lines))]).logs
+    found = log_rows([LogMessage(7, T0, LogBatch(A, "ship", 2, "w1", lines, "mail"))]).logs
     assert found == [
-        (A, "ship", 2, 7, 0, CREATED_AT, 20, "stdout", "one", ""),
-        (A, "ship", 2, 7, 1, datetime(2023, 11, 14, 22, 13, 21), 40, "shop", "two", "/pay#1"),
+        (A, "ship", 2, 7, 0, CREATED_AT, 20, "stdout", "one", "", "mail"),
+        (A, "ship", 2, 7, 1, datetime(2023, 11, 14, 22, 13, 21), 40, "shop", "two", "/pay#1", "mail"),
     ]
 
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import anyio
 import pytest
@@ -355,6 +355,42 @@ async def test_lines_are_the_newest_and_come_oldest_first(desk: Desk) -> None:
     assert [row.seq for row in (await desk.queries.lines(api.LogsQuery(run=A[-3:]))).rows] == [1, 1, 3]
     assert [row.run for row in (await desk.queries.lines(api.LogsQuery(level=50))).rows] == [B]
     assert [row.line.text for row in (await desk.queries.lines(api.LogsQuery(text="OU"))).rows] == ["four"]
+
+
+async def test_lines_are_chosen_by_all_that_a_query_says_and_paged_as_they_were_stored(desk: Desk) -> None:
+    await store(desk.bus, TELL.created(A), TELL.created(B))
+    for number, (task, queue, *texts) in enumerate(
+        (
+            ("ship", "mail_a", "slow 12 s", "100% done"),
+            ("pack", "mailXa", "Slow 7 s"),
+            ("ship-far", "bulk", "SLOW but fine", "quick"),
+        )
+    ):
+        told = tuple(api.LogLine(T0 + 10 - number, 10 * (at + 1), "stdout", text) for at, text in enumerate(texts))
+        await bus_output(desk.bus, A, api.LogBatch(A, task, 1, "w1", told, queue))
+
+    async def texts(**asked: Any) -> list[str]:
+        return [row.line.text for row in (await desk.queries.lines(api.LogsQuery(**asked))).rows]
+
+    assert await texts(stored=True) == ["slow 12 s", "100% done", "Slow 7 s", "SLOW but fine", "quick"]
+    assert await texts(tasks=("ship*",), level=20) == ["quick", "100% done"]
+    assert await texts(queues=("mail_*", "none")) == ["slow 12 s", "100% done"]
+    assert await texts(below=20, stored=True) == ["slow 12 s", "Slow 7 s", "SLOW but fine"]
+    assert await texts(words=("slow", "S"), without=("fine",), stored=True) == ["slow 12 s", "Slow 7 s"]
+    assert await texts(patterns=(r"^[Ss]low \d+ s$", "12")) == ["slow 12 s"]
+    assert await texts(stored=True, after=1, before=(3, 1)) == ["Slow 7 s", "SLOW but fine"]
+    page = await desk.queries.lines(api.LogsQuery(stored=True, limit=2))
+    assert ([(row.seq, row.number, row.queue) for row in page.rows], page.more) == (
+        [(3, 0, "bulk"), (3, 1, "bulk")],
+        True,
+    )
+    rest = await desk.queries.lines(api.LogsQuery(stored=True, before=(3, 0)))
+    assert ([(row.seq, row.number) for row in rest.rows], rest.more) == ([(1, 0), (1, 1), (2, 0)], False)
+
+
+async def test_a_pattern_that_the_history_does_not_know_is_refused_in_words(desk: Desk) -> None:
+    with pytest.raises(Refused, match=r"logs.list: invalid perl operator: \(\?="):
+        await desk.ask(api.LOGS_LIST, api.LogsQuery(patterns=("(?=look)x",)), api.LogsPage)
 
 
 async def bus_output(bus: Bus, run: str, batch: api.LogBatch) -> None:

@@ -70,7 +70,12 @@ def statements(listing: runs.Listing) -> Iterable[Statement]:
         runs.counted(runs.untouched(HOSTILE, 0, 9)),
         runs.oldest(runs.untouched(HOSTILE, 0, 9), 10),
         metrics.series(MetricsQuery(since=T0, until=T0 + 60, step=1.0, queue=HOSTILE, task=HOSTILE)),
-        lines.lines(LogsQuery(run=HOSTILE, task=HOSTILE, text=HOSTILE)),
+        lines.lines(
+            LogsQuery(
+                run=HOSTILE, task=HOSTILE, text=HOSTILE, tasks=(STARRED,), queues=(HOSTILE,), words=(HOSTILE,),
+                without=(HOSTILE,), patterns=(HOSTILE,), before=(7, 1), after=3,
+            )
+        ),
         runs.run(HOSTILE),
         runs.ids_like(HOSTILE),
         runs.children(HOSTILE, T0),

@@ -169,6 +169,7 @@ class LogLineRow(NamedTuple):
     stream: str
     text: str
     key: str
+    queue: str
 
 
 class Rows(NamedTuple):
@@ -243,6 +244,7 @@ def log_rows(messages: Iterable[LogMessage]) -> Rows:
             line.stream,
             line.text,
             line.key,
+            batch.queue,
         )
         for seq, _, batch in messages
         for number, line in enumerate(batch.lines)

@@ -88,7 +88,8 @@ CREATE TABLE IF NOT EXISTS logs (
     level   BIGINT,
     stream  VARCHAR,
     text    VARCHAR,
-    key     VARCHAR
+    key     VARCHAR,
+    queue   VARCHAR                             -- of the run; empty where the worker did not say
 );
 
 -- How far each stream is projected; written in the transaction of the rows.

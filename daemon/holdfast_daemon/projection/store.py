@@ -45,7 +45,7 @@ from holdfast_daemon.projection.rows import (
 
 log = logging.getLogger("holdfast.projection")
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Of schema.sql; a file of another version is moved aside and built again."""
 
 QUERY_WITHIN: Seconds = 5.0
@@ -283,6 +283,7 @@ class Store:
 
         Raises:
             TooSlow: interrupted after `QUERY_WITHIN`.
+            ValueError: a parameter is none that the statement can work with, such as a broken pattern.
             Unavailable: the file can't be read now.
         """
         question = _Question(self._free, sql, parameters)
@@ -356,6 +357,8 @@ class _Question:
             return [] if self._dropped else self._fetched(reader)
         except duckdb.InterruptException:
             raise TooSlow(f"the question took longer than {QUERY_WITHIN:g} s; narrow its time or its text") from None
+        except duckdb.InvalidInputException as error:  # of the question: a pattern that is none
+            raise ValueError(str(error).removeprefix("Invalid Input Error: ")) from error
         except duckdb.Error as error:
             raise Unavailable(str(error)) from error
         finally:

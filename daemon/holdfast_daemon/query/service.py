@@ -248,7 +248,8 @@ class QueryService:
             asked = lines.lines(replace(query, run=id), await self._span(id))
         last_seq = self._projector.projected_lines
         rows = [lines.line(values) for values in await self._ask(asked, lines.LINE)]
-        return api.LogsPage(tuple(reversed(fitting(rows))), last_seq)
+        page = fitting(rows[: query.limit])
+        return api.LogsPage(tuple(reversed(page)), last_seq, len(rows) > len(page))
 
     async def health(self, nothing: api.Nothing | None = None) -> api.Health:
         """How the daemon stands."""

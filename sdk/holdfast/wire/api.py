@@ -666,6 +666,8 @@ class LogBatch(msgspec.Struct, frozen=True):
     attempt: int
     worker: str
     lines: tuple[LogLine, ...]
+    queue: str = ""
+    """Of the run; empty where an older worker wrote."""
 
 
 class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -681,6 +683,24 @@ class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
     until: Instant | None = None
     limit: int = 200
     """The newest so many, returned oldest first; at most 10,000."""
+    tasks: tuple[str, ...] = ()
+    """Any of them; a `*` stands for any letters."""
+    queues: tuple[str, ...] = ()
+    """The same of queues."""
+    below: int = 0
+    """Below this level; 0: of any."""
+    words: tuple[str, ...] = ()
+    """Parts of the line, all of them, in any case."""
+    without: tuple[str, ...] = ()
+    """Parts that must not be in the line, in any case."""
+    patterns: tuple[str, ...] = ()
+    """Regular expressions, in the dialect of RE2, that are all found in the line."""
+    stored: bool = False
+    """Newest in the order in which lines were stored, not in that in which they were written."""
+    before: tuple[int, int] | None = None
+    """Only what was stored before this message and the place of a line in it; with `stored`, the page before one."""
+    after: int | None = None
+    """Only what was stored behind this message."""
 
 
 class LogRow(msgspec.Struct, frozen=True):
@@ -690,12 +710,18 @@ class LogRow(msgspec.Struct, frozen=True):
     task: str
     attempt: int
     line: LogLine
+    number: int = 0
+    """Its place in that message."""
+    queue: str = ""
+    """Of the run; empty where it is not known."""
 
 
 class LogsPage(msgspec.Struct, frozen=True):
     rows: tuple[LogRow, ...]
     last_seq: int
     """What the projection has seen of the log stream: follow from the next one."""
+    more: bool = False
+    """Whether older ones match."""
 
 
 class Presence(msgspec.Struct, frozen=True, kw_only=True):

@@ -97,7 +97,7 @@ class Capture:
         self.redact = redact
         self._bus = bus
         self._worker = worker
-        self._waiting: dict[tuple[str, str, int], list[LogLine]] = {}
+        self._waiting: dict[tuple[str, str, str, int], list[LogLine]] = {}
         self._count = 0
         self._dropped = 0
 
@@ -116,7 +116,7 @@ class Capture:
             self._dropped += 1
             return
         self._count += 1
-        self._waiting.setdefault((run.id, run.task, attempt), []).append(line)
+        self._waiting.setdefault((run.id, run.task, run.queue, attempt), []).append(line)
 
     async def run(self) -> None:
         """Publish what comes, for ever; what waits is published when this is cancelled."""
@@ -133,8 +133,8 @@ class Capture:
         if self._dropped:
             logging.getLogger("holdfast.worker").warning("%d log lines came too fast and were dropped", self._dropped)
             self._dropped = 0
-        for (run, task, attempt), lines in waiting.items():
-            batch = LogBatch(run, task, attempt, self._worker, tuple(lines))
+        for (run, task, queue, attempt), lines in waiting.items():
+            batch = LogBatch(run, task, attempt, self._worker, tuple(lines), queue)
             self._bus.send(self._bus.subjects.output(task, run), codec.encode(batch))
 
     @contextlib.contextmanager
