@@ -7,7 +7,7 @@ anything goes through `_changed`, which in a read-only session refuses before th
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -188,13 +188,13 @@ class Gateway:
     async def logs(self, query: api.LogsQuery) -> api.LogsPage:
         return await self._asked(lambda client: client.logs(query))
 
-    async def follow_logs(self, *, run: str, after: int) -> AsyncIterator[api.LogRow]:
-        """Lines as they come, behind a sequence. Raises: Lost."""
+    async def follow_output(self, *, run: str, after: int) -> AsyncGenerator[list[api.LogRow], None]:
+        """Lines of a run, or of all, in lists as they come, behind a sequence. Raises: Lost."""
         if self._client is None:
             raise Lost(self.link.why or "not connected yet")
         try:
-            async for row in self._client.follow_logs(run=run or "*", after=after):
-                yield row
+            async for rows in self._client.follow_output(run=run or "*", after=after):
+                yield rows
         except (ConnectError, BusError, TimeoutError, OSError) as error:
             raise Lost(str(error)) from error
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
+from holdfast_tui.model.serials import Serials
 from holdfast_tui.model.sorting import ordered
 
 K = TypeVar("K", bound=Hashable)
@@ -53,6 +54,8 @@ class Window(Generic[K]):
     def _place(self, key: K) -> int | None:
         if isinstance(self.keys, range):
             return self.keys.index(key) if key in self.keys else None  # type: ignore[arg-type]
+        if isinstance(self.keys, Serials):
+            return self.keys.find(key)  # type: ignore[arg-type]
         return self._places.get(key)
 
     def sync(self, keys: Sequence[K], alive: Collection[K] | None = None) -> None:
@@ -64,7 +67,7 @@ class Window(Generic[K]):
         old, at = self.keys, self.position
         line = at - self.top
         self.keys = keys
-        self._places = {} if isinstance(keys, range) else {key: index for index, key in enumerate(keys)}
+        self._places = {} if isinstance(keys, range | Serials) else {key: index for index, key in enumerate(keys)}
         if alive is not None:
             self.drop([key for key in self.marks if key not in alive])
         self.cursor = self._anchor(old, at)
