@@ -122,19 +122,21 @@ async def test_the_pane_turns_and_fills_the_screen() -> None:
 async def test_logs_follow_and_frozen_means_frozen() -> None:
     async with bench() as desk:
         await desk.press("3")
-        desk.client.lines.put_nowait(log_line(201))
+        desk.client.stream.write(log_line(41))
         await until(desk, "41 lines")
         assert desk.page.window.follow is Follow.LAST
         await desk.press("f")
         shown = desk.text.splitlines()[3:22]
-        for number in range(202, 205):
-            desk.client.lines.put_nowait(log_line(number))
-        await until(desk, "FROZEN, 3 lines below")
+        for number in range(42, 45):
+            desk.client.stream.write(log_line(number))
+        await until(desk, "FROZEN 22:23:25, 3 lines below")
         assert desk.text.splitlines()[3:22] == shown
         await desk.press("f")
         assert "FOLLOW" in desk.text
         await desk.press("/", *"slow", "enter")
         assert "of 44 lines" in desk.text
+        await desk.press("enter")
+        await until(desk, "stored as message")
         await desk.press("enter")
         assert desk.kind == keys.RUN
 

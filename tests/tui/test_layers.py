@@ -27,7 +27,7 @@ PURE = [
             "plan",
             "router",
         ),
-        *("tour", "verbs", "vocabulary"),
+        *("sieve", "tour", "verbs", "vocabulary"),
     )
 ]
 

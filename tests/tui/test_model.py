@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from holdfast.core.entries import (
     AttemptInterrupted,
     AttemptResumed,
@@ -20,10 +18,9 @@ from holdfast.core.model import ErrorInfo, State
 from holdfast.wire import api, codec
 from holdfast.wire.values import encode_value
 from holdfast_tui.model.link import BACKOFF, DOWN, STALE, Link
-from holdfast_tui.model.ring import Ring
 from holdfast_tui.model.run import ROOT, Story
 from holdfast_tui.plan import Plan, Verb
-from tui.world import NOW, Trace, asking, failing, log_line, run_id, undoing
+from tui.world import NOW, Trace, asking, failing, run_id, undoing
 
 
 def words(story: Story) -> list[str]:
@@ -188,24 +185,6 @@ def test_bytes_that_are_no_entry_are_a_gap_and_no_crash() -> None:
     story.load(Trace(run_id(1)).history())
     assert not story.hear(Kind.LOG, b"\xc1")
     assert story.stale
-
-
-def test_the_ring_drops_the_oldest_and_keeps_numbers_what_they_were() -> None:
-    ring = Ring(size=10)
-    for number in range(25):
-        ring.append(log_line(number))
-    assert len(ring) <= 11
-    kept = ring.keys()
-    assert [ring[serial].seq for serial in kept] == list(kept)
-    assert (ring.dropped in ring, ring.dropped - 1 in ring, ring.dropped + len(ring) in ring) == (True, False, False)
-    with pytest.raises(KeyError):
-        ring[ring.dropped - 1]
-    ring.narrow("smtp SLOW")
-    matching = ring.keys()
-    assert all("slow" in ring[serial].line.text for serial in matching)
-    ring.append(log_line(36))
-    ring.append(log_line(4))
-    assert ring[ring.keys()[-1]].seq == 4
 
 
 def test_the_link_goes_from_live_to_stale_to_down_and_refuses_changes() -> None:

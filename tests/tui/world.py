@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
@@ -234,6 +234,24 @@ class FakeBus:
             listener(subject, data)
 
 
+class Stream:
+    """The stream of output behind what `log_rows` has."""
+
+    def __init__(self) -> None:
+        self.rows: list[api.LogRow] = []
+        self._grown = asyncio.Event()
+
+    def write(self, *rows: api.LogRow) -> None:
+        self.rows += rows
+        self._grown.set()
+        self._grown = asyncio.Event()
+
+    async def grown(self, size: int) -> None:
+        """Wait until there are more."""
+        while len(self.rows) <= size:
+            await self._grown.wait()
+
+
 class FakeHandle:
     def __init__(self, client: FakeClient, run: str) -> None:
         self.client, self.run, self.id = client, run, run
@@ -274,7 +292,7 @@ class FakeClient:
             2794: timed_out,
         }
         self.traces = {run_id(number): make(run_id(number)) for number, make in traces.items()} if full else {}
-        self.lines: asyncio.Queue[api.LogRow] = asyncio.Queue()
+        self.stream = Stream()
         self.asked: list[Any] = []
         self.set_limits: dict[str, QueueLimits] = {}
         self.reasons: tuple[api.Reason, ...] = ()
@@ -375,14 +393,22 @@ class FakeClient:
 
     async def logs(self, query: api.LogsQuery | None = None) -> api.LogsPage:
         self.up()
-        run = query.run if query is not None else ""
-        return api.LogsPage(tuple(row for row in self.log_rows if not run or row.run == run), 100)
+        query = query or api.LogsQuery()
+        self.asked.append(query)
+        found = [row for row in self.log_rows if _logged(row, query)]
+        last = max([0, *(row.seq for row in self.log_rows)])
+        return api.LogsPage(tuple(found[-query.limit :]), last, len(found) > query.limit)
 
-    async def follow_logs(
+    async def follow_output(
         self, *, task: str = "*", run: str = "*", after: int | None = None
-    ) -> AsyncIterator[api.LogRow]:
+    ) -> AsyncGenerator[list[api.LogRow], None]:
+        """What was written behind a message, then what is."""
+        sent = 0
         while True:
-            yield await self.lines.get()
+            rows, sent = self.stream.rows[sent:], len(self.stream.rows)
+            if rows := [row for row in rows if row.seq > (after or 0) and run in ("*", row.run)]:
+                yield rows
+            await self.stream.grown(sent)
 
     async def pause(self, queue: str, *, paused: bool = True) -> None:
         self.change("pause" if paused else "resume", queue)
@@ -456,6 +482,16 @@ def page(rows: Sequence[api.RunRow], query: api.RunsQuery) -> api.RunsPage:
     found.sort(key=lambda row: row.ordered(query.order) is None)
     rest = [row for row in found if query.before is None or behind(row)]
     return api.RunsPage(tuple(rest[: query.limit]), len(found), len(rest) > query.limit)
+
+
+def _logged(row: api.LogRow, query: api.LogsQuery) -> bool:
+    return (
+        query.run in ("", row.run)
+        and row.line.level >= query.level
+        and (query.before is None or (row.seq, row.number) < query.before)
+        and (query.after is None or row.seq > query.after)
+        and all(word in row.line.text.lower() for word in query.words)
+    )
 
 
 def is_behind(at: float, id: str, before: tuple[float, str] | None) -> bool:
@@ -590,7 +626,7 @@ def log_line(number: int) -> api.LogRow:
     )
     level, text = levels[0 if number % 4 else number // 4 % 3]
     line = api.LogLine(NOW - 60 + number, level, "stdout", text, "/send#1")
-    return api.LogRow(number, run_id(2800 + number % 5), "send-email", 1, line)
+    return api.LogRow(number, run_id(2800 + number % 5), "send-email", 1, line, 0, "emails")
 
 
 def logs() -> list[api.LogRow]:

@@ -77,8 +77,9 @@ class Desk(Linked, inherit_bindings=False):
     Page.-wide Pane { display: block; width: 39; height: 1fr; }
     RunTree Pane { display: block; height: 6; width: 1fr; }
     RunTree.-wide Pane { width: 44; height: 1fr; }
+    Logs Pane, Logs.-wide Pane { display: none; }
     Page.-zoom Table { display: none; }
-    Page.-zoom Pane { display: block; width: 1fr; height: 1fr; }
+    Page.-zoom Pane, Logs.-zoom Pane { display: block; width: 1fr; height: 1fr; }
     Page.-short .less, Page.-tiny .less { display: none; }
     #keys { height: 1fr; }
     """

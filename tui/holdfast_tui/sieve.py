@@ -172,7 +172,7 @@ class _Draft:
         try:
             self._patterns.append(re.compile(body, re.IGNORECASE if flags else 0))
         except re.error as error:
-            if slash or error.pos is None or error.pos < len(body):  # else it is half typed
+            if slash:  # else it is half typed
                 raise ValueError(f"expected a regular expression, found /{body}/: {error}") from None
         except (RecursionError, OverflowError):
             raise ValueError(f"expected a regular expression, found one too large: /{body[:20]}.../") from None
@@ -290,7 +290,7 @@ def _level(value: str) -> int:
         return int(value)
     found = {number for name, number in LEVELS.items() if name.startswith(value.lower())}
     if len(found) != 1:
-        raise ValueError(f"level: expected one of {' '.join(LEVELS)} or a number, found {value!r}")
+        raise ValueError(f"level: expected debug info warn error fatal or a number, found {value!r}")
     return found.pop()
 
 

@@ -1,8 +1,8 @@
 """Which lines of a feed are new: each message of the log stream once, in order, whatever the feed loses and repeats.
 
-A message is known by its sequence. One that was taken already is a repetition, unless it is another one: a server that
-crashed may have lost its last lines and given their sequences to new ones. In a feed of the whole stream a sequence that
-is left out is a gap, and nothing behind it is taken before the gap is closed.
+A message is known by its sequence. One that was taken already is a repetition, unless it says something else: a server
+that crashed may have lost its last lines and given their sequences to new ones. In a feed of the whole stream a
+sequence that is left out is a gap, and nothing behind it is taken before the gap is closed.
 """
 
 from __future__ import annotations

@@ -1,83 +1,135 @@
-"""Screen 3: output of user code as it comes. Frozen means frozen: what arrives is kept and counted below."""
+"""Screen 3: output of user code as it comes. Frozen means frozen: what arrives is kept and counted below.
+
+What comes changes the model only; five times a second what is in view is painted, if anything came.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import anyio
+import msgspec
+from textual.timer import Timer
 
 from holdfast.errors import HoldfastError
-from holdfast.wire import api
-from holdfast_tui import keys
-from holdfast_tui.format import LEVELS, Cell, clean, clock, count, plural, short
-from holdfast_tui.gateway import Lost
-from holdfast_tui.model.ring import Ring
+from holdfast.wire.api import LogRow
+from holdfast_tui import keys, sieve
+from holdfast_tui.feed import Feed
+from holdfast_tui.format import Cell, clean, clock, count, plural
+from holdfast_tui.model.ring import SIZE, Ring
+from holdfast_tui.model.tail import Tail
 from holdfast_tui.model.window import Follow
+from holdfast_tui.screens.loglook import look, told_record
 from holdfast_tui.screens.page import Page, told
+from holdfast_tui.widgets.lines import Lines, Look
 from holdfast_tui.widgets.table import Column
 
 FIRST = 1000
 """How many lines are read to begin with."""
+PAGE = 1000
+"""How many older ones are read at a time."""
 REPAINT = 0.2
 """Seconds between repaints while lines come in."""
+TYPING = 0.06
+"""Seconds after a key before many lines are held against a new filter."""
+MANY = 5_000
+"""How many lines are many."""
+FAILURE = 40
+"""The level from which on a line is a failure."""
 
 
 class Logs(Page):
     kind = keys.LOGS
-    paned = False
     columns = (
         Column("TIME", 12, spare=3),
         Column("LEVEL", 5),
+        Column("QUEUE", 8, spare=4),
         Column("TASK", 12, spare=2),
         Column("RUN", 8, spare=1),
-        Column("LINE", 20, flex=True),
+        Column("LINE", 36, flex=True),
     )
 
-    def __init__(self, run: str = "") -> None:
+    def __init__(self, run: str = "", *, filter: str = "", size: int = SIZE) -> None:
         self.of_run = run
-        self.ring = Ring()
-        self.after: int | None = None
-        """Sequence of the last message that was taken in; None: nothing was read yet."""
-        self.frozen_at = 0
-        """How many lines there were when the view was frozen."""
+        self.ring = Ring(size)
+        self.feed: Feed | None = None
+        self.sieve = sieve.ALL
+        self.around = False
+        """Whether lines are shown whatever their text says, and what is looked for is only underlined."""
+        self.frozen: int | None = None
+        """The serial number behind the last line of the frozen view; None: it follows."""
         self.answered = False
+        self.older = True
+        """Whether there may be older lines than those that are here."""
         self._fresh = False
-        self._following = False
-        super().__init__()
+        self._generation = 0
+        self._typing: Timer | None = None
+        super().__init__(filter=filter)
         self.window.follow = Follow.LAST
+        self.table: Lines = Lines(self.window, self.columns, self.look, self.empty)
 
     @property
     def crumbs(self) -> str:
-        return f"Runs > {short(self.of_run)} > output" if self.of_run else "Logs"
+        return f"Runs > {clean(self.of_run[-8:])} > output" if self.of_run else "Logs"
 
     def on_mount(self) -> None:
         self.set_interval(REPAINT, self._grow)
+        if self.filter:
+            self._narrow()
+
+    # --- what comes ---------------------------------------------------------------------------------------------------
 
     async def read(self) -> None:
-        if self.after is None:
-            page = await self.desk.gateway.logs(api.LogsQuery(run=self.of_run, limit=FIRST))
-            for row in page.rows:
-                self.ring.append(row)
-            self.after, self.answered = page.last_seq, True
+        if self.feed is None:
+            await self._begin()
+        elif not self._following:
+            await self._catch_up()
         if not self._following:
-            self._following = True
-            self.run_worker(self._follow(), group="follow", exclusive=True, exit_on_error=True)
+            assert self.feed is not None
+            self.run_worker(self._follow(self.feed), group="follow", exclusive=True, exit_on_error=True)
+        if self.older and len(self.window) < self.window.height and self.filter:
+            self.read_older()
 
-    async def _follow(self) -> None:
-        """Lines as they come; after a lost connection from where it was."""
+    @property
+    def _following(self) -> bool:
+        return any(worker.group == "follow" and worker.is_running for worker in self.workers)
+
+    async def _newest(self) -> tuple[tuple[LogRow, ...], int]:
+        query = msgspec.structs.replace(sieve.ALL.query(limit=FIRST), run=self.of_run)
+        page = await self.desk.gateway.logs(query)
+        return page.rows, page.last_seq
+
+    async def _begin(self) -> None:
+        rows, last = await self._newest()
+        tail = Tail(last, whole=not self.of_run)
+        tail.seen(rows)
+        self.ring.extend(rows)
+        self.feed = Feed(self.desk.gateway, tail, self._take, run=self.of_run)
+        self.answered, self._fresh = True, True
+
+    async def _catch_up(self) -> None:
+        """After it was out of sight: what came meanwhile, or, where that is too much, the newest of it."""
+        assert self.feed is not None
+        rows, last = await self._newest()
+        tail = self.feed.tail
+        if last <= tail.last or not rows or rows[0].seq <= tail.last + 1:
+            return
+        if self.frozen is None:
+            self.ring.begin_anew(rows)
+        else:
+            self.ring.cut = True
+        tail.last = last
+        tail.seen(rows)
+        self._fresh = self.older = True
+
+    async def _follow(self, feed: Feed) -> None:
         try:
-            while True:
-                try:
-                    async for row in self.desk.gateway.follow_logs(run=self.of_run, after=self.after or 0):
-                        self.ring.append(row)
-                        self.after, self._fresh = row.seq, True
-                except Lost:
-                    await anyio.sleep(1)
-                except HoldfastError as error:
-                    self.say(str(error), "fail")
-                    return
-        finally:
-            self._following = False
+            await feed.follow()
+        except HoldfastError as error:
+            self.say(str(error), "fail")
+
+    def _take(self, rows: Sequence[LogRow]) -> None:
+        self.ring.extend(rows)
+        self._fresh = True
 
     def on_screen_suspend(self) -> None:
         self.workers.cancel_group(self, "follow")
@@ -87,68 +139,233 @@ class Logs(Page):
             self._fresh = False
             self.paint()
 
+    # --- what is shown ------------------------------------------------------------------------------------------------
+
     def arrange_rows(self) -> None:
-        self.window.sync(self.ring.keys())
+        self.window.sync(self.ring.keys(self.frozen))
 
     def narrowed(self) -> None:
-        self.ring.narrow(self.filter)
+        self._generation += 1
+        if self._typing is not None:
+            self._typing.stop()
+        if len(self.ring) > MANY:
+            self._typing = self.set_timer(TYPING, self._narrow_and_paint)
+        else:
+            self._narrow()
+
+    def _narrow_and_paint(self) -> None:
+        self._narrow()
+        self.paint()
+
+    def _narrow(self) -> None:
+        self._generation += 1
+        self.sieve = sieve.read(self.filter, self.now) if self.filter.strip() else sieve.ALL
+        self.ring.narrow(self.sieve, around=self.around)
+        self.table.recolour()
+        self.older = True
         self.arrange_rows()
+        self.refresh_data()
 
-    def moved(self, move: object) -> None:
-        """Going to the end follows; any other movement freezes."""
-        assert callable(move)
-        move()
-        at_end = self.window.position >= len(self.window) - 1
-        self._set_follow(at_end and self.window.follow is Follow.LAST)
+    def filter_foot(self, text: str) -> str:
+        wrong = sieve.read(text, self.now).wrong
+        if wrong is None:
+            return f"enter keeps it  esc as it was  {sieve.HELP}"
+        return " " * (wrong.at + 1) + f"^ {clean(wrong.text)}"
 
-    def _set_follow(self, on: bool) -> None:
-        if self.window.follow is Follow.LAST and not on:
-            self.frozen_at = self.ring.dropped + len(self.ring)
-        self.window.follow = Follow.LAST if on else Follow.OFF
-        self.arrange_rows()
+    def read_older(self) -> None:
+        """Read lines of before those that are here, once."""
+        if self.older and self.answered and self.feed is not None and len(self.ring) < 2 * self.ring.size:
+            self.run_worker(self._read_older(self._generation), group="older", exclusive=True, exit_on_error=True)
 
-    def do_last(self) -> None:
-        self._set_follow(True)
+    async def _read_older(self, generation: int) -> None:
+        asked = self.sieve.query(around=self.around, limit=PAGE)
+        query = msgspec.structs.replace(asked, run=self.of_run or asked.run, before=self.ring.oldest())
+        try:
+            page = await self.desk.gateway.logs(query)
+        except HoldfastError as error:
+            self.note = (clean(f"older lines: {error}"), "fail")
+            return
+        if generation == self._generation:
+            self.older = page.more and bool(page.rows)
+            self.ring.prepend(page.rows)
+            self.paint()
 
-    def do_follow(self) -> None:
-        self._set_follow(self.window.follow is not Follow.LAST)
+    def look(self, serial: int) -> Look:
+        if serial not in self.ring:
+            return Look((), ())  # dropped since it was arranged
+        return look(self.ring[serial], self.sieve)
 
-    def do_open(self) -> None:
+    def detail(self) -> tuple[str, list[Cell]]:
         serial = self.window.cursor
-        if serial is not None and serial in self.ring:
-            self.desk.open_run(self.ring[serial].run)
-
-    def cells(self, key: int, widths: Sequence[int]) -> Sequence[Cell]:
-        row = self.ring[key]
-        level = LEVELS.get(row.line.level // 10 * 10, (str(row.line.level), ""))
-        step = row.line.key.rpartition("/")[2].removesuffix("#1")
-        first, *more = row.line.text.rstrip("\n").split("\n")
-        text = f"{step}: {first}" if step else first
-        rest = f"  (+{len(more)} lines)" if more else ""
-        return (
-            (clock(row.line.at, millis=True), "dim"),
-            level,
-            (row.task, ""),
-            (short(row.run), ""),
-            (text + rest, level[1] if level[1] != "dead" else "fail"),
-        )
+        if serial is None or serial not in self.ring:
+            return "", []
+        return told_record(self.ring[serial])
 
     def empty(self) -> Sequence[str]:
         if not self.answered:
             return ["", "  Waiting for the first answer ..."]
         if self.filter:
-            return ["", f"  0 of {len(self.ring):,} lines match; esc clears the filter"]
+            older = ", older ones are looked for" if self.older else ", nor is there an older one in the history"
+            return ["", f"  0 of {plural(len(self.ring), 'line')} match{older}; esc clears the filter"]
         what = "of this run " if self.of_run else ""
         return ["", f"  No output {what}yet.", "", "  What tasks print and log stands here as it comes."]
 
     def scope(self) -> tuple[list[Cell], list[Cell]]:
-        matching = len(self.ring.keys())
-        parts: list[Cell] = [(f"run:{self.of_run}" if self.of_run else "all runs", "")]
+        parts: list[Cell] = [(f"run:{clean(self.of_run)}", "")] if self.of_run else []
         lines = plural(len(self.ring), "line")
-        parts.append((f"{matching:,} of {lines}" if self.filter else lines, ""))
-        if self.ring.dropped:
-            parts.append((f"{count(self.ring.dropped)} older dropped", ""))
-        if self.window.follow is Follow.LAST:
-            return told(clean(self.filter), parts), [("FOLLOW", "title")]
-        below = self.ring.dropped + len(self.ring) - self.frozen_at
-        return told(clean(self.filter), parts), [(f"FROZEN, {plural(below, 'line')} below (f)", "title")]
+        shown = len(self.ring.keys(self.frozen))
+        parts.append((f"{shown:,} of {lines}" if self.filter else lines, ""))
+        if self.around and self.sieve.searching:
+            parts.append(("in context", ""))
+        if self.feed is not None and self.feed.missing:
+            parts.append((f"{plural(self.feed.missing, 'message')} missing", "warn"))
+        kept = ("  " + f"ring {count(self.ring.size)}  dropped {count(self.ring.dropped)}", "")
+        if self.frozen is None:
+            return told(self.filter, parts), [("FOLLOW", "title"), kept]
+        below = self.ring.behind(self.frozen)
+        at = f" {clock(self.ring[self.frozen - 1].line.at)}" if self.frozen - 1 in self.ring else ""
+        frozen = (f"FROZEN{at}, {plural(below, 'line')} below (f)", "title")
+        return told(self.filter, parts), [frozen, kept] if self.size.width >= 110 else [frozen]
+
+    def idle(self) -> frozenset[str]:
+        return frozenset() if self.sieve.searching else frozenset({"next_match", "around"})
+
+    # --- following ----------------------------------------------------------------------------------------------------
+
+    def moved(self, move: Callable[[], None]) -> None:
+        """Any movement freezes; one down from the end takes in what has come, one near the top what was before."""
+        before = self.window.position
+        if self.frozen is not None and before >= len(self.window) - 1:
+            self.frozen = self.ring.end
+            self.arrange_rows()
+        else:
+            self.freeze()
+        move()
+        if self.window.position <= before and self.window.position < self.window.height:
+            self.read_older()
+
+    def freeze(self) -> None:
+        if self.frozen is None:
+            self.window.follow = Follow.OFF
+            self.ring.hold(True)
+            self.frozen = self.ring.end
+            self.arrange_rows()
+
+    def thaw(self) -> None:
+        """Go to the newest line and stay there."""
+        self.frozen, self.window.follow = None, Follow.LAST
+        cut = self.ring.cut
+        self.ring.hold(False)
+        self.older = True
+        if cut:
+            self.run_worker(self._return(), group="return", exclusive=True, exit_on_error=True)
+        self.arrange_rows()
+
+    async def _return(self) -> None:
+        """More came than was kept: what there is now is read anew."""
+        assert self.feed is not None
+        try:
+            rows, _ = await self._newest()
+        except HoldfastError as error:
+            self.note = (clean(str(error)), "fail")
+            return
+        fed = self.feed.tail.last
+        self.ring.begin_anew([row for row in rows if row.seq <= fed])
+        if self.frozen is not None:
+            self.frozen = self.ring.end
+        self.paint()
+
+    def do_last(self) -> None:
+        self.thaw()
+
+    def do_follow(self) -> None:
+        self.freeze() if self.frozen is None else self.thaw()
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def do_open(self) -> None:
+        """The whole line; from there its run."""
+        serial = self.window.cursor
+        if serial is None or serial not in self.ring:
+            return
+        if self.has_class("-zoom"):
+            self.desk.open_run(self.ring[serial].run)
+        else:
+            self.freeze()
+            self.zoom(True)
+
+    def do_output(self) -> None:
+        """Only the output of the run under the cursor."""
+        serial = self.window.cursor
+        if serial is not None and serial in self.ring and not self.of_run:
+            self.desk.open_logs(self.ring[serial].run)
+
+    def do_wrap(self) -> None:
+        self.table.wrapped = not self.table.wrapped
+        self.table.forget()
+        self.say("lines are wrapped" if self.table.wrapped else "lines are cut: h l moves them sideways")
+
+    def do_pan_left(self) -> None:
+        self._pan(-1)
+
+    def do_pan_right(self) -> None:
+        self._pan(1)
+
+    def _pan(self, sign: int) -> None:
+        if self.table.wrapped:
+            self.say("lines are wrapped: r cuts them, then h l moves them")
+        else:
+            self.table.pan_by(sign * max(1, self.table.room // 2))
+
+    def do_around(self) -> None:
+        """Show the lines around those that match, or only these."""
+        if not self.sieve.searching:
+            self.say("m shows the lines around those that match: / with a word or /pattern/ looks for some")
+            return
+        self.freeze()
+        self.around = not self.around
+        cursor = self.window.cursor
+        self.ring.narrow(self.sieve, around=self.around)
+        self.older = True
+        self.arrange_rows()
+        if cursor is not None and self.window.go(cursor):
+            self.window.top = self.window.position - self.window.height // 2
+            self.window.resize(self.window.height)
+
+    def do_next_match(self) -> None:
+        self._jump(1, self._found, "line that matches")
+
+    def do_previous_match(self) -> None:
+        self._jump(-1, self._found, "line that matches")
+
+    def do_next_failure(self) -> None:
+        self._jump(1, _fails, "error")
+
+    def do_previous_failure(self) -> None:
+        self._jump(-1, _fails, "error")
+
+    def _found(self, row: LogRow) -> bool:
+        return self.sieve.finds(row.line.text)
+
+    def _jump(self, step: int, wanted: Callable[[LogRow], bool], what: str) -> None:
+        """Go to the next line of a kind."""
+        if what != "error" and not self.sieve.searching:
+            self.say("nothing is looked for: / with a word or /pattern/ looks for it")
+            return
+        self.freeze()
+        at = self.window.position + step
+        while 0 <= at < len(self.window):
+            if wanted(self.ring[self.window.keys[at]]):
+                self.window.to(at)
+                return
+            at += step
+        if step < 0 and self.older:
+            self.read_older()
+            self.say(f"no {what} above in what is loaded; older lines are being read", "warn")
+        else:
+            below = " what came since is behind f" if step > 0 and self.frozen != self.ring.end else ""
+            self.say(f"no {what} {'above' if step < 0 else 'below'}{below}", "warn")
+
+
+def _fails(row: LogRow) -> bool:
+    return row.line.level >= FAILURE
