@@ -14,8 +14,10 @@ from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
+from holdfast.core.model import Instant
 from holdfast.core.pending import OPTIONS, Wait
 from holdfast_tui.format import clean, short
+from holdfast_tui.model.pace import Tally
 from holdfast_tui.router import Blank, Question
 
 
@@ -142,7 +144,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
             return msgspec.structs.replace(self, action=action, agreed=action != "done")
         return msgspec.structs.replace(self, agreed=True)
 
-    def progress(self, done: int, refused: int) -> str:
+    def progress(self, tally: Tally, now: Instant) -> str:
         return f"telling run {short(self.run)} ...  (esc stops waiting)"
 
     def outcome(self, done: int, refused: int, why: str, *, stopped: bool, unsure: bool = False) -> str:

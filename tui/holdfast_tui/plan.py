@@ -7,13 +7,19 @@ from typing import Any
 
 import msgspec
 
+from holdfast.core.model import Instant
 from holdfast.wire.api import LettersQuery
-from holdfast_tui.filter import Filter
-from holdfast_tui.format import clean, short
+from holdfast_tui.format import clean, short, took
+from holdfast_tui.format import rate as per_second
+from holdfast_tui.model.pace import Tally
 from holdfast_tui.router import Question
 from holdfast_tui.verbs import DEEDS, RATE, Deed, Verb
 
 __all__ = ["RATE", "Plan", "Verb"]
+
+
+TOLD = 32
+"""Characters of a filter that a question repeats."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +27,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     verb: Verb
     targets: tuple[str, ...] = ()
-    """Ids of runs, or names of queues; empty for a drain, which finds them by `query` and `filter`."""
+    """Ids of runs, or names of queues; empty for a drain or a purge, which find them by `query`."""
     hidden: int = 0
     """How many of them the filter hides."""
     passed: int = 0
@@ -29,11 +35,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     from_start: bool = False
     query: LettersQuery | None = None
     """Where the targets are found while it is sent."""
-    filter: Filter = Filter()
+    whose: str = ""
+    """The filter that `query` was made of, as it was typed."""
     total: int = 0
-    """How many a drain will find, as far as is known."""
-    more: bool = False
-    """Whether a drain may find more than `total`."""
+    """How many `query` finds."""
+    note: str = ""
+    """What else its question says."""
+    rate: float | None = None
+    """How many are sent in a second at most; None: as the verb says."""
     what: str = "run"
     values: Mapping[str, Any] = {}
     """By target: what goes with it, such as the limit that a queue gets."""
@@ -72,24 +81,32 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self.deed.undo(self), undoes=self)
 
     def which(self) -> str:
-        """The first three targets, how many the filter hides and how many were passed over, for a question."""
+        """For a question: how many targets the filter hides and how many were passed over, then the first three."""
         name = short if self.what.endswith(("run", "letter")) else clean
+        text = f"  {self.hidden} hidden by the filter" if self.hidden else ""
+        text += f"  ({self.passed} others can't be)" if self.passed else ""
+        text += f"  {self.note}" if self.note else ""
         named = " ".join(name(target) for target in self.targets[:3])
-        text = f"  {named}" + (" ..." if len(self.targets) > 3 else "")
-        if self.hidden:
-            text += f"  {self.hidden} hidden by the filter"
-        return text + (f"  ({self.passed} others can't be)" if self.passed else "")
+        return text + f"  {named}" + (" ..." if len(self.targets) > 3 else "")
 
     def matching(self) -> str:
-        """What a drain looks for, for its question."""
-        assert self.query is not None
-        fields = [f"queue:{self.query.queue}"] if self.query.queue else []
-        fields += [f"task:{task}" for task in self.query.tasks]
-        told = clean(" ".join((*fields, *self.filter.words)))
-        return f"that match {told}" if told else "of all queues"
+        """What a drain looks for, for its question; row 2 has all of a long filter."""
+        whose = clean(self.whose)
+        return f"that match {whose if len(whose) <= TOLD else whose[: TOLD - 1] + '…'}" if whose else "of all queues"
 
-    def progress(self, done: int, refused: int) -> str:
-        return f"{self.verb} {self.size:,}: {done:,} done, {refused:,} refused  (esc stops sending)"
+    @property
+    def pace(self) -> float | None:
+        """How many are sent in a second at most; None: as many as are answered."""
+        return self.rate if self.rate is not None else self.deed.rate
+
+    def progress(self, tally: Tally, now: Instant) -> str:
+        """How far it is, at a time of the tally's clock."""
+        eta = tally.eta(now)
+        ahead = f", {took(eta)} to go" if eta is not None and tally.left else ""
+        return (
+            f"{self.verb} {self.size:,}: {tally.done:,} done, {tally.refused:,} refused, {tally.left:,} left, "
+            f"{per_second(tally.rate(now))}/s{ahead}  (esc stops)"
+        )
 
     def outcome(self, done: int, refused: int, why: str, *, stopped: bool, unsure: bool = False) -> str:
         """The answer that takes the question's place.

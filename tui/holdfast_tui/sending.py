@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import msgspec
-
-from holdfast.wire import api
 from holdfast_tui.gateway import Gateway
 from holdfast_tui.message import Message, To
 from holdfast_tui.plan import Plan
 
 
 async def targets(gateway: Gateway, plan: Plan | Message) -> AsyncIterator[str]:
-    """Whom it is for; for a drain page by page, from when it was asked back in time, so each comes once."""
+    """Whom it is for; where they are found by a query page by page, from when it was asked back in time."""
     for target in plan.targets:
         yield target
     query = plan.query if isinstance(plan, Plan) else None
-    while query is not None and isinstance(plan, Plan):
+    while query is not None:
         page = await gateway.letters(query)
         for letter in page.letters:
-            if matches(plan, letter):
-                yield letter.run
+            yield letter.run
         if not page.more or not page.letters:
             return
-        query = with_before(query, page.letters[-1])
+        query = query.behind(page.letters[-1])
 
 
 async def carry_out(gateway: Gateway, plan: Plan | Message, target: str) -> str:
@@ -43,12 +39,3 @@ async def _tell(gateway: Gateway, message: Message) -> None:
             await gateway.complete(message.name, message.value)
         case To.SIGNAL:
             await gateway.signal(message.run, message.name, message.value)
-
-
-def matches(plan: Plan, letter: api.Letter) -> bool:
-    return plan.filter.matches(letter.run, letter.task, letter.queue, letter.error.type, letter.error.message)
-
-
-def with_before(query: api.LettersQuery, last: api.Letter) -> api.LettersQuery:
-    """The query for the page behind a letter."""
-    return msgspec.structs.replace(query, before=(last.last_at, last.run))

@@ -6,15 +6,18 @@ apart.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
+from shlex import quote
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from holdfast.quantities import readable_rate
-from holdfast_tui.format import clean, plural, short
+from holdfast_tui.format import clean, plural, short, took
+from holdfast_tui.model.changes import Payload
 from holdfast_tui.router import Question
 
 if TYPE_CHECKING:
@@ -38,7 +41,11 @@ class Verb(StrEnum):
     REPLAY = "replay"
     DROP = "drop"
     DRAIN = "drain"
-    """Retry every dead letter that matches, at `RATE`."""
+    """Retry every dead letter that matches, at a rate."""
+    DISCARD = "discard"
+    """Drop every dead letter that matches."""
+    EDIT = "edit"
+    """Retry from the start with another payload (`model.changes.Payload`)."""
     PAUSE = "pause"
     RESUME = "resume"
     LIMIT = "limit"
@@ -74,14 +81,20 @@ def _ask_retry(plan: Plan) -> Question:
 
 
 def _ask_drain(plan: Plan) -> Question:
-    what = plural(plan.total, "dead letter") + (" or more" if plan.more else "")
-    text = f"Drain: retry {what} {plan.matching()}, {RATE:.0f} a second, from the last checkpoint?"
-    return Question(text=text, options=FROM_START)
+    speed = plan.pace or RATE
+    lasts = took(max(0, plan.total - 1) / speed)
+    what = f"{plural(plan.total, 'dead letter')} {plan.matching()}"
+    return Question(text=f"Drain {what} at {speed:g}/s ({lasts}) from the last checkpoint?", options=FROM_START)
 
 
 def _ask_drop(plan: Plan) -> Question:
     text = f"DROP {plural(plan.size, plan.what)} for good.{plan.which()}  Type the number of letters"
     return Question(text=text, typed=str(plan.size))
+
+
+def _ask_discard(plan: Plan) -> Question:
+    text = f"PURGE: drop {plural(plan.total, 'dead letter')} {plan.matching()} for good.  Type their number"
+    return Question(text=text, typed=str(plan.total))
 
 
 def _ask_kill(plan: Plan) -> Question:
@@ -92,6 +105,26 @@ def _ask_kill(plan: Plan) -> Question:
 def _ask_replay(plan: Plan) -> Question:
     run = short(plan.targets[0])
     return Question(text=f"Begin {run} again as a new run: its payload, from the start, today's code?")
+
+
+def _ask_edit(plan: Plan) -> Question:
+    return Question(text=f"Retry {plural(plan.size, plan.what)} from the start, edited?{plan.which()}")
+
+
+async def _edit(gateway: Gateway, plan: Plan, target: str) -> None:
+    await gateway.retry(target, from_start=True, payload=payload_of(plan, target).arguments)
+
+
+def _edit_shell(plan: Plan, run: str) -> str:
+    arguments = json.dumps(payload_of(plan, run).arguments, ensure_ascii=False)
+    return f"holdfast runs retry {run} --from-start --payload {quote(arguments)}"
+
+
+def payload_of(plan: Plan, run: str) -> Payload:
+    """What a run gets that is retried with another payload."""
+    found = plan.values[run]
+    assert isinstance(found, Payload)
+    return found
 
 
 async def _retry(gateway: Gateway, plan: Plan, target: str) -> None:
@@ -159,6 +192,11 @@ def _as_before(plan: Plan) -> Plan:
     return msgspec.structs.replace(plan, values=plan.before, before=plan.values, hidden=0, passed=0)
 
 
+def _letters(plan: Plan) -> str:
+    """The options that choose the same dead letters."""
+    return f" --filter {quote(clean(plan.whose))}" if plan.whose else ""
+
+
 def _start(plan: Plan) -> str:
     return " --from-start" if plan.from_start else ""
 
@@ -194,6 +232,7 @@ DEEDS: Mapping[Verb, Deed] = MappingProxyType(
             send=_replay,
             shell=lambda plan, run: f"holdfast runs replay {run}",
         ),
+        Verb.EDIT: Deed(done="retried with the new payload", ask=_ask_edit, send=_edit, shell=_edit_shell),
         Verb.DROP: Deed(
             done="dropped",
             ask=_ask_drop,
@@ -204,8 +243,14 @@ DEEDS: Mapping[Verb, Deed] = MappingProxyType(
             done="retried",
             ask=_ask_drain,
             send=_retry,
-            shell=lambda plan, run: f"holdfast dlq drain{_start(plan)}",
+            shell=lambda plan, run: f"holdfast dlq drain{_letters(plan)} --rate {plan.pace or RATE:g}/s{_start(plan)}",
             rate=RATE,
+        ),
+        Verb.DISCARD: Deed(
+            done="dropped",
+            ask=_ask_discard,
+            send=_drop,
+            shell=lambda plan, run: f"holdfast dlq purge{_letters(plan) or ' --all'}",
         ),
         Verb.PAUSE: Deed(
             done="paused",

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import anyio
 import msgspec
 from textual.worker import Worker
 
-from holdfast.errors import HoldfastError
-from holdfast_tui import router, sending
-from holdfast_tui.gateway import Lost
+from holdfast_tui import router
+from holdfast_tui.batch import Batch
 from holdfast_tui.message import Message
 from holdfast_tui.plan import Plan
 from holdfast_tui.screens.keyboard import Keyboard
+
+PROGRESS = 0.1
+"""Seconds between two looks at how far a batch is."""
 
 
 class Asking(Keyboard):
@@ -22,6 +23,8 @@ class Asking(Keyboard):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._sender: Worker[None] | None = None
+        self._batch: Batch | None = None
+        """What is being sent."""
 
     def propose(self, plan: Plan | Message) -> None:
         """Ask about a plan; what it says is what will be sent, whatever moves meanwhile."""
@@ -66,37 +69,36 @@ class Asking(Keyboard):
         self.say("nothing to undo: a pause, limit or drain of this session can be", "warn")
 
     def stop_sending(self) -> None:
-        if self._sender is not None:
+        """Send no more of it; what is under way is waited for, unless this is asked for again."""
+        if self._batch is not None and not self._batch.stopped:
+            self._batch.stop()
+        elif self._sender is not None:
             self._sender.cancel()
 
     async def _send(self, plan: Plan | Message) -> None:
-        gateway, made, hit = self.desk.gateway, "", list[str]()
-        done, refused, why, stopped, unsure = 0, 0, "", True, False
+        hit: list[str] = []
+
+        def did(target: str) -> None:
+            hit.append(target)
+            self.window.unmark([target])
+
+        batch = self._batch = Batch(self.desk.gateway, plan, done=did)
+        ticking = self.set_interval(PROGRESS, lambda: self._tell_progress(batch))
+        self._tell_progress(batch)
         try:
-            async for target in sending.targets(gateway, plan):
-                self.say(plan.progress(done, refused))
-                self.paint()
-                try:
-                    made = await sending.carry_out(gateway, plan, target)
-                except Lost as error:
-                    refused, why, unsure = refused + 1, str(error), error.unsure
-                    break
-                except HoldfastError as error:
-                    refused, why = refused + 1, str(error)
-                else:
-                    done += 1
-                    hit.append(target)
-                    self.window.unmark([target])
-                if isinstance(plan, Plan) and plan.deed.rate is not None:
-                    await anyio.sleep(1 / plan.deed.rate)
-            stopped = False
-        except HoldfastError as error:
-            refused, why, stopped = refused + 1, str(error), False
+            await batch.run()
         finally:
-            self.state, self._pressed_at = router.NORMAL, 0
+            ticking.stop()
+            self._batch, self.state, self._pressed_at = None, router.NORMAL, 0
             self.desk.done(plan, hit)
-            self.say(plan.outcome(done, refused, why, stopped=stopped, unsure=unsure), "fail" if refused else "")
+            tally = batch.tally
+            told = plan.outcome(tally.done, tally.refused, batch.why, stopped=batch.stopped, unsure=batch.unsure)
+            self.say(told, "fail" if tally.refused else "")
             self.refresh_data()
             self.paint()
-        if made:
-            self.desk.open_made(made, of=plan.targets[0])
+        if batch.made:
+            self.desk.open_made(batch.made, of=plan.targets[0])
+
+    def _tell_progress(self, batch: Batch) -> None:
+        self.say(batch.plan.progress(batch.tally, batch.now))
+        self.paint()
