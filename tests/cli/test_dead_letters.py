@@ -249,3 +249,28 @@ def test_letters_of_one_kind_are_one_line_with_how_many_they_are(shop: World) ->
 def test_no_group_says_so(shop: World) -> None:
     done = shop("dlq", "groups")
     assert (done.code, done.out, done.err) == (0, "", "no dead letter matches\n")
+
+
+def test_a_filter_of_the_desk_chooses_the_same_letters(shop: World) -> None:
+    dead(shop, 1)
+    shop("dlq", "drain", "--filter", 'queue:emails tries:>2 pattern:"HTTP * from *" -health', "--dry-run")
+    asked = shop.asked[-1]
+    assert isinstance(asked, api.LettersQuery)
+    assert (asked.queue, asked.attempts_least, asked.pattern) == ("emails", 3, "HTTP * from *")
+    assert asked.without == ("health",)
+
+
+@pytest.mark.parametrize(
+    ("filter", "more", "said"),
+    [
+        ("tries:many x", (), "--filter: "),
+        ("queue:a", ("--queue", "b"), "expected queue either there or as an option, found both"),
+    ],
+)
+def test_a_filter_that_cannot_be_read_chooses_nothing(
+    shop: World, filter: str, more: tuple[str, ...], said: str
+) -> None:
+    told = shop("dlq", "purge", "--filter", filter, *more)
+    assert told.code == 2
+    assert said in told.err
+    assert not shop.asked

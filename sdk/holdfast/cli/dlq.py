@@ -21,6 +21,7 @@ from holdfast.cli.session import RunName, ask, connected, group, resolve
 from holdfast.client import Client
 from holdfast.core.model import State
 from holdfast.errors import RunStateError
+from holdfast.filters import LETTERS, letters_query, read
 from holdfast.wire.api import Letter, LettersQuery, RunView
 
 app = group("Dead letters: list, group, show, retry, drain, purge.")
@@ -34,6 +35,9 @@ Runs = Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Ids, or p
 Tasks = Annotated[list[str] | None, typer.Option("--task", "-t", help="Of this task; may be repeated.")]
 Queue = Annotated[str, typer.Option("--queue", "-q", help="Of this queue.")]
 Error = Annotated[str, typer.Option("--error", "-e", metavar="TEXT", help="Part of the error's type or message.")]
+Filter = Annotated[
+    str, typer.Option("--filter", "-f", help="As in `holdfast tui`: 'queue:emails error:\"HTTP 410\" last:1h -word'.")
+]
 All = Annotated[bool, typer.Option("--all", help="All of them.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 FromStart = Annotated[bool, typer.Option("--from-start", help="Forget what was recorded.")]
@@ -58,10 +62,11 @@ async def list_(
     queue: Queue = "",
     error: Error = "",
     since: given.Since = None,
+    filter: Filter = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 50,
 ) -> None:
     """Dead letters, newest first."""
-    letters, total = await pages(client, _query(task, queue, error, since), limit)
+    letters, total = await pages(client, _query(task, queue, error, since, filter), limit)
     if out.json:
         out.records(letters)
     elif letters:
@@ -73,8 +78,17 @@ async def list_(
         out.note(f"{len(letters):,} of {text.count(total, 'letter')}; --limit shows more")
 
 
-def _query(task: list[str] | None, queue: str, error: str, since: float | None) -> LettersQuery:
-    return LettersQuery(tasks=tuple(task or ()), queue=queue, error=error, since=given.since(since))
+def _query(task: list[str] | None, queue: str, error: str, since: float | None, filter: str) -> LettersQuery:
+    """What a filter and options ask for together. Raises: Usage: it can't be read, or both say the same."""
+    found = read(filter, LETTERS)
+    if wrong := found.wrong or found.half:
+        raise Usage(f'--filter: {wrong}, at "{filter[found.at :]}"')
+    query = letters_query(found, time.time())
+    options = {"tasks": tuple(task or ()), "queue": queue, "error": error, "since": given.since(since)}
+    for name, value in options.items():
+        if value and getattr(query, name):
+            raise Usage(f"--filter: expected {name} either there or as an option, found both")
+    return msgspec.structs.replace(query, **{name: value for name, value in options.items() if value})
 
 
 async def pages(client: Client, query: LettersQuery, limit: int | None = None) -> tuple[list[Letter], int]:
@@ -197,6 +211,7 @@ async def retry(
     queue: Queue = "",
     error: Error = "",
     since: given.Since = None,
+    filter: Filter = "",
     all: All = False,
     from_start: FromStart = False,
     payload: Payload = None,
@@ -204,7 +219,7 @@ async def retry(
 ) -> None:
     """Retry dead letters behind their last checkpoint: those named, or a selection."""
     changed = None if payload is None else given.payload_of(payload, "--payload")
-    chosen = await choose(client, run, _query(task, queue, error, since), all=all, verb="retry")
+    chosen = await choose(client, run, _query(task, queue, error, since, filter), all=all, verb="retry")
     if not chosen.named and chosen.runs and not yes:
         question = f"retry {text.count(len(chosen.runs), 'dead letter')}? [y/N] "
         if (await ask(question)).lower() not in ("y", "yes"):
@@ -238,6 +253,7 @@ async def drain(
     queue: Queue = "",
     error: Error = "",
     since: given.Since = None,
+    filter: Filter = "",
     from_start: FromStart = False,
     rate: Annotated[
         float | None,
@@ -246,7 +262,7 @@ async def drain(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be retried.")] = False,
 ) -> None:
     """Retry all dead letters that match, at a bounded rate; Ctrl-C stops it, the same command goes on."""
-    chosen = await choose(client, None, _query(task, queue, error, since), all=True, verb="drain")
+    chosen = await choose(client, None, _query(task, queue, error, since, filter), all=True, verb="drain")
     if dry_run:
         _preview(chosen.letters, rate or RATE, out)
     else:
@@ -274,11 +290,12 @@ async def purge(
     queue: Queue = "",
     error: Error = "",
     since: given.Since = None,
+    filter: Filter = "",
     all: All = False,
     yes: Yes = False,
 ) -> None:
     """Drop dead letters for good; asks for their number first."""
-    chosen = await choose(client, run, _query(task, queue, error, since), all=all, verb="purge")
+    chosen = await choose(client, run, _query(task, queue, error, since, filter), all=all, verb="purge")
     total = len(chosen.runs)
     if not total:
         out.note("no dead letter matches")
