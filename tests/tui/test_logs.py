@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from holdfast.wire.api import LogLine, LogRow
 from holdfast_tui import keys
 from holdfast_tui.screens.logs import Logs
@@ -221,3 +223,21 @@ async def test_coming_back_to_the_logs_reads_on_where_they_were_left() -> None:
         await desk.press("3")
         await until(desk, "line 2999")
         assert seqs(desk) == list(range(2000, 3000))
+
+
+async def test_a_line_is_copied_and_what_is_shown_is_written_to_a_file(tmp_path: Path) -> None:
+    client = world(*(row(seq, level=40 if seq == 3 else 20) for seq in range(1, 6)))
+    async with bench(client) as desk:
+        copied: list[str] = []
+        desk.app.copy = lambda text: copied.append(text) or "copied"  # type: ignore[method-assign, func-returns-value]
+        await desk.press("3", "k", *"yryi")
+        await desk.press("y", "c", "y", "j")
+        assert copied[:3] == ["line 4", run_id(2800), f"holdfast logs --run {run_id(2800)}"]
+        assert '"text":"line 4"' in copied[3]
+        await desk.press("/", *"level>=error", "enter", "w")
+        await desk.press("ctrl+u", *str(tmp_path / "out.csv"), "enter")
+        await until(desk, "1 line written to")
+        head, *lines = (tmp_path / "out.csv").read_text().splitlines()
+        assert head.startswith("at,level,queue,task,run")
+        assert len(lines) == 1
+        assert "line 3" in lines[0]

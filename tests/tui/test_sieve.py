@@ -71,7 +71,7 @@ def test_a_filter_lets_through_what_it_says_and_nothing_else(filter: str, passin
         ("/a/x", 0, "expected nothing or i behind /a/, found 'x'"),
         ("a -/b/", 2, "a pattern can't be left out"),
         ("run:a,b", 0, "run: expected one run's id"),
-        ("  last:soon", 2, "last: expected a duration like 90s"),
+        ("  last:soon", 2, "last: expected 90s, 15m"),
         ("since:25:00", 0, "since: expected a time like 12:30"),
         ("task>=x", 0, "expected task:, found task>="),
     ],

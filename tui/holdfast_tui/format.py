@@ -97,6 +97,11 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
     return set_cell_size(text, width)
 
 
+def clipped(text: str, most: int) -> str:
+    """At most so many characters of a text, the last one a `…` where there were more."""
+    return text if len(text) <= most else text[: max(0, most - 1)] + "…"
+
+
 def spread(left: Sequence[Cell], right: Sequence[Cell], width: int) -> list[Cell]:
     """Two groups at both ends of a line of exactly `width` columns; what is on the right stays, the left is cut."""
     tail = sum(cell_len(text) for text, _ in right)

@@ -300,7 +300,7 @@ def _seconds(value: str) -> float:
     except ValueError:
         if value.isdecimal():  # half typed
             return 0.0 if len(value) > 9 else float(value)
-        raise ValueError(f"last: expected a duration like 90s, 15m, 2h or 7d, found {value!r}") from None
+        raise ValueError(f"last: expected 90s, 15m, 2h, 7d or alike, found {value!r}") from None
 
 
 def _named(name: str, wanted: Sequence[str]) -> bool:

@@ -5,7 +5,8 @@ What comes changes the model only; five times a second what is in view is painte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC
 
 import msgspec
 from textual.timer import Timer
@@ -14,12 +15,13 @@ from holdfast.errors import HoldfastError
 from holdfast.wire.api import LogRow
 from holdfast_tui import keys, sieve
 from holdfast_tui.feed import Feed
-from holdfast_tui.format import Cell, clean, clock, count, plural
+from holdfast_tui.format import TIMES, Cell, clean, clipped, clock, count, plural
 from holdfast_tui.model.ring import SIZE, Ring
 from holdfast_tui.model.tail import Tail
 from holdfast_tui.model.window import Follow
-from holdfast_tui.screens.loglook import look, told_record
-from holdfast_tui.screens.page import Page, told
+from holdfast_tui.screens.filing import Filing
+from holdfast_tui.screens.loglook import COPIES, Written, copied, head, look, told_record, written
+from holdfast_tui.screens.page import told
 from holdfast_tui.widgets.lines import Lines, Look
 from holdfast_tui.widgets.table import Column
 
@@ -37,8 +39,9 @@ FAILURE = 40
 """The level from which on a line is a failure."""
 
 
-class Logs(Page):
+class Logs(Filing):
     kind = keys.LOGS
+    row_type, noun = Written, "line"
     columns = (
         Column("TIME", 12, spare=3),
         Column("LEVEL", 5),
@@ -65,7 +68,7 @@ class Logs(Page):
         self._typing: Timer | None = None
         super().__init__(filter=filter)
         self.window.follow = Follow.LAST
-        self.table: Lines = Lines(self.window, self.columns, self.look, self.empty)
+        self.table: Lines = Lines(self.window, self.columns, self.head, self.look, self.empty)
 
     @property
     def crumbs(self) -> str:
@@ -159,18 +162,24 @@ class Logs(Page):
 
     def _narrow(self) -> None:
         self._generation += 1
-        self.sieve = sieve.read(self.filter, self.now) if self.filter.strip() else sieve.ALL
+        self.sieve = self._sieve(self.filter) if self.filter.strip() else sieve.ALL
         self.ring.narrow(self.sieve, around=self.around)
         self.table.recolour()
         self.older = True
         self.arrange_rows()
         self.refresh_data()
 
+    def _sieve(self, text: str) -> sieve.Sieve:
+        return sieve.read(text, self.now, zone=TIMES.at(self.now).tzinfo or UTC)
+
     def filter_foot(self, text: str) -> str:
-        wrong = sieve.read(text, self.now).wrong
+        wrong = self._sieve(text).wrong
         if wrong is None:
-            return f"enter keeps it  esc as it was  {sieve.HELP}"
-        return " " * (wrong.at + 1) + f"^ {clean(wrong.text)}"
+            return f" enter keeps it  esc as it was  {sieve.HELP}"
+        at, why = 2 + len(clean(text[: wrong.at])), clean(wrong.text)
+        if at + 2 + len(why) > self.size.width and at > len(why):
+            return f"{why} ^".rjust(at + 1)
+        return " " * at + f"^ {why}"
 
     def read_older(self) -> None:
         """Read lines of before those that are here, once."""
@@ -190,9 +199,12 @@ class Logs(Page):
             self.ring.prepend(page.rows)
             self.paint()
 
+    def head(self, serial: int) -> tuple[Cell, ...]:
+        return head(self.ring[serial]) if serial in self.ring else ()
+
     def look(self, serial: int) -> Look:
         if serial not in self.ring:
-            return Look((), ())  # dropped since it was arranged
+            return Look(())  # dropped since it was arranged
         return look(self.ring[serial], self.sieve)
 
     def detail(self) -> tuple[str, list[Cell]]:
@@ -213,19 +225,20 @@ class Logs(Page):
     def scope(self) -> tuple[list[Cell], list[Cell]]:
         parts: list[Cell] = [(f"run:{clean(self.of_run)}", "")] if self.of_run else []
         lines = plural(len(self.ring), "line")
-        shown = len(self.ring.keys(self.frozen))
-        parts.append((f"{shown:,} of {lines}" if self.filter else lines, ""))
+        passing = len(self.ring.keys(self.frozen))
+        parts.append((f"{passing:,} of {lines}" if self.filter else lines, ""))
         if self.around and self.sieve.searching:
             parts.append(("in context", ""))
         if self.feed is not None and self.feed.missing:
             parts.append((f"{plural(self.feed.missing, 'message')} missing", "warn"))
         kept = ("  " + f"ring {count(self.ring.size)}  dropped {count(self.ring.dropped)}", "")
+        shown = clipped(self.filter, self.size.width - (52 if self.frozen is None else 68))
         if self.frozen is None:
-            return told(self.filter, parts), [("FOLLOW", "title"), kept]
+            return told(shown, parts), [("FOLLOW", "title"), kept]
         below = self.ring.behind(self.frozen)
         at = f" {clock(self.ring[self.frozen - 1].line.at)}" if self.frozen - 1 in self.ring else ""
         frozen = (f"FROZEN{at}, {plural(below, 'line')} below (f)", "title")
-        return told(self.filter, parts), [frozen, kept] if self.size.width >= 110 else [frozen]
+        return told(shown, parts), [frozen, kept] if self.size.width >= 110 else [frozen]
 
     def idle(self) -> frozenset[str]:
         return frozenset() if self.sieve.searching else frozenset({"next_match", "around"})
@@ -300,6 +313,21 @@ class Logs(Page):
         if serial is not None and serial in self.ring and not self.of_run:
             self.desk.open_logs(self.ring[serial].run)
 
+    async def pages(self) -> AsyncIterator[Sequence[Written]]:
+        """What is here and shown, oldest first; older lines of the history are written once they have been read."""
+        shown = self.ring.keys(self.frozen)
+        for at in range(0, len(shown), PAGE):
+            yield [written(self.ring[serial]) for serial in shown[at : at + PAGE] if serial in self.ring]
+
+    def do_copy(self) -> None:
+        """Let a letter choose what of the line under the cursor is copied."""
+        serial = self.window.cursor
+        if serial is None or serial not in self.ring:
+            self.say("nothing to copy", "warn")
+            return
+        row = self.ring[serial]
+        self.pick("copy of this line", COPIES, lambda letter: self.say(self.desk.copy(copied(row, letter))))
+
     def do_wrap(self) -> None:
         self.table.wrapped = not self.table.wrapped
         self.table.forget()
@@ -315,7 +343,7 @@ class Logs(Page):
         if self.table.wrapped:
             self.say("lines are wrapped: r cuts them, then h l moves them")
         else:
-            self.table.pan_by(sign * max(1, self.table.room // 2))
+            self.table.shift_by(sign * max(1, self.table.room // 2))
 
     def do_around(self) -> None:
         """Show the lines around those that match, or only these."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from functools import partial
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 from textual.worker import Worker
 
 from holdfast.errors import HoldfastError
-from holdfast_tui import router, writing
+from holdfast_tui import writing
 from holdfast_tui.format import clean, plural
 from holdfast_tui.screens.arranged import Arranged
+from holdfast_tui.screens.filing import Filing
 
 MOST_MARKED = 10_000
 """So many rows are marked at once at most."""
@@ -21,13 +20,8 @@ MOST_MARKED = 10_000
 COPIES = (("i", "id"), ("j", "JSON"), ("r", "row"), ("c", "command"))
 
 
-class Taking(Arranged):
+class Taking(Filing, Arranged):
     """A screen whose rows can be marked, copied and written."""
-
-    row_type: ClassVar[type[msgspec.Struct]]
-    """What its rows are."""
-    noun: ClassVar[str]
-    """What a row is called."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -37,7 +31,6 @@ class Taking(Arranged):
     # --- for each screen to say ---------------------------------------------------------------------------------------
 
     async def pages(self) -> AsyncIterator[Sequence[Any]]:
-        """All rows that the filter shows, page by page, in the order shown. Raises: HoldfastError."""
         yield [self.loaded[key] for key in self.window.keys]
 
     async def rows(self, keys: Sequence[Any]) -> Sequence[Any]:
@@ -114,55 +107,6 @@ class Taking(Arranged):
         wide = [1000] * len(self.table.columns)
         cells = self.cells(key, wide)
         return "\t".join(clean(cells[index][0]).strip() for index in shown)
-
-    # --- files --------------------------------------------------------------------------------------------------------
-
-    def command_export(self, name: str) -> None:
-        """Write all that match to the file that is named, or ask for one. Raises: ValueError: it can't be written."""
-        if name:
-            self._named(name)
-        else:
-            self.do_write()
-
-    def do_write(self) -> None:
-        """Ask for a file's name, and write all that match to it."""
-        text = f"Write all {self.noun}s that are shown here to a file: .csv, .jsonl or .parquet"
-        self.fill(text, "file", f"{self.kind}.csv", self._named)
-
-    def _named(self, name: str) -> None:
-        path = writing.target(name)
-        if path.exists():
-            choices = (("y", "write over it"), ("n", "leave it"))
-            self.pick(f"{clean(str(path))} is there already", choices, partial(self._over, path))
-        else:
-            self._begin_writing(path)
-
-    def _over(self, path: Path, answer: str) -> None:
-        if answer == "y":
-            self._begin_writing(path)
-        else:
-            self.say("nothing was written")
-
-    def _begin_writing(self, path: Path) -> None:
-        self.state = router.sending()
-        self._sender = self.run_worker(self._write(path), group="send", exit_on_error=True)
-
-    async def _write(self, path: Path) -> None:
-        outcome = ("stopped: nothing was written", "warn")
-        try:
-            self._wrote(path, 0)
-            count = await writing.write(path, self.row_type, self.pages(), partial(self._wrote, path))
-            outcome = (f"{plural(count, self.noun)} written to {path}", "")
-        except (HoldfastError, ValueError) as error:
-            outcome = (f"nothing was written: {error}", "fail")
-        finally:
-            self.state = router.NORMAL
-            self.say(*outcome)
-            self.paint()
-
-    def _wrote(self, path: Path, count: int) -> None:
-        self.say(f"writing {path}: {plural(count, self.noun)}  (esc stops)")
-        self.paint()
 
     def _take(self, work: Any) -> None:
         """Do what needs answers; what is asked for later takes its place."""

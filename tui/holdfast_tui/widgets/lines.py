@@ -16,16 +16,15 @@ from textual import events
 from textual.strip import Strip
 
 from holdfast_tui.format import Cell, fit
+from holdfast_tui.model.columns import GUTTER, Place
 from holdfast_tui.model.window import Window
 from holdfast_tui.theme import base, style
-from holdfast_tui.widgets.table import CACHE, GUTTER, Column, Table
+from holdfast_tui.widgets.table import CACHE, Column, Table
 
 
 class Look(NamedTuple):
     """How a line looks."""
 
-    head: tuple[Cell, ...]
-    """A cell for each column but the last."""
     text: tuple[Cell, ...]
     """Its text in pieces, clean; a role may be two, parted by a blank."""
     more: tuple[tuple[Cell, ...], ...] = ()
@@ -41,20 +40,23 @@ class Lines(Table):
         self,
         window: Window[Any],
         columns: Sequence[Column],
+        head: Callable[[Any], tuple[Cell, ...]],
         look: Callable[[Any], Look],
         empty: Callable[[], Sequence[str]],
         **kwargs: Any,
     ) -> None:
         """
         Args:
-            look: of a line by its id; asked once, until `forget` or `recolour`.
+            head: the cells of a line by its id, but for the last column.
+            look: how its text looks; asked once, until `forget` or `recolour`.
         """
         super().__init__(window, columns, lambda key, widths: (), empty, **kwargs)
         self.wrapped = False
-        self.pan = 0
+        self.shift = 0
         """Columns of the text that are out of view at the left, where lines are not wrapped."""
         self.coloured = 0
         """How many lines were coloured so far."""
+        self._head_of = head
         self._look = look
         self._looks: OrderedDict[Hashable, Look] = OrderedDict()
         self._pieces: OrderedDict[Hashable, tuple[tuple[Cell, ...], ...]] = OrderedDict()
@@ -71,10 +73,11 @@ class Lines(Table):
         self._looks.clear()
         self._pieces.clear()
 
-    def pan_by(self, columns: int) -> None:
+    def shift_by(self, columns: int) -> None:
         """Move the text sideways, no further than the longest that is in view."""
         longest = max((_length(self._looked(key)) for key in self.window.shown()), default=0)
-        self.pan = max(0, min(self.pan + columns, max(self.pan if columns > 0 else 0, longest - self.room // 2)))
+        furthest = max(self.shift if columns > 0 else 0, longest - self.room // 2)
+        self.shift = max(0, min(self.shift + columns, furthest))
 
     def sync(self) -> None:
         self._lay_out()
@@ -136,18 +139,18 @@ class Lines(Table):
             pieces = _kept(self._pieces, (key, self.room), tuple(found[:most]))
         return pieces
 
-    def _line(self, y: int, widths: tuple[int, ...]) -> tuple[Hashable, ...]:
+    def _line(self, y: int, shown: tuple[Place, ...]) -> tuple[Hashable, ...]:
         if y == 0 or not len(self.window):
-            return super()._line(y, widths)
+            return super()._line(y, shown)
         if y > len(self._layout):
             return ("said", "", self.size.width)
         key, piece = self._layout[y - 1]
         look = self._looked(key)
-        head = look.head if piece == 0 else ()
-        cursor = key == self.window.cursor
+        head = self._head_of(key) if piece == 0 else ()
+        cursor, widths = key == self.window.cursor, self._widths(shown)
         if self.wrapped:
             return ("line", head, self._cut(key)[piece], "", 0, cursor, self.dimmed, widths)
-        return ("line", head, look.text, look.rest, self.pan, cursor, self.dimmed, widths)
+        return ("line", head, look.text, look.rest, self.shift, cursor, self.dimmed, widths)
 
     def _strip(self, line: tuple[Any, ...]) -> Strip:
         if line[0] != "line":
@@ -189,7 +192,7 @@ class Lines(Table):
 
     def on_click(self, event: events.Click) -> None:
         """Put the cursor on the line that was painted where it was clicked; a second click opens."""
-        event.prevent_default()
+        event.prevent_default()  # the table's own
         if not 0 < event.y <= len(self._layout):
             return
         key = self._layout[event.y - 1][0]
