@@ -207,6 +207,23 @@ class Client(Questions):
         reply = await self._ask_worker(f"{api.CHECK}.{task}", payload)
         return "" if reply is None else api.decode(reply, api.Checked).error
 
+    async def misfits(self, task: str, payloads: Sequence[Mapping[str, Any]]) -> list[str] | None:
+        """Why each payload does not fit a task's signature, as a worker that has it says; empty: it does.
+
+        Nobody can be asked about one that is kept apart for its size: that counts as fitting. None: no worker answers.
+
+        Raises:
+            EncodeError: a value can't be stored.
+        """
+        encoded = [encode_payload(payload) for payload in payloads]
+        why: dict[bytes, str] = {}
+        for some in chunks(dict.fromkeys(data for data in encoded if len(data) <= INLINE)):
+            reply = await self._ask_worker(f"{api.CHECK_ALL}.{task}", codec.encode(api.Payloads(tuple(some))))
+            if reply is None:
+                return None
+            why |= zip(some, api.decode(reply, api.AllChecked).errors, strict=True)
+        return [why.get(data, "") for data in encoded]
+
     async def _fitting(self, task: str, runs: Sequence[RunCreated | Exception]) -> list[RunCreated | Exception]:
         """The runs of a batch; one whose payload does not fit becomes its error."""
         payloads = [run.payload for run in runs if isinstance(run, RunCreated) and len(run.payload) <= INLINE]

@@ -86,6 +86,14 @@ class Bench:
             await turns()
         await self.settle()
 
+    async def rested(self) -> None:
+        """Until what is read for the row under the cursor is on the screen."""
+        for _ in range(100):
+            if "reading " not in self.text:
+                break
+            await asyncio.sleep(0.02)
+        await self.settle()
+
     async def later(self, seconds: float) -> None:
         """Move the clock and tick."""
         self.clock.now += seconds

@@ -8,7 +8,6 @@ from holdfast.core.entries import StepCompleted
 from holdfast.wire.values import encode_value
 from holdfast_tui import keys
 from holdfast_tui.model.window import Follow
-from holdfast_tui.router import Mode
 from tui.desks import Bench, bench
 from tui.world import FakeClient, failing, log_line, queue, run_id
 
@@ -161,29 +160,6 @@ async def test_dead_letters_are_retried_as_they_were_when_the_key_was_pressed() 
         assert client.changed == [("retry", run_id(2895), True)]
         assert "1 retried, 1 refused: run is running" in desk.text
         assert list(desk.page.window.marks) == [run_id(2892)]
-
-
-async def test_dropping_takes_the_number_and_nothing_else() -> None:
-    async with bench() as desk:
-        await desk.press("4", "a", "D")
-        assert "DROP 40 dead letters" in desk.text
-        await desk.press("y", "enter")
-        assert desk.page.state.mode is Mode.TYPED
-        await desk.press("backspace", "4", "0", "enter")
-        for _ in range(20):
-            await desk.settle()
-        assert len(desk.client.changed) == 40
-
-
-async def test_a_drain_goes_at_its_rate_shows_its_progress_and_stops_at_escape() -> None:
-    async with bench() as desk:
-        await desk.press("4", ":", *"drain", "enter")
-        assert "retry 40 dead letters of all queues, 10 a second" in desk.text
-        await desk.press("y")
-        await until(desk, "2 done")
-        await desk.press("escape")
-        await until(desk, "stopped by you")
-        assert 2 <= len(desk.client.changed) < 10
 
 
 async def test_a_lost_link_refuses_changes_keeps_the_data_and_comes_back() -> None:

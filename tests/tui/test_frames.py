@@ -29,6 +29,7 @@ async def show(bench: Bench, screen: str) -> None:
         await bench.settle()
     else:
         await bench.press(GO[screen])
+        await bench.rested()
 
 
 def check(bench: Bench, name: str) -> None:

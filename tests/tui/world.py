@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
@@ -36,6 +37,7 @@ from holdfast.core.lifecycle import Kind, fold
 from holdfast.core.model import ErrorInfo, Origin, Progress, Retry, State
 from holdfast.errors import DaemonUnavailable, Refused, RunStateError, Unanswered
 from holdfast.wire import api, codec
+from holdfast.wire.render import render_json
 from holdfast.wire.subjects import Subjects
 from holdfast.wire.values import encode_value
 
@@ -256,8 +258,9 @@ class FakeHandle:
     def __init__(self, client: FakeClient, run: str) -> None:
         self.client, self.run, self.id = client, run, run
 
-    async def retry(self, *, from_start: bool = False) -> None:
-        self.client.change("retry", self.run, from_start)
+    async def retry(self, *, from_start: bool = False, payload: Mapping[str, Any] | None = None) -> None:
+        more = () if payload is None else (payload,)
+        self.client.change("retry", self.run, from_start, *more)
 
     async def cancel(self, reason: str = "") -> None:
         self.client.change("cancel", self.run)
@@ -278,6 +281,8 @@ class FakeClient:
         """A change gets no answer."""
         self.down = False
         """The daemon does not answer."""
+        self.served = True
+        """Whether workers answer."""
         self.closed = False
         self.queue_rows = queues() if full else []
         self.run_rows = runs() if full else []
@@ -336,21 +341,6 @@ class FakeClient:
         row = next(row for row in self.run_rows if row.id == run)
         return api.Why(row.id, row.task, row.queue, row.state, self.reasons)
 
-    async def letter_groups(self, query: api.LettersQuery | None = None) -> api.LetterGroups:
-        self.up()
-        self.asked.append(query)
-        kinds: dict[tuple[str, str], list[api.Letter]] = {}
-        for letter in self.letter_rows:
-            kinds.setdefault((letter.error.type, letter.error.message.replace("881", "*")), []).append(letter)
-        groups = [
-            api.LetterGroup(
-                error_type=type, pattern=pattern, count=len(found), first_at=found[-1].last_at,
-                last_at=found[0].last_at, tasks=(found[0].task,), queues=(found[0].queue,), example=found[0].run,
-            )
-            for (type, pattern), found in sorted(kinds.items(), key=lambda kind: -len(kind[1]))
-        ]  # fmt: skip
-        return api.LetterGroups(tuple(groups), len(self.letter_rows), len(groups))
-
     async def limits(self, queue: str) -> QueueLimits | None:
         self.up()
         return self.set_limits.get(queue)
@@ -386,10 +376,47 @@ class FakeClient:
     async def letters(self, query: api.LettersQuery | None = None) -> api.LettersPage:
         self.up()
         query = query or api.LettersQuery()
-        found = [letter for letter in self.letter_rows if not query.queue or letter.queue == query.queue]
-        found.sort(key=lambda letter: (-letter.last_at, letter.run))
-        behind = [each for each in found if is_behind(each.last_at, each.run, query.before)]
-        return api.LettersPage(tuple(behind[: query.limit]), len(found), len(behind) > query.limit)
+        self.asked.append(query)
+        return letters_page(self.letter_rows, query)
+
+    async def letter_groups(self, query: api.LettersQuery | None = None) -> api.LetterGroups:
+        self.up()
+        self.asked.append(query)
+        kinds: dict[tuple[str, str], list[api.Letter]] = {}
+        for letter in self.letter_rows:
+            if died(query or api.LettersQuery(), letter):
+                kinds.setdefault((letter.error.type, pattern(letter.error)), []).append(letter)
+        groups = [
+            api.LetterGroup(
+                error_type=kind,
+                pattern=said,
+                count=len(found),
+                first_at=min(letter.last_at for letter in found),
+                last_at=max(letter.last_at for letter in found),
+                tasks=tuple(sorted({letter.task for letter in found})),
+                queues=tuple(sorted({letter.queue for letter in found})),
+                example=max(found, key=lambda letter: letter.last_at).run,
+            )
+            for (kind, said), found in kinds.items()
+        ]
+        groups.sort(key=lambda group: -group.count)
+        return api.LetterGroups(tuple(groups), sum(group.count for group in groups), len(groups))
+
+    async def value(self, run: str, key: str) -> api.Value:
+        self.up()
+        for letter in self.letter_rows:
+            if letter.run == run:
+                return api.Value(run=run, key=key, json=render_json(letter.payload), size=len(letter.payload))
+        raise Refused(f"no run {run}", code="not_found")
+
+    async def misfits(self, task: str, payloads: Sequence[Mapping[str, Any]]) -> list[str] | None:
+        """The tasks' hooks are whole numbers; where `served` is False nobody says so."""
+        if not self.served:
+            return None
+        return [
+            "" if isinstance(payload.get("hook"), int) else f"payload of task {task}: argument 'hook': expected int"
+            for payload in payloads
+        ]
 
     async def logs(self, query: api.LogsQuery | None = None) -> api.LogsPage:
         self.up()
@@ -484,6 +511,46 @@ def page(rows: Sequence[api.RunRow], query: api.RunsQuery) -> api.RunsPage:
     return api.RunsPage(tuple(rest[: query.limit]), len(found), len(rest) > query.limit)
 
 
+def died(query: api.LettersQuery, letter: api.Letter) -> bool:
+    """Whether a query means a letter, as far as the desk's tests ask."""
+    text = f"{letter.run} {letter.task} {letter.error.type} {letter.error.message}".lower()
+    queues = (*query.queues, query.queue) if query.queue else query.queues
+    return (
+        (not queues or any(fnmatchcase(letter.queue, name) for name in queues))
+        and (not query.tasks or any(fnmatchcase(letter.task, name) for name in query.tasks))
+        and (not query.keys or letter.run in query.keys)
+        and (not query.errors or any(part.lower() in text for part in query.errors))
+        and query.error_type in ("", letter.error.type)
+        and query.pattern in ("", pattern(letter.error))
+        and (query.since is None or letter.last_at >= query.since)
+        and (query.until is None or letter.last_at < query.until)
+        and query.text.lower() in text
+        and all(word.lower() in text for word in query.words)
+        and not any(word.lower() in text for word in query.without)
+    )
+
+
+def pattern(error: ErrorInfo) -> str:
+    return re.sub(r"\d+", "*", error.message.partition("\n")[0])
+
+
+def letters_page(rows: Sequence[api.Letter], query: api.LettersQuery) -> api.LettersPage:
+    found = sorted(
+        (letter for letter in rows if died(query, letter)),
+        key=lambda letter: (letter.ordered(query.order), letter.run),
+        reverse=query.descending,
+    )
+
+    def behind(letter: api.Letter) -> bool:
+        assert query.before is not None
+        mine = (letter.ordered(query.order), letter.run)
+        mark = (query.before[0] or 0.0, query.before[1])
+        return mine < mark if query.descending else mine > mark
+
+    rest = [letter for letter in found if query.before is None or behind(letter)]
+    return api.LettersPage(tuple(rest[: query.limit]), len(found), len(rest) > query.limit)
+
+
 def _logged(row: api.LogRow, query: api.LogsQuery) -> bool:
     return (
         query.run in ("", row.run)
@@ -492,10 +559,6 @@ def _logged(row: api.LogRow, query: api.LogsQuery) -> bool:
         and (query.after is None or row.seq > query.after)
         and all(word in row.line.text.lower() for word in query.words)
     )
-
-
-def is_behind(at: float, id: str, before: tuple[float, str] | None) -> bool:
-    return before is None or (-at, id) > (-before[0], before[1])
 
 
 def queue(name: str, oldest: float | None = None, **fields: Any) -> api.QueueRow:

@@ -30,6 +30,7 @@ from holdfast_tui.screens.arranged import Arranged
 from holdfast_tui.screens.dead import Dead
 from holdfast_tui.screens.details import Details
 from holdfast_tui.screens.frame import Frame
+from holdfast_tui.screens.groups import Groups
 from holdfast_tui.screens.help import HelpScreen
 from holdfast_tui.screens.logs import Logs
 from holdfast_tui.screens.obeying import hooks, obey
@@ -78,6 +79,10 @@ class Desk(Linked, inherit_bindings=False):
     RunTree Pane { display: block; height: 6; width: 1fr; }
     RunTree.-wide Pane { width: 44; height: 1fr; }
     Logs Pane, Logs.-wide Pane { display: none; }
+    #list { height: 1fr; width: 1fr; layout: vertical; }
+    #groups { display: none; }
+    Dead.-wide.-tall #groups { display: block; width: 1fr; height: 6; }
+    Page.-zoom #list { display: none; }
     Page.-zoom Table { display: none; }
     Page.-zoom Pane, Logs.-zoom Pane { display: block; width: 1fr; height: 1fr; }
     Page.-short .less, Page.-tiny .less { display: none; }
@@ -255,8 +260,17 @@ class Desk(Linked, inherit_bindings=False):
     def open_runs(self, *, queue: str) -> None:
         self._open(Runs(filter=f"queue:{queue}"))
 
-    def open_run(self, run: str) -> None:
-        self._open(RunTree(run))
+    def open_run(self, run: str, *, at: str = "") -> None:
+        """Show a run; `at` is the checkpoint that the cursor goes to."""
+        self._open(RunTree(run, at=at))
+
+    def open_dead(self, filter: str) -> None:
+        """Show the dead letters that match."""
+        self._open(Dead(filter=filter))
+
+    def open_groups(self, filter: str) -> None:
+        """Show the kinds of errors of the dead letters that match."""
+        self._open(Groups(filter=filter))
 
     def open_timeline(self, run: str) -> None:
         """Show a run as a timeline."""

@@ -7,7 +7,7 @@ anything goes through `_changed`, which in a read-only session refuses before th
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -168,6 +168,9 @@ class Gateway:
     async def history(self, run: str) -> api.History:
         return await self._asked(lambda client: client.history(run))
 
+    async def value(self, run: str, key: str) -> api.Value:
+        return await self._asked(lambda client: client.value(run, key))
+
     async def letters(self, query: api.LettersQuery) -> api.LettersPage:
         return await self._asked(lambda client: client.letters(query))
 
@@ -184,6 +187,10 @@ class Gateway:
             return await client.limits(queue) or await client.configured_limits(queue)
 
         return await self._asked(ask)
+
+    async def misfits(self, task: str, payloads: Sequence[Mapping[str, Any]]) -> Sequence[str] | None:
+        """Why each payload does not fit a task; empty: it fits. None: no worker answers."""
+        return await self._asked(lambda client: client.misfits(task, payloads))
 
     async def logs(self, query: api.LogsQuery) -> api.LogsPage:
         return await self._asked(lambda client: client.logs(query))
@@ -225,9 +232,12 @@ class Gateway:
 
     # --- changes ----------------------------------------------------------------------------------------------------
 
-    async def retry(self, run: str, *, from_start: bool) -> None:
+    async def retry(self, run: str, *, from_start: bool, payload: Mapping[str, Any] | None = None) -> None:
         """Raises: Lost; ReadOnly; HoldfastError: refused, with the reason."""
-        await self._changed(lambda client: client.run(run).retry(from_start=from_start))
+        if payload is None:
+            await self._changed(lambda client: client.run(run).retry(from_start=from_start))
+        else:
+            await self._changed(lambda client: client.run(run).retry(from_start=from_start, payload=payload))
 
     async def cancel(self, run: str) -> None:
         await self._changed(lambda client: client.run(run).cancel("by an operator"))

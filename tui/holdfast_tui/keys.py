@@ -12,8 +12,10 @@ from types import MappingProxyType
 import msgspec
 
 QUEUES, RUNS, RUN, LOGS, DEAD = "queues", "runs", "run", "logs", "dead"
+GROUPS = "groups"
+"""Dead letters by kind of error."""
 SCHEDULES, WORKERS, METRICS, AUDIT, EVENTS = "schedules", "workers", "metrics", "audit", "events"
-SCREENS = (QUEUES, RUNS, RUN, LOGS, DEAD, SCHEDULES, WORKERS, METRICS, AUDIT, EVENTS)
+SCREENS = (QUEUES, RUNS, RUN, LOGS, DEAD, GROUPS, SCHEDULES, WORKERS, METRICS, AUDIT, EVENTS)
 SECTIONS = MappingProxyType(
     {
         "1": QUEUES,
@@ -80,8 +82,10 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _LISTS = (QUEUES, RUNS, DEAD)
-LISTED = (QUEUES, RUNS)
+LISTED = (QUEUES, RUNS, DEAD, GROUPS)
 """The screens that are `Listed`."""
+PANNED = (*LISTED, LOGS)
+"""Those that are wider than the terminal may be, with failures to jump to."""
 
 ACTIONS: tuple[Action, ...] = (
     Action(id="down", keys=("j", "down"), show="j k", label="down, up", moves=True),
@@ -94,7 +98,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(id="page_up", keys=("pageup",), label="", moves=True),
     Action(id="fold", keys=("h", "left"), show="h l", label="fold, unfold", hint="h/l fold", rank=12, on=(RUN,)),
     Action(id="unfold", keys=("l", "right"), label="", on=(RUN,)),
-    Action(id="open", keys=("enter",), label="open", hint="enter open", rank=10, on=(QUEUES, RUNS, DEAD, LOGS)),
+    Action(id="open", keys=("enter",), label="open", hint="enter open", rank=10, on=(QUEUES, RUNS, DEAD, GROUPS, LOGS)),
     Action(id="zoom", keys=("enter",), label="read pane, open child", hint="enter read", rank=11, on=(RUN,)),
     Action(id="back", keys=("escape", "q"), show="esc q", label="close, clear, go back"),
     Action(id="quit", keys=("ctrl+c",), label="quit"),
@@ -109,15 +113,24 @@ ACTIONS: tuple[Action, ...] = (
     Action(id="mark_all", keys=("a",), label="mark all shown", on=_LISTS),
     Action(id="range", keys=("v",), label="mark from last mark", hint="v range", rank=42, on=LISTED),
     Action(id="sort", keys=("s",), label="sort, turn round", hint="s sort", rank=41, on=LISTED),
-    Action(id="pan_left", keys=("h", "left"), show="h l", label="pan columns", on=LISTED),
-    Action(id="pan_right", keys=("l", "right"), label="", on=LISTED),
-    Action(id="previous_failure", keys=("{",), show="{ }", label="failure above, below", on=LISTED),
-    Action(id="next_failure", keys=("}",), label="", on=LISTED),
-    Action(id="copy", keys=("y",), label="copy: then i j r c", hint="y copy", rank=48, on=LISTED),
-    Action(id="write", keys=("w",), label="write to a file", hint="w write file", rank=49, on=LISTED),
+    Action(id="pan_left", keys=("h", "left"), show="h l", label="pan", hint="h/l pan", rank=54, on=PANNED, moves=True),
+    Action(id="pan_right", keys=("l", "right"), label="", on=PANNED, moves=True),
+    Action(
+        id="previous_failure",
+        keys=("{",),
+        show="{ }",
+        label="failure above, below",
+        hint="{ } error",
+        rank=52,
+        on=PANNED,
+        moves=True,
+    ),
+    Action(id="next_failure", keys=("}",), label="", on=PANNED, moves=True),
+    Action(id="copy", keys=("y",), label="copy: then i j r c", hint="y copy", rank=48, on=PANNED),
+    Action(id="write", keys=("w",), label="write to a file", hint="w write file", rank=49, on=PANNED),
     Action(id="times", keys=("z",), label="times: UTC, local, ago"),
     Action(id="explain", keys=("e",), label="explain what holds it", hint="e explain", rank=44, on=LISTED),
-    Action(id="unique", keys=("u",), label="unique errors", on=(RUNS,)),
+    Action(id="unique", keys=("u",), label="unique errors", hint="u unique errors", rank=35, on=(RUNS, DEAD)),
     Action(id="open_timeline", keys=("t",), label="timeline of a run", hint="t timeline", rank=47, on=(RUNS,)),
     Action(id="follow", keys=("f",), label="follow, freeze", hint="f follow", rank=15, on=(RUNS, LOGS)),
     Action(id="output", keys=("o",), label="output (logs)", hint="o output", rank=45, on=(RUNS, RUN, DEAD, LOGS)),
@@ -132,36 +145,14 @@ ACTIONS: tuple[Action, ...] = (
         moves=True,
     ),
     Action(id="previous_match", keys=("N",), label="", on=(LOGS,), moves=True),
-    Action(
-        id="previous_failure",
-        keys=("{",),
-        show="{ }",
-        label="previous, next failure",
-        hint="{ } error",
-        rank=24,
-        on=(LOGS,),
-        moves=True,
-    ),
-    Action(id="next_failure", keys=("}",), label="", on=(LOGS,), moves=True),
-    Action(
-        id="pan_left",
-        keys=("h", "left"),
-        show="h l",
-        label="left, right",
-        hint="h/l pan",
-        rank=26,
-        on=(LOGS,),
-        moves=True,
-    ),
-    Action(id="pan_right", keys=("l", "right"), label="", on=(LOGS,), moves=True),
     Action(id="wrap", keys=("r",), label="wrap or cut lines", hint="r wrap", rank=28, on=(LOGS,)),
     Action(id="around", keys=("m",), label="lines around matches", hint="m around", rank=29, on=(LOGS,)),
     Action(id="pane", keys=("tab",), label="next page of pane", hint="tab details", rank=36, on=(RUN, RUNS, DEAD)),
-    Action(id="pane_up", keys=("(",), show="( )", label="scroll the pane", on=(RUN, RUNS, DEAD, QUEUES)),
-    Action(id="pane_down", keys=(")",), label="", on=(RUN, RUNS, DEAD, QUEUES)),
+    Action(id="pane_up", keys=("(",), show="( )", label="scroll the pane", on=(RUN, RUNS, DEAD, GROUPS, QUEUES)),
+    Action(id="pane_down", keys=(")",), label="", on=(RUN, RUNS, DEAD, GROUPS, QUEUES)),
     Action(id="backward", keys=("[",), show="[ ]", label="screens been on"),
     Action(id="forward", keys=("]",), label=""),
-    Action(id="explain", keys=("e",), label="why keys are off", on=(LOGS, DEAD, WORKERS, METRICS, AUDIT, EVENTS)),
+    Action(id="explain", keys=("e",), label="why keys are off", on=(LOGS, WORKERS, METRICS, AUDIT, EVENTS)),
     Action(id="again", keys=("ctrl+r",), label="read again, connect"),
     Action(id="redraw", keys=("ctrl+l",), label="redraw"),
     Action(
@@ -270,9 +261,29 @@ ACTIONS: tuple[Action, ...] = (
         label="drain: retry all shown",
         hint="Z drain",
         rank=33,
+        on=(DEAD, GROUPS),
+        changes=True,
+        confirm=Confirm.YES,
+    ),
+    Action(
+        id="edit",
+        keys=("E",),
+        label="edit payload, retry",
+        hint="E edit+retry",
+        rank=31,
         on=(DEAD,),
         changes=True,
         confirm=Confirm.YES,
+    ),
+    Action(
+        id="purge_letters",
+        keys=("X",),
+        label="purge: drop all shown",
+        hint="X purge",
+        rank=35,
+        on=(DEAD, GROUPS),
+        changes=True,
+        confirm=Confirm.COUNT,
     ),
     Action(
         id="drop",
@@ -299,6 +310,7 @@ HINT_WORDS: Mapping[tuple[str, str], str] = MappingProxyType(
         (LOGS, "output"): "o its run",
         (QUEUES, "open"): "enter runs",
         (DEAD, "open"): "enter run",
+        (GROUPS, "open"): "enter its letters",
     }
 )
 """Hints that a screen words better than the table."""

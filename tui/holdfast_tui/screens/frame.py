@@ -42,7 +42,7 @@ class Frame(Screen[None], inherit_bindings=False):
     """A screen's six parts, and what each screen says in them."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - Textual's own annotation
-    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (10, "-short"), (24, "-full")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (10, "-short"), (24, "-full"), (32, "-tall")]  # noqa: RUF012
     AUTO_FOCUS = ""
     ALLOW_SELECT = False
 
@@ -149,11 +149,15 @@ class Frame(Screen[None], inherit_bindings=False):
             yield self.time_line
         yield self.scope_line
         with Container(id="body"):
-            yield self.table
+            yield from self.compose_list()
             if self.paned:
                 yield self.pane
         yield self.prompt
         yield self.hints
+
+    def compose_list(self) -> ComposeResult:
+        """The list, and what stands with it."""
+        yield self.table
 
     def on_mount(self) -> None:
         self.arrange_rows()

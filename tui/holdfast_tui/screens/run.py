@@ -55,11 +55,13 @@ class RunTree(Page):
         Column("", 14, spare=3),
     )
 
-    def __init__(self, run: str, *, new: bool = False) -> None:
+    def __init__(self, run: str, *, new: bool = False, at: str = "") -> None:
         """
         Args:
             new: it was made just now.
+            at: the checkpoint that the cursor goes to at first.
         """
+        self._at = at
         self.story = Story(run)
         self.new = new
         self._opened_at: Instant | None = None
@@ -145,6 +147,8 @@ class RunTree(Page):
         rows = self.story.rows(self.as_of)
         self._rows = {row.id: row for row in rows}
         self.window.sync(list(self._rows))
+        if self._at and self.window.go(self._at):
+            self._at = ""
 
     def cells(self, key: str, widths: Sequence[int]) -> Sequence[Cell]:
         row, now = self._rows[key], self.as_of
