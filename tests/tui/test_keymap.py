@@ -38,7 +38,7 @@ def test_keys_are_swapped_and_hints_help_and_table_say_so() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"pausse": "W"}, "expected the id of an action (holdfast tui --keys), found 'pausse'; did you mean pause?"),
+        ({"pausse": "W"}, "pausse: expected an action's id; did you mean pause?"),
         ({"pause": "w"}, "pause: it changes something: expected a capital letter, found 'w'"),
         ({"follow": "F"}, "follow: it changes nothing: expected anything but a capital letter, found 'F'"),
         ({"follow": "ctrl+m"}, "expected a character, ctrl+ and a letter (not h i j m), or a name, found 'ctrl+m'"),
@@ -94,7 +94,7 @@ def test_the_page_in_the_docs_is_the_table() -> None:
 async def test_the_desk_goes_by_the_users_keys_and_says_what_is_wrong_with_them() -> None:
     mapped = remapped({"pause": "W", "back": "x", "command": ";", "nothing": "y"})
     async with bench(mapped=mapped) as desk:
-        assert "keys.toml: nothing: expected the id of an action" in desk.text
+        assert "keys.toml: nothing: expected an action's id" in desk.text
         assert "W pause" in desk.text
         await desk.press("P")
         assert "P does nothing here" in desk.text

@@ -87,6 +87,11 @@ def test_what_would_find_nothing_to_act_on_is_not_offered() -> None:
     assert "A answer" not in keys.hints(keys.RUN, 200, idle=frozenset({"answer"}))
 
 
+def test_the_help_says_what_would_find_nothing_to_act_on() -> None:
+    rows = keys.help_rows(keys.RUN, idle=frozenset({"answer"}))
+    assert [(row.keys, row.off) for row in rows if row.off] == [("A", keys.IDLE)]
+
+
 def test_the_help_is_searched_by_key_and_by_label() -> None:
     assert [row.keys for row in keys.help_rows(keys.DEAD, search="drain")] == ["Z"]
     assert "ctrl+r" in [row.keys for row in keys.help_rows(keys.DEAD, search="ctrl+r")]
@@ -101,9 +106,11 @@ async def test_in_read_only_no_key_and_no_command_reaches_the_client(screen: str
         else:
             desk.app.section(screen)
         await desk.settle()
-        for action in keys.on(screen):
-            if action.changes:
-                await desk.press(action.keys[0], "y")
+        place = desk.app.trail.places[-1]
+        for key in (key for action in keys.on(screen) for key in action.keys if action.id != "quit"):
+            await desk.press(key, "y", "escape")
+            desk.app._show(place)
+            await desk.settle()
         for line in (*(f"{word.word} emails" for word in command.WORDS if word.changes), *command.PERFORMED):
             desk.app.command(line)
             await desk.press("y")

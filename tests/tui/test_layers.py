@@ -13,7 +13,20 @@ ROOT = Path(holdfast_tui.__file__).parent
 PURE = [
     ROOT / f"{name}.py"
     for name in (
-        *("bottom", "command", "failure", "filter", "format", "keymap", "keys", "memory", "message", "plan", "router"),
+        *(
+            "bottom",
+            "command",
+            "failure",
+            "filter",
+            "format",
+            "intents",
+            "keymap",
+            "keys",
+            "memory",
+            "message",
+            "plan",
+            "router",
+        ),
         *("tour", "verbs", "vocabulary"),
     )
 ]

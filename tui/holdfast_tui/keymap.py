@@ -39,7 +39,7 @@ class Mapped(NamedTuple):
 
     actions: tuple[Action, ...] = ACTIONS
     wrong: tuple[str, ...] = ()
-    """One line each: where, what was expected, what was found."""
+    """One line each: which row, what was expected, what was found."""
 
 
 def load(directory: Path | None) -> Mapped:
@@ -52,11 +52,11 @@ def load(directory: Path | None) -> Mapped:
     except FileNotFoundError:
         return Mapped()
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        return Mapped(wrong=(f'{file}: expected lines like pause = "P", found {error}',))
-    return remapped(given, where=str(file))
+        return Mapped(wrong=(f'{FILE}: expected lines like pause = "P", found {error}',))
+    return remapped(given)
 
 
-def remapped(given: Mapping[str, object], *, where: str = FILE) -> Mapped:
+def remapped(given: Mapping[str, object]) -> Mapped:
     """The table with these rows; a row that is wrong, or that clashes on a screen, leaves its action as it was."""
     wishes: dict[str, tuple[str, ...]] = {}
     wrong: list[str] = []
@@ -64,11 +64,11 @@ def remapped(given: Mapping[str, object], *, where: str = FILE) -> Mapped:
         try:
             wishes[id] = _wish(id, value)
         except ValueError as error:
-            wrong.append(f"{where}: {id}: {error}")
+            wrong.append(f"{FILE}: {id}: {error}")
     while clash := _clash(_applied(wishes), wishes):
         blamed, owner = (clash.other, clash.one) if clash.other in wishes else (clash.one, clash.other)
         wrong.append(
-            f"{where}: {blamed}: expected a key that is free on {clash.screen}, found {clash.key!r}: that is {owner}"
+            f"{FILE}: {blamed}: expected a key that is free on {clash.screen}, found {clash.key!r}: that is {owner}"
         )
         del wishes[blamed]
     return Mapped(_applied(wishes), tuple(wrong))
@@ -85,7 +85,7 @@ def _wish(id: str, value: object) -> tuple[str, ...]:
     """Raises: ValueError: there is no such action, or no such key for it."""
     action = keys.BY_ID.get(id)
     if action is None:
-        raise ValueError(f"expected the id of an action (holdfast tui --keys), found {id!r}{nearest(id, keys.BY_ID)}")
+        raise ValueError(f"expected an action's id{nearest(id, keys.BY_ID) or '; holdfast tui --keys lists them'}")
     wished = [value] if isinstance(value, str) else value
     if not isinstance(wished, list) or not wished or not all(isinstance(key, str) for key in wished):
         raise ValueError(f'expected a key such as "x" or several such as ["x", "ctrl+x"], found {value!r}')

@@ -160,7 +160,7 @@ def tui(
         table, wrong = key_table(home.config)
         print(table, end="")
         if wrong:
-            raise ConfigError("; ".join(wrong))
+            raise ConfigError(f"in {home.config}: {'; '.join(wrong)}")
         return
     from holdfast.connecting import connect
 

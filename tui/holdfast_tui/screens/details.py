@@ -39,7 +39,7 @@ class Details(Screen[None], inherit_bindings=False):
 
     def paint(self) -> None:
         self.top.show([(" what went wrong", "title")])
-        self.told.show("", [(line, "") for line in self.failure.text.split("\n")])
+        self.told.show("what was asked, and what came back", [(line, "") for line in self.failure.text.split("\n")])
         self.foot.show([(f" {self.said}" if self.said else " y copies   j k scroll   esc closes", "")])
 
     def on_key(self, event: events.Key) -> None:

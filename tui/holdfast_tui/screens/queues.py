@@ -141,7 +141,7 @@ class Queues(Listed):
             "     holdfast demo             a daemon, a worker and runs, some of which fail",
             "     holdfast trigger TASK     one run of a task of yours",
             "",
-            "  Wrong place?   holdfast tui --project NAME   or   holdfast tui --url nats://HOST:4222",
+            "  Wrong place?   holdfast tui --project NAME, or --url nats://HOST:4222",
             "",
             "  ? all keys     :tour the desk in eight lines     : command     ctrl+c quit",
         ]

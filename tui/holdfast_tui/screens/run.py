@@ -126,8 +126,9 @@ class RunTree(Page):
             self.paint()
 
     async def on_screen_suspend(self) -> None:
-        """Nobody looks: nothing is heard. What was missed is read when it is shown again."""
-        await self._stop_listening()
+        """While another page is shown nothing is heard; what was missed is read when this one is shown again."""
+        if isinstance(next(reversed(self.app.screen_stack), None), Page):
+            await self._stop_listening()
 
     async def on_unmount(self) -> None:
         await self._stop_listening()
