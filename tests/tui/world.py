@@ -283,6 +283,8 @@ class FakeClient:
         """The daemon does not answer."""
         self.served = True
         """Whether workers answer."""
+        self.wrong = ""
+        """What the daemon refuses to answer for."""
         self.closed = False
         self.queue_rows = queues() if full else []
         self.run_rows = runs() if full else []
@@ -312,6 +314,8 @@ class FakeClient:
         self.letter_rows = [letter for letter in self.letter_rows if letter.run != target]
 
     def up(self) -> None:
+        if self.wrong:
+            raise Refused(self.wrong, code="internal")
         if self.down:
             raise DaemonUnavailable("nobody answers on hf.demo.api: start the daemon with `holdfast up`")
 

@@ -97,7 +97,6 @@ class Desk(Linked, inherit_bindings=False):
         env: Mapping[str, str] | None = None,
         memory: Memory | None = None,
         mapped: Mapped | None = None,
-        views: Views | None = None,
         config_dir: Path | None = None,
     ) -> None:
         """
@@ -105,14 +104,13 @@ class Desk(Linked, inherit_bindings=False):
             env: the operator's environment: which terminal, which editor.
             memory: what is kept of the user; without it nothing is.
             mapped: the table of keys in effect, and what is wrong with the user's own.
-            views: those of the user; without them none can be kept.
-            config_dir: where the user's own themes are.
+            config_dir: where the user's own themes and views are; None: nowhere.
         """
         super().__init__()
         self.gateway = gateway
         self.clock = clock
         self.env = env or {}
-        self.views = views or Views(None)
+        self.views = Views(config_dir and config_dir / "views.toml")
         self.memory = memory or Memory()
         self.mapped = mapped or Mapped()
         self.tour = Tour(self.actions)
@@ -332,9 +330,8 @@ class Desk(Linked, inherit_bindings=False):
     def known(self) -> Known:
         """The names that the lists have."""
         pages = dict.fromkeys([*self.screen_stack[:0:-1], *self._sections.values()])
-        lists = (page.loaded for page in pages if isinstance(page, Frame))
-        rows = (islice(rows.values(), READ) for rows in lists)
-        return known(chain.from_iterable(rows), views=self._views(), themes=theme.names(self.config_dir))
+        lists = (islice(page.loaded.values(), READ) for page in pages if isinstance(page, Frame))
+        return known(chain.from_iterable(lists), views=self._views(), themes=theme.names(self.config_dir))
 
     def _views(self) -> Sequence[str]:
         """The names of the views that are kept, for completion: a file that can't be read has none."""
@@ -384,14 +381,7 @@ def operate(
 ) -> int:
     """Run the desk in this terminal until the operator quits."""
     gateway = Gateway(client_factory, project=project, read_only=read_only)
-    desk = Desk(
-        gateway,
-        env=env,
-        memory=Memory(state_dir),
-        mapped=keymap.load(config_dir),
-        config_dir=config_dir,
-        views=Views(config_dir and config_dir / "views.toml"),
-    )
+    desk = Desk(gateway, env=env, memory=Memory(state_dir), mapped=keymap.load(config_dir), config_dir=config_dir)
     return asyncio.run(_operate(desk))
 
 
