@@ -19,7 +19,7 @@ from holdfast.core.lifecycle import fold, story
 from holdfast.core.model import Origin, State
 from holdfast.core.pending import Wait, answers, pending
 from holdfast.core.tree import Tree
-from holdfast.wire.api import RunRow, RunsQuery, RunView
+from holdfast.wire.api import RunRow, RunsOrder, RunsQuery, RunView
 
 app = group("List, show and watch runs, and act on them.")
 
@@ -66,13 +66,21 @@ async def list_(
         str, typer.Option("--code", help="That ran with this code last: its fingerprint's beginning.")
     ] = "",
     waits: Annotated[str, typer.Option("--waits", help="Part of what it waits for: a token, an event.")] = "",
+    error: Annotated[
+        list[str] | None, typer.Option("--error", "-e", help="Part of the error's type or message; may be repeated.")
+    ] = None,
     since: given.Since = None,
+    order: Annotated[
+        RunsOrder, typer.Option("--order", help="By what; those of which it is not known come last.")
+    ] = RunsOrder.CREATED,
+    ascending: Annotated[bool, typer.Option("--ascending", help="The oldest, shortest or least first.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 50,
 ) -> None:
-    """Runs, newest first."""
+    """Runs, newest first unless another order is asked for."""
     query = RunsQuery(
         states=tuple(state or ()), tasks=tuple(task or ()), queue=queue, tag=tag, worker=worker, text=grep,
-        since=given.since(since), paused=paused, origin=origin, code=code, waits=waits,
+        since=given.since(since), paused=paused, origin=origin, code=code, waits=waits, errors=tuple(error or ()),
+        order=order, descending=not ascending,
     )  # fmt: skip
     rows, total = await pages(client, query, limit)
     if out.json:
@@ -87,11 +95,11 @@ async def list_(
 
 
 async def pages(client: Client, query: RunsQuery, limit: int) -> tuple[list[RunRow], int]:
-    """The newest `limit` runs that match, page by page, and how many match in all."""
+    """The first `limit` runs that match, page by page, and how many match in all."""
     rows: list[RunRow] = []
     while True:
-        before = (rows[-1].created_at, rows[-1].id) if rows else None
-        page = await client.runs(msgspec.structs.replace(query, before=before, limit=min(limit - len(rows), PAGE)))
+        following = query.behind(rows[-1]) if rows else query
+        page = await client.runs(msgspec.structs.replace(following, limit=min(limit - len(rows), PAGE)))
         rows += page.runs
         if not page.more or not page.runs or len(rows) >= limit:
             return rows, max(page.total, len(rows))
