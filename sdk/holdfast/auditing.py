@@ -184,7 +184,7 @@ class Auditor:
             at=entry.at or self._clock(),
             who=entry.who or actor.who,
             via=entry.via or self.via,
-            host=entry.host or actor.host,
+            host=entry.host or actor.host or _here().host,
             address=entry.address or actor.address,
             targets=tuple(_clipped(target) for target in entry.targets[:TARGETS_MOST]),
             why=_clipped(entry.why),

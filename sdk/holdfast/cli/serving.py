@@ -160,7 +160,9 @@ def tui(
     settings = _settings(place.config, place.project)
 
     async def client() -> Any:
-        return await connect(place.url, project=place.project, config=place.config, name="tui").open()
+        client = await connect(place.url, project=place.project, config=place.config, name="tui").open()
+        client.via = "tui"
+        return client
 
     raise typer.Exit(run(client, project=place.project or settings.default_project, read_only=read_only))
 
