@@ -24,7 +24,7 @@ from holdfast import context
 from holdfast.bus.ports import Bus
 from holdfast.core.model import Instant, Seconds
 from holdfast.deeds import Deed, shell
-from holdfast.errors import ConfigError, ConnectError, EncodeError, HoldfastError, PayloadError
+from holdfast.errors import ConfigError, ConnectError, EncodeError, HoldfastError, PayloadError, UnknownToken
 from holdfast.wire import codec
 from holdfast.wire.api import AuditEntry
 
@@ -47,8 +47,9 @@ BY_PERSONS = frozenset({CLI, TUI, HTTP})
 
 LOST = "stopped before an answer came: it may have been done"
 
-_NOTHING_DONE = (ConfigError, ConnectError, EncodeError, PayloadError)
-"""Where a method raises these it has not come to what it is for."""
+_NOTHING_DONE = (ConfigError, ConnectError, EncodeError, PayloadError, UnknownToken)
+"""Where a method raises these it has not come to what it is for. Anybody may guess at tokens over HTTP: that is not to
+fill the audit."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
