@@ -176,6 +176,15 @@ async def test_another_client_keeps_its_own_account(client: Client) -> None:
     assert sorted(entry.targets for entry in await entries(client)) == [("a",), ("b",)]
 
 
+async def test_many_things_that_are_done_in_one_go_are_counted_and_named_together(client: Client) -> None:
+    async with client.audit_as("purge", "queue", command="holdfast queues purge emails") as batch:
+        batch.took("emails", 1_100)
+    async with client.audit_as("purge", "queue") as batch:
+        batch.took("idle", 0)
+    (entry,) = await entries(client)
+    assert (entry.targets, entry.count, entry.accepted) == (("emails",), 1_100, 1_100)
+
+
 async def test_where_nothing_was_tried_there_is_no_entry(client: Client) -> None:
     async with client.audit_as("cancel", "run", count=0):
         pass

@@ -102,10 +102,11 @@ class Batch:
         self.why = ""
         """Why the first one was refused, or lost."""
 
-    def took(self, target: str) -> None:
-        """One was done."""
-        self.accepted += 1
-        self._name(target)
+    def took(self, target: str, count: int = 1) -> None:
+        """One was done, or as many in one go as `count` says."""
+        self.accepted += count
+        if count:
+            self._name(target)
 
     def refuse(self, target: str, why: str) -> None:
         """One could not be done; the others go on."""
