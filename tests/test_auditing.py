@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import shlex
@@ -165,6 +166,21 @@ async def test_what_is_begun_inside_a_change_to_many_things_counts_in_it(client:
     assert batch.accepted == 3
     (entry,) = await entries(client)
     assert sorted(entry.targets) == ["a", "b", "c"]
+
+
+async def test_what_goes_on_after_a_change_to_many_things_counts_for_itself(client: Client) -> None:
+    ended = asyncio.Event()
+
+    async def later() -> None:
+        await ended.wait()
+        await client.pause("b")
+
+    async with client.audit_as("pause", "queue"):
+        going_on = asyncio.create_task(later())
+        await client.pause("a")
+    ended.set()
+    await going_on
+    assert [entry.targets for entry in await entries(client)] == [("a",), ("b",)]
 
 
 async def test_another_client_keeps_its_own_account(client: Client) -> None:

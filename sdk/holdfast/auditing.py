@@ -171,7 +171,16 @@ class _Collector(Protocol):
         """Where a change counts."""
 
 
-_collector: ContextVar[tuple[Auditor, _Collector] | None] = ContextVar("holdfast_audit", default=None)
+class _Account:
+    """Where the changes of a client count just now; tasks that go on after its end count for themselves."""
+
+    def __init__(self, auditor: Auditor, collector: _Collector) -> None:
+        self.auditor = auditor
+        self.collector = collector
+        self.open = True
+
+
+_account: ContextVar[_Account | None] = ContextVar("holdfast_audit", default=None)
 
 
 class Auditor:
@@ -245,8 +254,8 @@ class Auditor:
 
     async def note(self, deed: Deed, change: Awaitable[R]) -> R:
         """Make a change, and leave its entry."""
-        held = _collector.get()
-        inside = held[1] if held is not None and held[0] is self else None
+        account = _account.get()
+        inside = account.collector if account is not None and account.open and account.auditor is self else None
         if self.silent or isinstance(inside, _Passing) or (deed.by_hand and self.via not in BY_PERSONS):
             return await change
         batch = Batch(_entry(deed), None) if inside is None else inside.of(deed)
@@ -269,11 +278,13 @@ class Auditor:
 
     @contextlib.contextmanager
     def _collecting(self, collector: _Collector) -> Iterator[None]:
-        token = _collector.set((self, collector))
+        account = _Account(self, collector)
+        token = _account.set(account)
         try:
             yield
         finally:
-            _collector.reset(token)
+            account.open = False
+            _account.reset(token)
 
 
 class _Audited(Protocol):

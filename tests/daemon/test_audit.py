@@ -183,7 +183,7 @@ async def test_a_question_that_can_be_none_is_refused_in_words(filled: Client, q
 def test_nothing_that_is_asked_becomes_sql() -> None:
     hostile = "'; DROP TABLE audit; --"
     found = audit.listing(AuditQuery(who=hostile, via=hostile, action=hostile, target=hostile, text=hostile, before=7))
-    for statement in found[:2]:
+    for statement in found:
         assert "DROP" not in statement.sql
         assert statement.sql.count("?") == len(statement.parameters)
 

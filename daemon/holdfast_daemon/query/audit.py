@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 from holdfast.bus.ports import Bus
 from holdfast.core.model import Seconds
@@ -15,7 +15,7 @@ from holdfast_daemon.projection.projector import Projector
 from holdfast_daemon.projection.rows import AuditRow, instant, utc
 from holdfast_daemon.projection.store import Store
 from holdfast_daemon.query.portion import fitting
-from holdfast_daemon.query.sql import Listing, Statement
+from holdfast_daemon.query.sql import Statement
 
 ENTRIES_MOST = 1_000
 """The largest page."""
@@ -46,6 +46,13 @@ class AuditDesk:
         page = fitting(found[: query.limit])
         total = int((await self._store.query(*asked.total))[0][0])
         return AuditPage(tuple(page), total, len(found) > len(page))
+
+
+class Listing(NamedTuple):
+    """A page, one row longer than asked where there is more, and how many match in all."""
+
+    page: Statement
+    total: Statement
 
 
 def listing(query: AuditQuery) -> Listing:
