@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ def run(
     *,
     project: str,
     read_only: bool = False,
+    env: Mapping[str, str],
     config_dir: Path | None = None,
     state_dir: Path | None = None,
 ) -> int:
@@ -28,12 +29,15 @@ def run(
             the client that it gave.
         project: the name to show.
         read_only: no key changes anything, and nothing that changes is sent.
-        config_dir: where `keys.toml` is, if there is one.
+        env: the operator's environment: which terminal, which editor.
+        config_dir: where `keys.toml` is, if there is one, and `views.toml`.
         state_dir: where commands given and the like are kept from one session to the next; None: nowhere.
     """
     from holdfast_tui.app import operate
 
-    return operate(client_factory, project=project, read_only=read_only, config_dir=config_dir, state_dir=state_dir)
+    return operate(
+        client_factory, project=project, read_only=read_only, env=env, config_dir=config_dir, state_dir=state_dir
+    )
 
 
 def key_table(config_dir: Path | None) -> tuple[str, tuple[str, ...]]:

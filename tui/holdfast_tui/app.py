@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain, count, islice
 from pathlib import Path
 
 import anyio
 import msgspec
-from textual.app import App
 from textual.theme import Theme
 
 from holdfast.client import Client
@@ -26,8 +25,8 @@ from holdfast_tui.keys import Action
 from holdfast_tui.memory import Memory
 from holdfast_tui.message import Message
 from holdfast_tui.model.trail import Trail
-from holdfast_tui.model.window import Listing
 from holdfast_tui.plan import Plan
+from holdfast_tui.screens.arranged import Arranged
 from holdfast_tui.screens.dead import Dead
 from holdfast_tui.screens.details import Details
 from holdfast_tui.screens.frame import Frame
@@ -38,7 +37,11 @@ from holdfast_tui.screens.page import Page
 from holdfast_tui.screens.queues import Queues
 from holdfast_tui.screens.run import RunTree
 from holdfast_tui.screens.runs import Runs
+from holdfast_tui.terminal.clipboard import copy
+from holdfast_tui.terminal.editor import Edited, edit
+from holdfast_tui.terminal.link import Linked
 from holdfast_tui.tour import STOPS, Tour
+from holdfast_tui.views import View, Views
 from holdfast_tui.vocabulary import known
 
 TICK = 1.0
@@ -56,7 +59,7 @@ SECTIONS: dict[str, Callable[[], Page]] = {
 """The screens that stand by themselves."""
 
 
-class Desk(App[int], inherit_bindings=False):
+class Desk(Linked, inherit_bindings=False):
     """The operator's desk."""
 
     TITLE = "holdfast"
@@ -85,19 +88,25 @@ class Desk(App[int], inherit_bindings=False):
         gateway: Gateway,
         *,
         clock: Callable[[], Instant] = time.time,
+        env: Mapping[str, str] | None = None,
         memory: Memory | None = None,
         mapped: Mapped | None = None,
+        views: Views | None = None,
         config_dir: Path | None = None,
     ) -> None:
         """
         Args:
+            env: the operator's environment: which terminal, which editor.
             memory: what is kept of the user; without it nothing is.
             mapped: the table of keys in effect, and what is wrong with the user's own.
+            views: those of the user; without them none can be kept.
             config_dir: where the user's own themes are.
         """
         super().__init__()
         self.gateway = gateway
         self.clock = clock
+        self.env = env or {}
+        self.views = views or Views(None)
         self.memory = memory or Memory()
         self.mapped = mapped or Mapped()
         self.tour = Tour(self.actions)
@@ -170,7 +179,8 @@ class Desk(App[int], inherit_bindings=False):
         self.tick()
 
     def tick(self) -> None:
-        screen = self.screen
+        """Once a second; while the app ends there is no screen any more."""
+        screen = self.screen_stack[-1] if self.screen_stack else None
         if isinstance(screen, Page):
             screen.tick()
 
@@ -247,6 +257,10 @@ class Desk(App[int], inherit_bindings=False):
     def open_run(self, run: str) -> None:
         self._open(RunTree(run))
 
+    def open_timeline(self, run: str) -> None:
+        """Show a run as a timeline."""
+        self.open_run(run)
+
     def open_made(self, run: str, *, of: str) -> None:
         """Show a run that was made from another one just now."""
         made = RunTree(run, new=True)
@@ -261,6 +275,15 @@ class Desk(App[int], inherit_bindings=False):
         if self.failure is not None:
             self.push_screen(Details(self.failure))
 
+    def show_view(self, view: View) -> None:
+        """Show what was kept. Raises: ValueError: its screen is not there."""
+        if view.screen not in SECTIONS:
+            raise ValueError(f"no screen {view.screen}: there are {', '.join(SECTIONS)}")
+        self.section(view.screen)
+        page = self._sections[view.screen]
+        if isinstance(page, Arranged):
+            page.call_later(page.take_view, view)
+
     def help(self, page: Frame) -> None:
         self.push_screen(HelpScreen(page))
 
@@ -271,6 +294,16 @@ class Desk(App[int], inherit_bindings=False):
         else:
             self.tour.at = len(STOPS)
             self.say("the tour is over")
+
+    # --- the terminal -------------------------------------------------------------------------------------------------
+
+    def copy(self, text: str) -> str:
+        """Put a text into the operator's clipboard; returns what to say of it."""
+        return copy(text, write=self.send, env=self.env)
+
+    async def edit(self, text: str, *, name: str = "payload.json") -> Edited:
+        """Let the operator change a text in an editor of theirs; for a worker, as it takes as long as they do."""
+        return await edit(self, text, env=self.env, name=name)
 
     # --- commands -----------------------------------------------------------------------------------------------------
 
@@ -284,9 +317,16 @@ class Desk(App[int], inherit_bindings=False):
     def known(self) -> Known:
         """The names that the lists have."""
         pages = dict.fromkeys([*self.screen_stack[:0:-1], *self._sections.values()])
-        lists = (getattr(page, "listing", None) for page in pages)
-        rows = (islice(listing.rows.values(), READ) for listing in lists if isinstance(listing, Listing))
-        return known(chain.from_iterable(rows), themes=theme.names(self.config_dir))
+        lists = (page.loaded for page in pages if isinstance(page, Frame))
+        rows = chain.from_iterable(islice(rows.values(), READ) for rows in lists)
+        return known(rows, themes=theme.names(self.config_dir), views=self._views())
+
+    def _views(self) -> Sequence[str]:
+        """The names of the views that are kept, for completion: a file that can't be read has none."""
+        try:
+            return list(self.views.all())
+        except ValueError:
+            return []
 
     def offers(self, page: Frame, text: str) -> list[Offer]:
         """The ways to go on with a command on a screen."""
@@ -323,12 +363,20 @@ def operate(
     *,
     project: str,
     read_only: bool,
+    env: Mapping[str, str],
     config_dir: Path | None,
     state_dir: Path | None,
 ) -> int:
     """Run the desk in this terminal until the operator quits."""
     gateway = Gateway(client_factory, project=project, read_only=read_only)
-    desk = Desk(gateway, memory=Memory(state_dir), mapped=keymap.load(config_dir), config_dir=config_dir)
+    desk = Desk(
+        gateway,
+        env=env,
+        memory=Memory(state_dir),
+        mapped=keymap.load(config_dir),
+        views=Views(config_dir and config_dir / "views.toml"),
+        config_dir=config_dir,
+    )
     return asyncio.run(_operate(desk))
 
 

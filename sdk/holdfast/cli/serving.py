@@ -179,6 +179,7 @@ def tui(
             client,
             project=place.project or settings.default_project,
             read_only=read_only,
+            env=os.environ,
             config_dir=home.config,
             state_dir=home.state,
         )
