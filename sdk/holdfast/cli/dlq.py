@@ -205,12 +205,16 @@ async def choose(client: Client, runs: list[str] | None, query: LettersQuery, *,
     return Chosen([letter.run for letter in letters], False, letters)
 
 
-def _audit(action: str, chosen: Chosen, query: LettersQuery, *options: str) -> dict[str, Any]:
+def _audit(action: str, chosen: Chosen, query: LettersQuery, *options: str, filter: str = "") -> dict[str, Any]:
     """What the audit is told of a change to many letters (as `Client.audit_as` takes it)."""
-    age = "" if query.since is None else f"{time.time() - query.since:.0f}s"
-    asked = [*(("task", task) for task in query.tasks), ("queue", query.queue), ("error", query.error), ("since", age)]
+    of_filter = letters_query(read(filter, LETTERS), time.time())
+    age = "" if query.since is None or of_filter.since is not None else f"{time.time() - query.since:.0f}s"
+    tasks = () if of_filter.tasks else query.tasks
+    queue = "" if of_filter.queue else query.queue
+    asked = [*(("task", task) for task in tasks), ("queue", queue), ("error", query.error), ("since", age)]
     filters = [(name, value) for name, value in asked if value]
     words = [word for name, value in filters for word in (f"--{name}", value)]
+    words += ["--filter", filter] if filter else []
     named = chosen.runs[:TARGETS_MOST] if chosen.named else []
     if not words and not named and action != "drain":
         words = ["--all"]
@@ -218,9 +222,13 @@ def _audit(action: str, chosen: Chosen, query: LettersQuery, *options: str) -> d
         "action": action,
         "kind": "letter",
         "count": len(chosen.runs),
-        "filter": "" if named else " ".join(f"{name}:{shlex.quote(value)}" for name, value in filters) or "all",
+        "filter": "" if named else _told(filters, filter) or "all",
         "command": shell(("dlq", "retry" if action == "edit" else action), named, [*words, *options]),
     }
+
+
+def _told(filters: list[tuple[str, str]], filter: str) -> str:
+    return " ".join([*(f"{name}:{shlex.quote(value)}" for name, value in filters), *([filter] if filter else [])])
 
 
 @connected(app)
@@ -247,7 +255,7 @@ async def retry(
         if (await ask(question)).lower() not in ("y", "yes"):
             raise Usage("nothing was retried: the answer was not y")
     options = [*(["--from-start"] if from_start else []), *(["--payload", "JSON"] if changed is not None else [])]
-    audit = _audit("retry" if changed is None else "edit", chosen, query, *options)
+    audit = _audit("retry" if changed is None else "edit", chosen, query, *options, filter=filter)
     await _retry(client, out, chosen, audit, from_start=from_start, payload=changed)
 
 
@@ -293,7 +301,7 @@ async def drain(
         _preview(chosen.letters, rate or RATE, out)
     else:
         options = [*(["--from-start"] if from_start else []), *(["--rate", f"{rate:g}/s"] if rate else [])]
-        audit = _audit("drain", chosen, query, *options)
+        audit = _audit("drain", chosen, query, *options, filter=filter)
         await _retry(client, out, chosen, audit, from_start=from_start, per_second=rate or RATE)
 
 
@@ -334,7 +342,7 @@ async def purge(
         if typed.replace(",", "") != str(total):
             raise Usage(f"nothing was dropped: expected {total}, found {typed!r}")
     answers = Answers(total, "dropped", out)
-    async with client.audit_as(**_audit("purge", chosen, query)):
+    async with client.audit_as(**_audit("purge", chosen, query, filter=filter)):
         await answer(chosen.runs, client.drop_letter, answers)
     if chosen.named and answers.refused:
         raise typer.Exit(FAILED)
