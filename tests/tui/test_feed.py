@@ -41,10 +41,10 @@ class Bus:
         """What the stream does not have any more."""
         self.history = True
         self.scripts = [list(script) for script in scripts]
-        self.begun: list[int] = []
+        self.idle = 0
+        """How often it was followed since the scripts were over."""
 
     async def follow_output(self, *, run: str, after: int) -> AsyncGenerator[list[LogRow], None]:
-        self.begun.append(after)
         script = self.scripts.pop(0) if self.scripts else []
         at = [seq for seq in self.stream if seq > after and seq not in self.gone]
         for step in script:
@@ -59,7 +59,8 @@ class Bus:
                 at = []
             else:
                 yield rows(at.pop(0))
-        if not self.scripts and script == [] and self.begun.count(after) > 3:
+        self.idle += script == []
+        if self.idle > 4 + 3 * len(self.stream):
             raise Ended
         if not script:
             yield rows(*at)

@@ -118,8 +118,10 @@ async def test_a_dry_run_says_what_would_be_sent_and_sends_nothing() -> None:
         assert "dry run, nothing sent: holdfast queues pause audit-export  and 1 more like it" in last(desk)
         await desk.press("n")
         assert "nothing was sent" in last(desk)
-        await desk.press("4", "Z", "d")
-        assert "dry run, nothing sent: holdfast dlq drain would take 40 of all queues" in last(desk)
+        await desk.press("4", "Z")
+        await until(desk, "how many a second?")
+        await desk.press("enter", "d")
+        assert "dry run, nothing sent: holdfast dlq drain --rate 10/s would take 40 of all" in last(desk)
         await desk.press("n", "D", "d")
         assert desk.page.state.text == "d"
         assert desk.client.changed == []
@@ -197,7 +199,7 @@ async def test_the_help_is_searched_and_says_why_keys_are_off() -> None:
         await desk.press("escape", "?", *"xyzzy")
         assert "no key does 'xyzzy'" in desk.text
         await desk.press("escape", "e")
-        assert "R Z D U are off: no link to the server" in last(desk)
+        assert re.search(r"R Z E.* are off: no link to the server", last(desk))
 
 
 async def test_a_link_that_is_lost_is_asked_again_with_growing_pauses_and_at_once_when_told() -> None:
@@ -229,7 +231,7 @@ async def test_marks_of_what_is_gone_when_the_link_returns_are_counted() -> None
         desk.client.letter_rows = desk.client.letter_rows[2:]
         desk.client.down = False
         await desk.press("ctrl+r")
-        assert "the link is back: 2 marked are gone" in last(desk)
+        assert "2 marked are gone" in last(desk)
         assert list(desk.page.window.marks) == [run_id(2889), run_id(2886)]
 
 

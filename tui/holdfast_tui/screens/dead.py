@@ -230,7 +230,9 @@ class Dead(Mending):
             self.desk.open_logs(self.window.cursor)
 
     def do_explain(self) -> None:
-        """Everything about the letter under the cursor, over the whole body."""
+        """Everything about the letter under the cursor, over the whole body; and why keys are off."""
+        if self.desk.gateway.refusal():
+            super().do_explain()
         letter = self.loaded.get(self.window.cursor or "")
         if letter is None:
             self.say("no dead letter to explain", "warn")
