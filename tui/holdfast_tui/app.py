@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from functools import partial
 
 import anyio
+from textual import events
 
 from holdfast.client import Client
 from holdfast.core.model import Instant
@@ -15,6 +17,7 @@ from holdfast_tui import command, keys
 from holdfast_tui.format import short
 from holdfast_tui.gateway import Gateway
 from holdfast_tui.plan import Plan, Verb
+from holdfast_tui.router import Mode
 from holdfast_tui.screens.dead import Dead
 from holdfast_tui.screens.frame import Frame
 from holdfast_tui.screens.help import HelpScreen
@@ -24,9 +27,13 @@ from holdfast_tui.screens.queues import Queues
 from holdfast_tui.screens.run import RunTree
 from holdfast_tui.screens.runs import Runs
 from holdfast_tui.terminal.clipboard import copy
+from holdfast_tui.terminal.crash import report
 from holdfast_tui.terminal.editor import Edited, edit
-from holdfast_tui.terminal.link import Linked
+from holdfast_tui.terminal.link import Link, Linked
+from holdfast_tui.widgets.line import LEAST
 
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+"""Signals that end the desk."""
 TICK = 1.0
 """Seconds between looks."""
 
@@ -60,18 +67,26 @@ class Desk(Linked, inherit_bindings=False):
     RunTree.-wide Pane { width: 44; height: 1fr; }
     Page.-zoom Table { display: none; }
     Page.-zoom Pane { display: block; width: 1fr; height: 1fr; }
-    Page.-short .less, Page.-tiny .less { display: none; }
+    Page.-short .less { display: none; }
+    Screen Room { display: none; }
+    Screen.-tiny > *, Screen.-slim > * { display: none; }
+    Screen.-tiny > Room, Screen.-slim > Room { display: block; }
     #keys { height: 1fr; }
     """
 
     def __init__(
-        self, gateway: Gateway, *, clock: Callable[[], Instant] = time.time, env: Mapping[str, str] | None = None
+        self,
+        gateway: Gateway,
+        *,
+        clock: Callable[[], Instant] = time.time,
+        env: Mapping[str, str] | None = None,
+        link: Link = Link.DIFF,
     ) -> None:
         """
         Args:
             env: the operator's environment: which terminal, which editor.
         """
-        super().__init__()
+        super().__init__(link=link)
         self.gateway = gateway
         self.clock = clock
         self.env = env or {}
@@ -94,7 +109,24 @@ class Desk(Linked, inherit_bindings=False):
     def tick(self) -> None:
         screen = self.screen
         if isinstance(screen, Page):
+            if hint := self.terminal.hint():
+                screen.say(hint, "warn")
             screen.tick()
+
+    @property
+    def typing(self) -> bool:
+        return not isinstance(self.screen, Page) or self.screen.state.mode is not Mode.NORMAL
+
+    async def on_event(self, event: events.Event) -> None:
+        """Keys do nothing where nothing of what they do could be seen."""
+        if isinstance(event, events.Key) and self.cramped and event.key != "ctrl+c":
+            return
+        await super().on_event(event)
+
+    @property
+    def cramped(self) -> bool:
+        """Whether the terminal is too small to show anything."""
+        return self.size.width < LEAST[0] or self.size.height < LEAST[1]
 
     @property
     def at_root(self) -> bool:
@@ -210,17 +242,36 @@ class Desk(Linked, inherit_bindings=False):
 
 
 def operate(
-    client_factory: Callable[[], Awaitable[Client]], *, project: str, read_only: bool, env: Mapping[str, str]
+    client_factory: Callable[[], Awaitable[Client]],
+    *,
+    project: str,
+    read_only: bool,
+    env: Mapping[str, str],
+    link: str = Link.DIFF,
+    mouse: bool = True,
 ) -> int:
-    """Run the desk in this terminal until the operator quits."""
-    return asyncio.run(_operate(client_factory, env, project=project, read_only=read_only))
+    """Run the desk in this terminal until the operator quits, or a signal or a bug ends it; returns the exit code."""
+    gateway = Gateway(client_factory, project=project, read_only=read_only)
+    return asyncio.run(_operate(gateway, env, Link(link), mouse))
 
 
-async def _operate(client_factory: Callable[[], Awaitable[Client]], env: Mapping[str, str], **options: Any) -> int:
-    gateway = Gateway(client_factory, **options)
-    desk = Desk(gateway, env=env)
+async def _operate(gateway: Gateway, env: Mapping[str, str], link: Link, mouse: bool) -> int:
+    desk = Desk(gateway, env=env, link=link)
+    loop = asyncio.get_running_loop()
+    for each in ENDING:
+        loop.add_signal_handler(each, partial(_told, desk, each))
     async with anyio.create_task_group() as tasks:
         await tasks.start(gateway.run)
-        await desk.run_async()
+        await desk.run_async(mouse=mouse)
         tasks.cancel_scope.cancel()
+    if desk.crash is not None:
+        report(desk, env=env)
     return desk.return_code or 0
+
+
+def _told(desk: Desk, number: signal.Signals) -> None:
+    """End as after `ctrl+c`; the same signal a second time ends at once. `ctrl+c` in an editor is the editor's."""
+    if number is signal.SIGINT and desk.away:
+        return
+    asyncio.get_running_loop().remove_signal_handler(number)
+    desk.exit(return_code=128 + number)

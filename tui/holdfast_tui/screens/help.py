@@ -8,13 +8,15 @@ from textual.screen import Screen
 
 from holdfast_tui import keys, router
 from holdfast_tui.format import Cell
-from holdfast_tui.widgets.line import Line
+from holdfast_tui.widgets.line import LEAST, Line, Room
 from holdfast_tui.widgets.pane import Pane
 
 
 class HelpScreen(Screen[None], inherit_bindings=False):
     """Type to search; esc closes."""
 
+    HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (LEAST[0], "-narrow")]  # noqa: RUF012 - Textual's own annotation
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (LEAST[1], "-short")]  # noqa: RUF012
     AUTO_FOCUS = ""
     ALLOW_SELECT = False
 
@@ -24,6 +26,7 @@ class HelpScreen(Screen[None], inherit_bindings=False):
         self.top, self.keys_pane, self.foot = Line(), Pane(id="keys"), Line()
 
     def compose(self) -> ComposeResult:
+        yield Room()
         yield self.top
         yield self.keys_pane
         yield self.foot

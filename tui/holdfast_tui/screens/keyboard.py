@@ -155,6 +155,7 @@ class Keyboard(Frame):
         self.table.forget()
         self.pane.forget()
         self.app.refresh(layout=True)
+        self.desk.redraw()
 
     def do_mark(self) -> None:
         self.window.mark()
