@@ -15,6 +15,8 @@ from holdfast.client import Client
 from holdfast.errors import ConnectError
 from holdfast_tui.app import Desk
 from holdfast_tui.gateway import Gateway
+from holdfast_tui.keymap import Mapped
+from holdfast_tui.memory import Memory
 from holdfast_tui.screens.page import Page
 from holdfast_tui.theme import ANSI
 from tui.world import NOW, FakeClient
@@ -99,7 +101,10 @@ async def bench(
     size: tuple[int, int] = (80, 24),
     read_only: bool = False,
     reachable: bool = True,
+    memory: Memory | None = None,
+    mapped: Mapped | None = None,
 ) -> AsyncIterator[Bench]:
+    """A desk over a fake client; without a memory its user knows the desk already."""
     client, clock = client or FakeClient(), Clock()
 
     async def factory() -> Client:
@@ -108,7 +113,8 @@ async def bench(
         return client.real
 
     gateway = Gateway(factory, project="demo", read_only=read_only, clock=clock)
-    app = Desk(gateway, clock=clock)
+    memory = memory or Memory(explained=("capitals",))
+    app = Desk(gateway, clock=clock, memory=memory, mapped=mapped)
     async with anyio.create_task_group() as tasks:
         await tasks.start(gateway.run)
         async with app.run_test(size=size) as pilot:

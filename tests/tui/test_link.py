@@ -168,7 +168,7 @@ def test_ctrl_l_draws_all_again() -> None:
 
 
 def test_a_terminal_may_become_tiny_and_large_again() -> None:
-    with stand() as desk:
+    with stand(env={"COLUMNS": "80", "LINES": "24"}) as desk:
         before = desk.terminal.screen.cells()
         desk.terminal.resize(20, 5)
         desk.do("size", 20, 5)

@@ -6,7 +6,22 @@ import msgspec
 import pytest
 
 from holdfast_tui import keys, router
-from holdfast_tui.router import Act, Answer, Do, Given, Mode, Narrow, Question, Say, Scene, State, Submit, paste, press
+from holdfast_tui.router import (
+    Act,
+    Answer,
+    Do,
+    Given,
+    Mode,
+    Narrow,
+    Picked,
+    Question,
+    Say,
+    Scene,
+    State,
+    Submit,
+    paste,
+    press,
+)
 
 QUESTION = Question(text="Retry 3 runs?", options=(("y", "yes"), ("s", "from start")))
 TYPED = Question(text="DROP 3", typed="3")
@@ -18,6 +33,7 @@ STATES = {
     Mode.TYPED: msgspec.structs.replace(router.ask(TYPED), text="3"),
     Mode.BLANK: msgspec.structs.replace(router.fill(router.Blank(text="its value", name="JSON")), text="3"),
     Mode.SENDING: router.sending(),
+    Mode.PICK: router.pick(router.Choices(title="sort by", choices=(("n", "name"), ("d", "depth")))),
 }
 KEYS = sorted(
     {key for action in keys.ACTIONS for key in action.keys}
@@ -30,7 +46,7 @@ def scene(screen: str = keys.DEAD, **changed: object) -> Scene:
     base = Scene(
         keys={key: action.id for key, action in actions.items()},
         moves=frozenset(action.id for action in actions.values() if action.moves),
-        words=("queues", "quit"),
+        complete=lambda text: [word for word in ("queues ", "quit") if word.startswith(text)],
         history=("runs", "dead"),
     )
     return base._replace(**changed)  # type: ignore[arg-type]
@@ -91,6 +107,51 @@ def test_commands_are_recalled_and_completed() -> None:
     assert press(state, "backspace", scene()).state == router.NORMAL
 
 
+def typed(text: str) -> State:
+    return State(mode=Mode.COMMAND, text=text)
+
+
+def test_tab_goes_round_the_ways_to_complete_and_back_to_what_was_typed() -> None:
+    here = scene(complete=lambda text: [word for word in ("quit", "queues ", "queue ") if word.startswith(text)])
+    state, found = typed("qu"), []
+    for _ in range(5):
+        state = press(state, "tab", here).state
+        found.append(state.text)
+    assert found == ["quit", "queues ", "queue ", "qu", "quit"]
+    assert press(press(typed("qu"), "shift+tab", here).state, "shift+tab", here).state.text == "queues "
+    assert press(state, "x", here).state == typed("quitx")
+    assert press(typed("z"), "tab", here).state == typed("z")
+
+
+def test_the_ghost_is_the_last_command_that_began_so_or_else_the_likeliest_word() -> None:
+    here = scene(history=("runs state:dead", "runs queue:a"), complete=lambda text: ["runs "])
+    assert router.ghost(typed("ru"), here) == "ns queue:a"
+    assert router.ghost(typed("runs s"), here) == "tate:dead"
+    assert router.ghost(typed(""), here) == ""
+    assert router.ghost(typed("ru"), here._replace(history=())) == "ns "
+    assert press(typed("ru"), "right", here).state == typed("runs queue:a")
+    assert press(typed("x"), "ctrl+e", here).state == typed("x")
+
+
+def test_only_commands_that_begin_as_what_was_typed_are_recalled() -> None:
+    here = scene(history=("runs a", "dead b", "runs c"))
+    state, found = typed("runs"), []
+    for key in ("up", "up", "up", "down", "down"):
+        state = press(state, key, here).state
+        found.append(state.text)
+    assert found == ["runs c", "runs a", "runs a", "runs c", "runs"]
+
+
+def test_a_dry_run_says_what_would_be_sent_and_asks_on() -> None:
+    asked = router.ask(Question(text="Retry 3 runs?", dry="dry run, nothing sent: holdfast runs retry x"))
+    step = press(asked, "d", scene())
+    assert step.intents == ()
+    assert step.state.question == Question(text="dry run, nothing sent: holdfast runs retry x")
+    assert press(step.state, "d", scene()) == (step.state, ())
+    assert press(step.state, "y", scene()).intents == (Answer("y"),)
+    assert press(router.ask(QUESTION), "d", scene()) == (router.ask(QUESTION), ())
+
+
 @pytest.mark.parametrize("key", ["enter", "space", "Y", "R", "tab", "1"])
 def test_only_y_says_yes(key: str) -> None:
     assert press(router.ask(QUESTION), key, scene()) == (router.ask(QUESTION), ())
@@ -127,6 +188,19 @@ def test_what_is_typed_for_a_question_is_handed_over_and_sends_nothing() -> None
     assert press(state, "escape", scene()) == (router.NORMAL, (Answer(""), Say(router.NOTHING_SENT)))
     wrong = msgspec.structs.replace(state, wrong="no JSON")
     assert press(wrong, "backspace", scene()).state == msgspec.structs.replace(state, text="[1,2")
+
+
+def test_one_key_picks_and_another_says_what_there_is() -> None:
+    asked = STATES[Mode.PICK]
+    assert press(asked, "d", scene()) == (router.NORMAL, (Picked("d"),))
+    assert press(asked, "escape", scene()) == (router.NORMAL, (Picked(""),))
+    assert press(asked, "q", scene()) == (router.NORMAL, (Picked(""),))
+    wrong = press(asked, "R", scene())
+    assert wrong == (msgspec.structs.replace(asked, wrong="R is none of n d"), ())
+    assert press(wrong.state, "n", scene()).intents == (Picked("n"),)
+    assert paste(asked, "n") == (asked, ())
+    named_q = router.pick(router.Choices(title="copy", choices=(("q", "queue"),)))
+    assert press(named_q, "q", scene()).intents == (Picked("q"),)
 
 
 def test_while_sending_only_movement_works_and_ctrl_c_asks_twice() -> None:

@@ -5,23 +5,37 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain, count, islice
+from pathlib import Path
 
 import anyio
+import msgspec
 from textual import events
+from textual.theme import Theme as Surface
 
 from holdfast.client import Client
 from holdfast.core.model import Instant
-from holdfast_tui import command, keys
+from holdfast_tui import command, keymap, keys, theme, themes
+from holdfast_tui.command import Known, Offer
+from holdfast_tui.failure import Failure
 from holdfast_tui.format import short
 from holdfast_tui.gateway import Gateway
-from holdfast_tui.plan import Plan, Verb
+from holdfast_tui.keymap import Mapped
+from holdfast_tui.keys import Action
+from holdfast_tui.memory import Memory
+from holdfast_tui.message import Message
+from holdfast_tui.model.trail import Trail
+from holdfast_tui.model.window import Listing
+from holdfast_tui.plan import Plan
 from holdfast_tui.router import Mode
 from holdfast_tui.screens.dead import Dead
+from holdfast_tui.screens.details import Details
 from holdfast_tui.screens.frame import Frame
 from holdfast_tui.screens.help import HelpScreen
 from holdfast_tui.screens.logs import Logs
+from holdfast_tui.screens.obeying import hooks, obey
 from holdfast_tui.screens.page import Page
 from holdfast_tui.screens.queues import Queues
 from holdfast_tui.screens.run import RunTree
@@ -30,12 +44,19 @@ from holdfast_tui.terminal.clipboard import copy
 from holdfast_tui.terminal.crash import report
 from holdfast_tui.terminal.editor import Edited, edit
 from holdfast_tui.terminal.link import Link, Linked
+from holdfast_tui.theme import ANSI_THEME, COLOURLESS, DEFAULT, Theme, fewer
+from holdfast_tui.tour import STOPS, Tour
+from holdfast_tui.vocabulary import known
 from holdfast_tui.widgets.line import LEAST
+from holdfast_tui.widgets.pane import Pane
+from holdfast_tui.widgets.table import Table
 
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 """Signals that end the desk."""
 TICK = 1.0
 """Seconds between looks."""
+READ = 1000
+"""How many rows of a list are looked through for the names that complete a command."""
 
 
 SECTIONS: dict[str, Callable[[], Page]] = {
@@ -54,6 +75,8 @@ class Desk(Linked, inherit_bindings=False):
     ENABLE_COMMAND_PALETTE = False
     ALLOW_SELECT = False
     AUTO_FOCUS = ""
+    HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (LEAST[0], "-narrow")]  # noqa: RUF012 - Textual's own annotation
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (LEAST[1], "-short")]  # noqa: RUF012
 
     CSS = """
     Screen { layout: vertical; background: $background; color: $foreground; }
@@ -81,25 +104,62 @@ class Desk(Linked, inherit_bindings=False):
         clock: Callable[[], Instant] = time.time,
         env: Mapping[str, str] | None = None,
         link: Link = Link.DIFF,
+        ascii_only: bool = False,
+        look: Theme = ANSI_THEME,
+        config_dir: Path | None = None,
+        memory: Memory | None = None,
+        mapped: Mapped | None = None,
     ) -> None:
         """
         Args:
             env: the operator's environment: which terminal, which editor.
+            link: what is done for the way to the terminal.
+            ascii_only: draw with ASCII alone.
+            look: the theme.
+            config_dir: where the user's own themes are.
+            memory: what is kept of the user; without it nothing is.
+            mapped: the table of keys in effect, and what is wrong with the user's own.
         """
-        super().__init__(link=link)
+        super().__init__(link=link, ascii_only=ascii_only)
         self.gateway = gateway
         self.clock = clock
         self.env = env or {}
-        self.commands: list[str] = []
-        """Commands given, oldest first."""
+        self.memory = memory or Memory()
+        self.mapped = mapped or Mapped()
+        self.tour = Tour(self.actions)
+        self.tour.at = len(STOPS)
+        self.deeds: list[Plan] = []
+        """What was done in this session and can be taken back, oldest first, with whom it was done to."""
+        self.failure: Failure | None = None
+        """The last look that failed."""
+        self.trail: Trail[tuple[Page, ...]] = Trail()
+        """Where the operator has been: the screen, and those below it."""
         self.animation_level = "none"
-        self.theme = "ansi-dark"
+        self.config_dir = config_dir
+        self.look = look
         self._sections: dict[str, Page] = {}
+        self._opened: dict[str, Page] = {}
+        """The other screens that somebody may come back to, by the name they are installed under."""
+        self._number = count()
+        self._paint_as(look)
+
+    @property
+    def actions(self) -> Sequence[Action]:
+        """The table of keys in effect."""
+        return self.mapped.actions
+
+    def key(self, action: str) -> str:
+        """The key of an action, to be named in a line."""
+        return next(each.keys[0] for each in self.actions if each.id == action)
 
     def on_mount(self) -> None:
         self.section(keys.QUEUES)
         self.set_interval(TICK, self.tick)
         self.run_worker(self._greet(), exit_on_error=True)
+        wrong = [*self.mapped.wrong, *([f"nothing is kept: {self.memory.wrong}"] if self.memory.wrong else [])]
+        if wrong:
+            more = f"  (and {len(wrong) - 1} more: holdfast tui --keys)" if len(wrong) > 1 else ""
+            self.call_later(self.say, wrong[0] + more, "warn")
 
     async def _greet(self) -> None:
         """Look as soon as there is a connection, not at the next tick."""
@@ -137,45 +197,129 @@ class Desk(Linked, inherit_bindings=False):
 
     def section(self, name: str, filter: str | None = None) -> None:
         """Show one of the screens that stand by themselves; each keeps its cursor, marks and filter."""
+        if name not in SECTIONS:
+            self.say(f"no screen {name}: there are {', '.join(SECTIONS)}", "warn")
+            return
         page = self._sections.get(name)
         if page is None:
             page = self._sections[name] = SECTIONS[name]()
             self.install_screen(page, name)
-        while len(self.screen_stack) > 1 and self.screen is not page:
-            self.pop_screen()
-        if self.screen is not page:
-            self.push_screen(page)
+        self._show((page,))
         if filter is not None:
             page.filter = filter
             page.call_later(page.narrowed)
 
+    def _show(self, place: tuple[Page, ...]) -> None:
+        """Bring the screens that are shown in line with a place; each is as it was left."""
+        while len(self.screen_stack) > 1 and tuple(self.screen_stack[1:]) != place[: len(self.screen_stack) - 1]:
+            self.pop_screen()
+        for page in place[len(self.screen_stack) - 1 :]:
+            self.push_screen(page)
+        self._arrived()
+
+    def _open(self, page: Page) -> None:
+        """Show a screen above the one that is shown."""
+        name = f"opened-{next(self._number)}"
+        self._opened[name] = page
+        self.install_screen(page, name)
+        self.push_screen(page)
+        self._arrived()
+
+    def _arrived(self) -> None:
+        """Note where the operator is; screens that no way leads back to end."""
+        self.trail.visit(tuple(page for page in self.screen_stack if isinstance(page, Page)))
+        kept = {id(page) for place in self.trail.places for page in place}
+        for name, page in list(self._opened.items()):
+            if id(page) not in kept:
+                del self._opened[name]
+                self.uninstall_screen(page)
+                page.remove()
+
+    def walk(self, by: int) -> None:
+        """Go back along the way that the operator came, or forward again."""
+        place = self.trail.walk(by)
+        if place is None:
+            self.say(f"this is the {'first' if by < 0 else 'last'} screen that you were on")
+        else:
+            self._show(place)
+
     def back(self) -> None:
+        """Close the screen that is shown; the one below it is as it was left."""
         if not self.at_root:
             self.pop_screen()
+            self._arrived()
+
+    def say(self, text: str, role: str = "") -> None:
+        """A line in row 23 of the screen that is shown."""
+        if isinstance(self.screen, Page):
+            self.screen.say(text, role)
+            self.screen.paint()
 
     def open_runs(self, *, queue: str) -> None:
-        self.push_screen(Runs(filter=f"queue:{queue}"))
+        self._open(Runs(filter=f"queue:{queue}"))
 
     def open_run(self, run: str) -> None:
-        self.push_screen(RunTree(run))
+        self._open(RunTree(run))
 
     def open_made(self, run: str, *, of: str) -> None:
         """Show a run that was made from another one just now."""
         made = RunTree(run, new=True)
-        self.push_screen(made)
+        self._open(made)
         made.say(f"this is a new run, made from {short(of)}")
 
     def open_logs(self, run: str) -> None:
-        self.push_screen(Logs(run))
+        self._open(Logs(run))
+
+    def details(self) -> None:
+        """Show what went wrong with the last look."""
+        if self.failure is not None:
+            self.push_screen(Details(self.failure))
 
     def help(self, page: Frame) -> None:
-        self.push_screen(HelpScreen(page.kind, read_only=self.gateway.read_only))
+        self.push_screen(HelpScreen(page))
+
+    def take_tour(self) -> None:
+        """Begin the tour, or end it."""
+        if self.tour.over:
+            self.tour = Tour(self.actions)
+        else:
+            self.tour.at = len(STOPS)
+            self.say("the tour is over")
 
     # --- the terminal -------------------------------------------------------------------------------------------------
 
     def copy(self, text: str) -> str:
         """Put a text into the operator's clipboard; returns what to say of it."""
         return copy(text, write=self.send, env=self.env)
+
+    def use_theme(self, name: str) -> str:
+        """Another theme from now on; returns what to say of it. Raises: ConfigError: there is none, or it is wrong."""
+        if not name:
+            return f"theme {self.look.name}; there are {', '.join(themes.names(self.config_dir))}"
+        look = themes.find(name, self.config_dir)
+        self._paint_as(look)
+        for screen in dict.fromkeys([*self.screen_stack, *self._sections.values(), *self._opened.values()]):
+            for widget in screen.query("*"):
+                widget.forget() if isinstance(widget, Table | Pane) else widget.refresh()
+        if self.no_color:
+            return f"theme {name}, without its colours: NO_COLOR is set"
+        return f"theme {name}" if self._depth(look) is look else f"theme {name}, in the colours that this terminal has"
+
+    def _paint_as(self, look: Theme) -> None:
+        self.look = look
+        shown = COLOURLESS if self.no_color else self._depth(look)
+        theme.use(shown)
+        if not shown.own:
+            self.theme = "ansi-dark"
+            return
+        name = f"holdfast-{shown.name}"
+        self.register_theme(
+            Surface(name, primary=shown.ink, background=shown.ground, surface=shown.ground, foreground=shown.ink)
+        )
+        self.theme = name
+
+    def _depth(self, look: Theme) -> Theme:
+        return look if self.console.color_system in ("truecolor", "256") else fewer(look)
 
     async def edit(self, text: str, *, name: str = "payload.json") -> Edited:
         """Let the operator change a text in an editor of theirs; for a worker, as it takes as long as they do."""
@@ -185,60 +329,46 @@ class Desk(Linked, inherit_bindings=False):
 
     def command(self, text: str) -> None:
         """Carry out what was typed behind `:`."""
-        self.commands.append(text)
+        self.memory.given(text)
         page = self.screen
         assert isinstance(page, Page)
-        match command.read(text):
-            case command.Go(screen, filter):
-                self.section(screen, filter or None)
-            case command.OpenRun(run):
-                self.open_run(run)
-            case command.Help():
-                self.help(page)
-            case command.Quit():
-                self.exit()
-            case command.Perform(id, rest):
-                self._perform(page, id, rest)
-            case command.Wrong(why):
-                page.say(why, "warn")
-            case command.Hold(queue, paused):
-                self._hold(page, queue, paused)
-            case command.Drain(filter):
-                self._drain(page, filter)
+        obey(self, page, text)
 
-    def _perform(self, page: Page, id: str, rest: str) -> None:
-        action = keys.BY_ID[id]
-        if page.kind not in action.on:
-            page.say(f":{id} is not for this screen: {', '.join(action.on)}", "warn")
-        elif rest:
-            page.say(f":{id} takes no words: it is about what is under the cursor", "warn")
-        elif not self._refused(page):
-            getattr(page, f"do_{id}")()
+    def known(self) -> Known:
+        """The names that the lists have."""
+        pages = dict.fromkeys([*self.screen_stack[:0:-1], *self._sections.values()])
+        lists = (getattr(page, "listing", None) for page in pages)
+        rows = (islice(listing.rows.values(), READ) for listing in lists if isinstance(listing, Listing))
+        return known(chain.from_iterable(rows))
 
-    def _refused(self, page: Page) -> bool:
-        why = keys.READ_ONLY if self.gateway.read_only else self.gateway.link.refusal(self.clock())
-        if why:
-            page.say(why, "warn")
-        return bool(why)
+    def offers(self, page: Frame, text: str) -> list[Offer]:
+        """The ways to go on with a command on a screen."""
+        words = command.words(
+            page.kind,
+            read_only=self.gateway.read_only,
+            hooks=hooks(page),
+            sections=SECTIONS,
+            actions=self.actions,
+        )
+        return command.offers(text, words, self.known(), {action.id: action.keys[0] for action in self.actions})
 
-    def _hold(self, page: Page, queue: str, paused: bool) -> None:
-        if self._refused(page):
+    # --- what was done ------------------------------------------------------------------------------------------------
+
+    def done(self, plan: Plan | Message, targets: Sequence[str]) -> None:
+        """Note what was done to whom, so that it can be taken back."""
+        if not isinstance(plan, Plan) or not targets:
             return
-        if isinstance(page, Queues):
-            page.hold([queue] if queue else page.window.chosen(), paused)
-        elif queue:
-            page.propose(Plan(verb=Verb.PAUSE if paused else Verb.RESUME, targets=(queue,), what="queue"))
-        else:
-            page.say(f":{'pause' if paused else 'resume'} QUEUE: which queue?", "warn")
+        if plan.undoes is not None:
+            self.deeds = [deed for deed in map(partial(_without, plan.undoes, targets), self.deeds) if deed.targets]
+        elif plan.deed.undo is not None:
+            self.deeds.append(msgspec.structs.replace(plan, targets=tuple(targets), hidden=0, passed=0))
 
-    def _drain(self, page: Page, filter: str) -> None:
-        if self._refused(page):
-            return
-        if isinstance(page, Dead) and not filter:
-            page.do_drain()
-        else:
-            self.section(keys.DEAD, filter)
-            self._sections[keys.DEAD].say("Z drains what is shown here")
+
+def _without(undone: Plan, targets: Sequence[str], deed: Plan) -> Plan:
+    """What is left of a deed of which some was taken back."""
+    if deed is not undone:
+        return deed
+    return msgspec.structs.replace(deed, targets=tuple(target for target in deed.targets if target not in targets))
 
 
 def operate(
@@ -247,25 +377,47 @@ def operate(
     project: str,
     read_only: bool,
     env: Mapping[str, str],
+    config_dir: Path | None = None,
+    state_dir: Path | None = None,
     link: str = Link.DIFF,
     mouse: bool = True,
+    theme: str = DEFAULT,
+    ascii_only: bool = False,
 ) -> int:
-    """Run the desk in this terminal until the operator quits, or a signal or a bug ends it; returns the exit code."""
+    """Run the desk in this terminal until the operator quits, or a signal or a bug ends it; returns the exit code.
+
+    Raises: ConfigError: there is no such theme, or it is wrong.
+    """
     gateway = Gateway(client_factory, project=project, read_only=read_only)
-    return asyncio.run(_operate(gateway, env, Link(link), mouse))
+    memory, mapped = Memory(state_dir), keymap.load(config_dir)
+    look = themes.find(theme, config_dir)
+
+    def desk() -> Desk:
+        return Desk(
+            gateway,
+            env=env,
+            link=Link(link),
+            ascii_only=ascii_only,
+            look=look,
+            config_dir=config_dir,
+            memory=memory,
+            mapped=mapped,
+        )
+
+    return asyncio.run(_operate(desk, mouse=mouse))
 
 
-async def _operate(gateway: Gateway, env: Mapping[str, str], link: Link, mouse: bool) -> int:
-    desk = Desk(gateway, env=env, link=link)
+async def _operate(make: Callable[[], Desk], *, mouse: bool) -> int:
+    desk = make()
     loop = asyncio.get_running_loop()
     for each in ENDING:
         loop.add_signal_handler(each, partial(_told, desk, each))
     async with anyio.create_task_group() as tasks:
-        await tasks.start(gateway.run)
+        await tasks.start(desk.gateway.run)
         await desk.run_async(mouse=mouse)
         tasks.cancel_scope.cancel()
     if desk.crash is not None:
-        report(desk, env=env)
+        report(desk, env=desk.env)
     return desk.return_code or 0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from holdfast.errors import ConfigError
 from holdfast_tui.format import Cell, clean, count
 from holdfast_tui.model.window import Window
 from holdfast_tui.screens.asking import Asking
@@ -16,6 +17,13 @@ from holdfast_tui.screens.asking import Asking
 
 class Page(Asking):
     """A screen of the desk."""
+
+    def command_theme(self, name: str) -> None:
+        """Raises: ValueError: there is no such theme, or it is wrong."""
+        try:
+            self.say(self.desk.use_theme(name.strip()))
+        except ConfigError as error:
+            raise ValueError(str(error).replace(f"{self.desk.config_dir}/", "")) from error
 
 
 def marked(window: Window[Any]) -> list[Cell]:

@@ -117,7 +117,7 @@ class Driver(LinuxDriver):
 
     def start_application_mode(self) -> None:
         self._outlet.resume()
-        super().start_application_mode()
+        super().start_application_mode()  # type: ignore[no-untyped-call]
         self._tell(cast("Heard", self._app).terminal_taken)
 
     def close(self) -> None:
@@ -134,6 +134,14 @@ class Driver(LinuxDriver):
             self._tell(cast("Heard", self._app).terminal_answered)
         else:
             super().process_message(message)
+
+    def _get_terminal_size(self) -> tuple[int, int]:
+        """The terminal's, whatever COLUMNS and LINES say, which do not follow it."""
+        try:
+            found = os.get_terminal_size(self.fileno)
+        except OSError:
+            return 80, 24
+        return found.columns or 80, found.lines or 24
 
     def _enable_mouse_support(self) -> None:
         if self._mouse:

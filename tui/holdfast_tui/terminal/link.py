@@ -13,17 +13,20 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from rich.console import RenderableType
 from rich.control import Control
+from rich.segment import Segment
 from textual import events
 from textual._ansi_sequences import SYNC_END, SYNC_START
 from textual._compositor import CompositorUpdate
 from textual._context import visible_screen_stack
 from textual.app import App
+from textual.color import Color
+from textual.filter import LineFilter
 from textual.geometry import Size
 from textual.screen import Screen
 
 from holdfast.core.model import Instant, Seconds
+from holdfast_tui.glyphs import plain
 from holdfast_tui.model.terminal import LOST, Terminal
 from holdfast_tui.terminal.driver import PING, Driver
 from holdfast_tui.terminal.frames import Frames
@@ -49,12 +52,27 @@ class Link(StrEnum):
     """That, and of a frame only the cells that differ from the one before."""
 
 
+class Ascii(LineFilter):
+    """Draws with ASCII alone."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        return [Segment(plain(text), style, control) for text, style, control in segments]
+
+
 class Linked(App[int]):
     """An app that knows its terminal."""
 
-    def __init__(self, *, link: Link = Link.DIFF, monotonic: Callable[[], Instant] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        link: Link = Link.DIFF,
+        ascii_only: bool = False,
+        monotonic: Callable[[], Instant] = time.monotonic,
+    ) -> None:
         super().__init__(driver_class=Driver)
         self.link = link
+        if ascii_only:
+            self._filters.append(Ascii())
         self.terminal = Terminal()
         self.crash: Exception | None = None
         """What ended the app, where it was a bug."""
@@ -104,7 +122,18 @@ class Linked(App[int]):
         """Nothing is drawn before it is all there."""
         self.delay_update(SETTLING)
 
-    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+    def delay_update(self, delay: Seconds = 0.05) -> None:
+        """As Textual's, whose timers never fire where the machine pauses just when they begin: all stayed dark."""
+        self._begin_batch()
+        asyncio.get_running_loop().call_later(delay, self._settled)
+
+    def _settled(self) -> None:
+        with self._context():
+            self._end_batch()
+            if not self._batch_count and self._screen_stack:
+                self.screen.refresh()
+
+    def _display(self, screen: Screen[Any], renderable: Any) -> None:
         """In Textual's place: what it has drawn, `renderable`, says which lines may differ."""
         if self.link is Link.STOCK or self.is_headless or not isinstance(renderable, CompositorUpdate):
             super()._display(screen, renderable)
@@ -150,7 +179,16 @@ class Linked(App[int]):
         """A terminal that was resized shows anything, even where it has its old size again."""
         same = self._size == event.size
         await super()._on_resize(event)
-        self.terminal_taken() if same else self._frames.forget()
+        self._frames.forget()
+        if same:
+            self.terminal_taken()
+        elif self._resize_timer is not None:  # it may never fire: see delay_update
+            asyncio.get_running_loop().call_later(SETTLING, self._resized)
+
+    def _resized(self) -> None:
+        if self._resize_event is not None:
+            with self._context():
+                self._check_resize()
 
     async def on_event(self, event: events.Event) -> None:
         if not event.is_forwarded:
