@@ -18,7 +18,7 @@ GAP = 6
 """Cells alike between two that differ that are rather sent again than skipped: a move costs as much."""
 
 _Cell: TypeAlias = tuple[str, Style | None]
-"""A character with what combines with it, and its style; the second column of a wide one is the empty text."""
+"""A character and its style; the second column of a wide one is the empty text."""
 
 
 class Span(NamedTuple):
@@ -90,13 +90,13 @@ class Frames:
         if sent._segments == line._segments:
             return []
         before, after = cells(sent), cells(line)
-        if len(before) != len(after) or len(after) != line.cell_length:  # its width is not the sum of its parts
+        if len(before) != len(after) or len(after) != line.cell_length:
             return [whole]
         return differing(before, after)
 
 
 def cells(strip: Strip) -> list[_Cell]:
-    """A line as columns."""
+    """A line as columns; none where something combines, as a piece of such a line is not as wide as its cells."""
     found: list[_Cell] = []
     for text, style, control in strip:
         if control:
@@ -106,9 +106,8 @@ def cells(strip: Strip) -> list[_Cell]:
             continue
         for char in text:
             width = cell_len(char)
-            if width == 0 and found:
-                found[-1] = (found[-1][0] + char, found[-1][1])
-                continue
+            if width == 0:
+                return []
             found.append((char, style))
             found.extend([("", style)] * (width - 1))
     return found
