@@ -189,6 +189,11 @@ class Store:
         self._cursors[name] = batch.upto
         return True
 
+    def load(self, statement: str, parameters: Sequence[object]) -> None:
+        """Have the database make rows itself, in one transaction. Raises: Rejected; Unavailable: nothing was made."""
+        with self._transaction() as con:
+            con.execute(statement, list(parameters)).fetchall()
+
     def rewind(self, stream: Stream) -> None:
         """Follow a stream from its beginning again; `Cursor.time` stays, what is stored stays."""
         name = _NAMES[stream]
