@@ -1,6 +1,6 @@
 """A program for tests: the real desk over the fake world in a real terminal, told by a socket what to do.
 
-    python stand.py SOCKET [JSON]      options of `operate`, and the seconds between ticks
+    python stand.py SOCKET JSON        no socket: keys alone; options of `operate`, and the seconds between ticks
 
 Each line that arrives is a step; it ends with an answer, when all that it caused was sent to the terminal.
 """
@@ -195,7 +195,8 @@ def main() -> int:
             self.clock = self.gateway.clock = self.steps.clock
 
         def on_mount(self) -> None:
-            self.run_worker(obey(self.steps, path))
+            if path:
+                self.run_worker(obey(self.steps, path))
 
     desk_app.Desk = Told  # type: ignore[misc]
     return desk_app.operate(factory, project="demo", env=os.environ, **{"read_only": False, **options})
