@@ -25,7 +25,7 @@ from holdfast_tui.message import Message
 from holdfast_tui.model.window import Listing, Window
 from holdfast_tui.plan import Plan
 from holdfast_tui.router import Mode
-from holdfast_tui.widgets.line import Line
+from holdfast_tui.widgets.line import LEAST, Line, Room
 from holdfast_tui.widgets.pane import Pane
 from holdfast_tui.widgets.table import Column, Table
 
@@ -41,8 +41,8 @@ QUESTION = 30.0
 class Frame(Screen[None], inherit_bindings=False):
     """A screen's six parts, and what each screen says in them."""
 
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - Textual's own annotation
-    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (10, "-short"), (24, "-full")]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (LEAST[0], "-narrow"), (110, "-wide")]  # noqa: RUF012 - Textual's own annotation
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (LEAST[1], "-short"), (24, "-full")]  # noqa: RUF012
     AUTO_FOCUS = ""
     ALLOW_SELECT = False
 
@@ -144,6 +144,7 @@ class Frame(Screen[None], inherit_bindings=False):
     # --- frame --------------------------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
+        yield Room()
         with Container(id="top"):
             yield self.context
             yield self.time_line
@@ -278,7 +279,7 @@ class Frame(Screen[None], inherit_bindings=False):
 
     def _link(self, now: Instant) -> list[Cell]:
         gateway = self.desk.gateway
-        cells: list[Cell] = [("  ", ""), *gateway.link.cells(now)]
+        cells: list[Cell] = [("  ", ""), *self.desk.terminal.cells(), *gateway.link.cells(now)]
         if gateway.link.live(now) and gateway.queues_at is not None:
             cells.append((f"  {rate(gateway.events)} ev/s", ""))
         return cells

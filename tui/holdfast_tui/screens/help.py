@@ -12,7 +12,7 @@ from holdfast_tui import keys, router
 from holdfast_tui.format import Cell, clean
 from holdfast_tui.keys import Help
 from holdfast_tui.screens.frame import Frame
-from holdfast_tui.widgets.line import Line
+from holdfast_tui.widgets.line import Line, Room
 from holdfast_tui.widgets.pane import Pane
 
 TITLES = {"MOVE": "MOVE", "LOOK": "LOOK", "CHANGE": "CHANGE (asks first)"}
@@ -32,6 +32,7 @@ class HelpScreen(Screen[None], inherit_bindings=False):
         self.top, self.keys_pane, self.foot = Line(), Pane(id="keys"), Line()
 
     def compose(self) -> ComposeResult:
+        yield Room()
         yield self.top
         yield self.keys_pane
         yield self.foot
