@@ -36,11 +36,8 @@ class HelpScreen(Screen[None], inherit_bindings=False):
         yield self.keys_pane
         yield self.foot
 
-    def on_mount(self) -> None:
-        self.call_after_refresh(self.paint)
-
     def on_resize(self) -> None:
-        self.call_after_refresh(self.paint)
+        self.paint()
 
     def paint(self) -> None:
         self.top.show(
