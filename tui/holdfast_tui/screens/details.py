@@ -32,11 +32,8 @@ class Details(Screen[None], inherit_bindings=False):
         yield self.told
         yield self.foot
 
-    def on_mount(self) -> None:
-        self.call_after_refresh(self.paint)
-
     def on_resize(self) -> None:
-        self.call_after_refresh(self.paint)
+        self.paint()
 
     def paint(self) -> None:
         self.top.show([(" what went wrong", "title")])
