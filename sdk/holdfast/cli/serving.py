@@ -162,7 +162,8 @@ def tui(
     async def client() -> Any:
         return await connect(place.url, project=place.project, config=place.config, name="tui").open()
 
-    raise typer.Exit(run(client, project=place.project or settings.default_project, read_only=read_only))
+    project = place.project or settings.default_project
+    raise typer.Exit(run(client, project=project, read_only=read_only, env=os.environ))
 
 
 def _settings(path: str | None, project: str | None) -> Settings:
