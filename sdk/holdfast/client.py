@@ -473,6 +473,14 @@ class Client:
         """A run's journal messages; `core.tree.Tree` folds their entries. Raises: Refused: not found, or several."""
         return await self._ask(api.RUNS_HISTORY, api.RunRef(run), api.History)
 
+    async def value(self, run: str, key: str) -> api.Value:
+        """A recorded value as JSON: of a checkpoint, of `/` the result, of an empty key the payload.
+
+        Raises:
+            Refused: there is no such run, or several, or no such value.
+        """
+        return await self._ask(api.RUNS_VALUE, api.ValueRef(run, key), api.Value)
+
     async def queues(self) -> api.Queues:
         return await self._ask(api.QUEUES_LIST, api.Nothing(), api.Queues)
 

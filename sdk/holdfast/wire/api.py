@@ -46,6 +46,8 @@ RUNS_GET = "runs.get"
 """`RunRef` → `RunView`."""
 RUNS_HISTORY = "runs.history"
 """`RunRef` → `History`."""
+RUNS_VALUE = "runs.value"
+"""`ValueRef` → `Value`."""
 QUEUES_LIST = "queues.list"
 """`Nothing` → `Queues`."""
 QUEUES_WHY = "queues.why"
@@ -280,6 +282,28 @@ class History(msgspec.Struct, frozen=True):
 
     run: str
     messages: tuple[Stored, ...]
+
+
+class ValueRef(msgspec.Struct, frozen=True):
+    """A recorded value of a run."""
+
+    run: str
+    """As in `RunRef`."""
+    key: str
+    """A checkpoint; `/`: the run's result; empty: its payload."""
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """A recorded value, whatever its size, as JSON."""
+
+    run: str
+    key: str
+    json: str
+    """Indented; a value that has no JSON form is shown as `{"$type": ...}`."""
+    size: int
+    """Bytes of the value as it is stored."""
+    whole: bool = True
+    """False: a reply can't hold all of it, and this is its beginning."""
 
 
 class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
