@@ -51,6 +51,9 @@ from holdfast.wire.api import LogBatch
 from holdfast.wire.render import render_json
 from holdfast_daemon.ledger import Change
 
+BEHIND = " behind"
+"""What ends `origin_how` where a fork parts behind `origin_key`, not before it."""
+
 
 class RunRow(NamedTuple):
     """A row of `runs`; the names are its columns, in order."""
@@ -331,7 +334,7 @@ class _Draft:
             deadline=_utc(run.deadline),
             expires=_utc(run.expires),
             origin=origin.run,
-            origin_how=origin.how,
+            origin_how=origin.how + (BEHIND if origin.behind else ""),
             origin_key=origin.key,
             code=run.code,
             ending="" if run.ending is None else run.ending.value,

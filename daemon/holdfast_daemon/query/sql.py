@@ -16,7 +16,7 @@ import msgspec
 from holdfast.core import ids
 from holdfast.core.model import ErrorInfo, Instant, Origin, Progress, Seconds, State
 from holdfast.wire.api import Letter, LettersQuery, LogLine, LogRow, LogsQuery, RunRow, RunsQuery
-from holdfast_daemon.projection.rows import instant, utc
+from holdfast_daemon.projection.rows import BEHIND, instant, utc
 
 RUNS_MOST, LETTERS_MOST, LINES_MOST, CHILDREN_MOST = 1_000, 1_000, 10_000, 1_000
 """The largest pages."""
@@ -321,7 +321,10 @@ def progress(values: Mapping[str, Any]) -> Progress | None:
 
 def origin(values: Mapping[str, Any]) -> Origin | None:
     """The run that a run was made from, of the columns `WHOLE`, or None."""
-    return Origin(values["origin"], values["origin_how"], values["origin_key"]) if values["origin"] else None
+    if not values["origin"]:
+        return None
+    how: str = values["origin_how"]
+    return Origin(values["origin"], how.removesuffix(BEHIND), values["origin_key"], how.endswith(BEHIND))
 
 
 def span_of(values: Mapping[str, Any]) -> Span:
