@@ -108,7 +108,7 @@ class QueryService:
             self._bus,
             Question(api.RUNS_LIST, api.RunsQuery, self.runs),
             Question(api.RUNS_GET, api.RunRef, self.view),
-            Question(api.RUNS_HISTORY, api.RunRef, self.history),
+            Question(api.RUNS_HISTORY, api.HistoryRef, self.history),
             Question(api.RUNS_VALUE, api.ValueRef, self.value),
             Question(api.QUEUES_LIST, api.Nothing, self.queues),
             Question(api.QUEUES_WHY, api.RunRef, self.why),
@@ -145,22 +145,23 @@ class QueryService:
         found = await self._ask(sql.run(id), sql.WHOLE)
         return await self._view(found[0]) if found else await self._view_of_journal(id)
 
-    async def history(self, ref: api.RunRef) -> api.History:
-        """The messages of one run. Recorded values that a reply can't hold are left out (empty), the largest first.
+    async def history(self, ref: api.HistoryRef) -> api.History:
+        """The messages of one run behind one that is known. Recorded values that a reply can't hold are left out
+        (empty), the largest first; where that is not enough, it ends early and says so.
 
         Raises:
             Refused: no run, or more than one, is meant.
         """
         if not ids.is_run_id(ref.run):
             await self._fresh()
-        id = await self._id(ref)
+        id = await self._id(api.RunRef(ref.run))
         stored = [
             api.Stored(record.seq, message.time, record.kind.value, record.writer, record.entries)
             for message, record in await self._messages(id)
         ]
         if not stored:
-            raise _not_found(ref)
-        return _cut(api.History(id, tuple(stored)))
+            raise _not_found(api.RunRef(ref.run))
+        return _page(_cut(api.History(id, tuple(each for each in stored if each.seq > ref.after))))
 
     async def value(self, ref: api.ValueRef) -> api.Value:
         """A recorded value, also one that a history came without or that is kept apart.
@@ -419,6 +420,12 @@ def _fitting(rows: list[_T], most: int = REPLY_MOST) -> list[_T]:
         if size > most and count:
             return rows[:count]
     return rows
+
+
+def _page(history: api.History) -> api.History:
+    """As much of a history, from its beginning, as a reply holds."""
+    page = _fitting(list(history.messages))
+    return replace(history, messages=tuple(page), more=len(page) < len(history.messages))
 
 
 def _cut(history: api.History) -> api.History:
