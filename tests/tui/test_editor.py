@@ -173,3 +173,24 @@ async def test_a_long_line_and_many_lines_are_seen_where_the_cursor_is() -> None
         assert editor(desk).buffer.cursor.line == 20
         await desk.press("escape")
         assert await answer is None
+
+
+async def test_another_editor_has_the_text_and_what_comes_back_can_be_mended() -> None:
+    given: list[str] = []
+
+    async def own(text: str) -> tuple[str | None, str]:
+        given.append(text)
+        return (None, "vim ended with exit code 1") if len(given) > 1 else ("{oops", "")
+
+    async with bench() as desk:
+        asked = edit(desk.app, "payload", "1", read_json, own=own)
+        answer = asyncio.get_running_loop().create_task(asked)
+        await desk.settle()
+        assert "ctrl+o your own editor" in desk.text
+        await desk.press("ctrl+o", "ctrl+s")
+        assert "{oops" in desk.text
+        assert "line 1, column 2: expected property name" in desk.text
+        await desk.press("ctrl+o")
+        assert "vim ended with exit code 1" in desk.text
+        await desk.press("ctrl+z", "ctrl+s")
+        assert (await answer, given) == ("1", ["1", "{oops"])

@@ -92,6 +92,12 @@ class Buffer:
         self.to(line + len(new) - 1, end)
         self._typing = typing
 
+    def replace(self, text: str) -> None:
+        """Put another text in place of all."""
+        self._note()
+        self.lines = _lines(text)
+        self.to(*self.cursor)
+
     def newline(self) -> None:
         """Begin a line that is indented as this one, further behind an opening bracket."""
         before = self.lines[self.cursor.line][: self.cursor.column]

@@ -8,8 +8,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -25,18 +25,28 @@ from holdfast_tui.model.buffer import Buffer
 from holdfast_tui.theme import base, style
 from holdfast_tui.widgets.line import Line
 
-KEYS = " ctrl+s takes it  esc leaves  ctrl+z undo  ctrl+y redo  ctrl+k cut to the end  ctrl+u to the start"
+KEYS = " ctrl+s takes it  esc leaves  ctrl+z undo  ctrl+y redo"
+CUTS = "  ctrl+k cuts to the end"
 NUMBERS = 5
 """Columns for the number of a line."""
 
 
-async def edit(app: App[Any], title: str, text: str, validate: Callable[[str], object]) -> str | None:
+OWN = "  ctrl+o your own editor"
+
+Own: TypeAlias = Callable[[str], Awaitable[tuple[str | None, str]]]
+"""Another editor: gives the text that comes back, or None and why there is none."""
+
+
+async def edit(
+    app: App[Any], title: str, text: str, validate: Callable[[str], object], *, own: Own | None = None
+) -> str | None:
     """Let the operator edit a text. Await it in a worker: a message handler of a screen would never hear the answer.
 
     Args:
         title: what is edited; may come from outside.
         validate: called with the text when it is to be taken. It raises ValueError where it can't be; with attributes
             `line` and `column` (from 1) the cursor goes there, as with `NotJson` of `model.typed.read_json`.
+        own: the operator's own editor, on `ctrl+o`; what comes back from it stands here, to be taken or mended.
 
     Returns the text that is valid, the same as before where nothing was changed; None: the operator left.
     """
@@ -46,7 +56,7 @@ async def edit(app: App[Any], title: str, text: str, validate: Callable[[str], o
         if not answer.done():
             answer.set_result(found)
 
-    await app.push_screen(Editor(title, text, validate), answered)
+    await app.push_screen(Editor(title, text, validate, own), answered)
     return await answer
 
 
@@ -125,9 +135,9 @@ class Editor(Screen[str | None], inherit_bindings=False):
     AUTO_FOCUS = ""
     ALLOW_SELECT = False
 
-    def __init__(self, title: str, text: str, validate: Callable[[str], object]) -> None:
+    def __init__(self, title: str, text: str, validate: Callable[[str], object], own: Own | None = None) -> None:
         super().__init__()
-        self.name_of, self.validate = clean(title), validate
+        self.name_of, self.validate, self.own = clean(title), validate, own
         self.buffer = Buffer(text)
         self.before = self.buffer.text
         self.said: Cell = ("", "")
@@ -154,7 +164,7 @@ class Editor(Screen[str | None], inherit_bindings=False):
         self.top.show([(f" edit {self.name_of}", "title"), (changed, "warn")], [(place, "")])
         self.area.sync()
         self.foot.show([(" ", ""), self.said])
-        self.hints.show([(KEYS, "")])
+        self.hints.show([(KEYS + (CUTS if self.own is None else OWN), "")])
 
     @property
     def changed(self) -> bool:
@@ -167,6 +177,8 @@ class Editor(Screen[str | None], inherit_bindings=False):
         match event.key:
             case "ctrl+s":
                 self._take()
+            case "ctrl+o" if self.own is not None:
+                self.run_worker(self._outside(self.own), exclusive=True)
             case "escape" | "ctrl+c" as key:
                 self._leave(key, warned)
             case key if key in _KEYS:
@@ -193,6 +205,15 @@ class Editor(Screen[str | None], inherit_bindings=False):
                 self.buffer.to(line - 1, getattr(error, "column", 1) - 1)
             return
         self.dismiss(text)
+
+    async def _outside(self, own: Own) -> None:
+        """Let another editor have the text; what comes back is one change, that can be taken back."""
+        text, why = await own(self.buffer.text)
+        if text is None:
+            self.said = (clean(why), "warn")
+        else:
+            self.buffer.replace(text)
+        self.paint()
 
     def _leave(self, key: str, warned: str) -> None:
         """Leave; what was changed is thrown away only when the same key is pressed twice."""
