@@ -18,6 +18,7 @@ from holdfast_tui.plan import Plan, Verb
 from holdfast_tui.screens.dead import Dead
 from holdfast_tui.screens.frame import Frame
 from holdfast_tui.screens.help import HelpScreen
+from holdfast_tui.screens.history import History
 from holdfast_tui.screens.logs import Logs
 from holdfast_tui.screens.page import Page
 from holdfast_tui.screens.queues import Queues
@@ -26,6 +27,7 @@ from holdfast_tui.screens.runs import Runs
 from holdfast_tui.terminal.clipboard import copy
 from holdfast_tui.terminal.editor import Edited, edit
 from holdfast_tui.terminal.link import Linked
+from holdfast_tui.watch import Watch
 
 TICK = 1.0
 """Seconds between looks."""
@@ -58,6 +60,8 @@ class Desk(Linked, inherit_bindings=False):
     Page.-wide Pane { display: block; width: 39; height: 1fr; }
     RunTree Pane { display: block; height: 6; width: 1fr; }
     RunTree.-wide Pane { width: 44; height: 1fr; }
+    Timeline #body, Timeline.-wide #body { layout: vertical; }
+    Timeline Pane, Timeline.-wide Pane { display: block; height: 5; width: 1fr; }
     Page.-zoom Table { display: none; }
     Page.-zoom Pane { display: block; width: 1fr; height: 1fr; }
     Page.-short .less, Page.-tiny .less { display: none; }
@@ -140,6 +144,9 @@ class Desk(Linked, inherit_bindings=False):
         made = RunTree(run, new=True)
         self.push_screen(made)
         made.say(f"this is a new run, made from {short(of)}")
+
+    def open_history(self, watch: Watch) -> None:
+        self.push_screen(History(watch))
 
     def open_logs(self, run: str) -> None:
         self.push_screen(Logs(run))

@@ -104,7 +104,7 @@ class Table(ScrollView, can_focus=False, inherit_bindings=False):
     def _line(self, y: int, widths: tuple[int, ...]) -> _Painted:
         """All that the look of a line depends on."""
         if y == 0:
-            return ("head", widths)
+            return ("head", tuple(column.title for column in self.columns), widths)
         at = self.window.top + y - 1
         if at >= len(self.window):
             said = self._empty() if not len(self.window) else ()
