@@ -445,7 +445,7 @@ async def test_why_it_waits_is_said_with_since_when_and_the_key_that_changes_it(
             "/ship#1 waits for child",
             "enter goes to the child",
             "/for_#1 waits for sleep",
-            "since 22:22:47, for 57s; until 23:23:44",
+            "since 22:22:47, for 57s; until 23:23:44, in 60m",
             "T completes it",
             "an event that fits ends it",
         ):

@@ -65,7 +65,7 @@ def explained(why: api.Why, story: Story, now: Instant) -> list[Cell]:
 def _reason(reason: api.Reason, now: Instant) -> Iterator[Cell]:
     yield clean(reason.text), "warn" if reason.cause not in ("running", "ended") else ""
     times = [f"since {clock(reason.since)}, for {took(now - reason.since)}"] if reason.since is not None else []
-    times += [until(reason.until, now)] if reason.until is not None else []
+    times += [_until(reason.until, now)] if reason.until is not None else []
     if times:
         yield "  " + "; ".join(times), ""
     change = KEYS.get(reason.cause, "")
@@ -80,7 +80,11 @@ def _wait(wait: Wait, story: Story, now: Instant) -> Iterator[Cell]:
     yield clean(f"{wait.key or 'it'} waits for {what}"), "warn"
     since = node.started_at if node is not None else None
     times = [f"since {clock(since)}, for {age(now - since)}"] if since is not None else []
-    times += [until(wait.due, now) if wait.due is not None else "without a time limit"]
+    times += [_until(wait.due, now) if wait.due is not None else "without a time limit"]
     yield "  " + "; ".join(times), ""
     if wait.kind in WAITS:
         yield f"  {WAITS[wait.kind]}", "title"
+
+
+def _until(due: Instant, now: Instant) -> str:
+    return f"{until(due, now)}, in {age(due - now)}"

@@ -17,6 +17,9 @@ _TIMES = frozenset({"due", "expires", "deadline", "since", "until"})
 _UNSAID = frozenset({"at", "run", "first", "cause", "nonce"})
 """Fields that a line leaves out: the time stands before it, the run is the one that is shown."""
 
+BIG = 4096
+"""Bytes of a value that is not looked into for a line."""
+
 ROLES = {
     "StepFailed": "fail",
     "RunDead": "dead",
@@ -96,7 +99,9 @@ def _text(found: Any) -> str:
 
 
 def _short(data: bytes) -> str:
-    """A value on one line, cut."""
+    """A value on one line, cut; of a big one its size, as lines are drawn again and again."""
+    if len(data) > BIG:
+        return f"{len(data):,} bytes"
     text = " ".join(value(data).split())
     return text if len(text) <= 60 else f"{text[:59]}…"
 

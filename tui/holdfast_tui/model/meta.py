@@ -79,7 +79,6 @@ def _of_run(sight: Sight) -> Iterator[tuple[str, str]]:
     assert run is not None
     codes = list(dict.fromkeys(span.code for span in tree.attempts if span.code))
     origin = run.origin
-    before = f" before {origin.key}" if origin is not None and origin.key else ""
     ending = f", will be {STATES[run.ending][0]}" if run.ending is not None else ""
     yield "run", run.id
     yield "task", f"{run.task}  queue {run.queue}  priority {run.priority}{ending}"
@@ -92,7 +91,7 @@ def _of_run(sight: Sight) -> Iterator[tuple[str, str]]:
     yield "heartbeat", date(tree.heartbeat_at) if tree.heartbeat_at is not None else ""
     yield "deadline", date(run.deadline) if run.deadline is not None else ""
     yield "expires", date(run.expires) if run.expires is not None and run.started_at is None else ""
-    yield "made from", f"{origin.run} by {origin.how}{before}" if origin is not None else ""
+    yield "made from", origin.told if origin is not None else ""
     yield "key", f"{run.key.kind} {run.key.text}" if run.key is not None else ""
     yield "limits", "  ".join(key for key in (run.concurrency_key, run.rate_key) if key)
     yield "tags", " ".join(run.tags)

@@ -135,7 +135,7 @@ def _attempts(sight: Sight) -> list[Cell]:
         if node.tries and node.state is not NodeState.FAILED:
             word, role = NODES[node.state]
             cells.append((f"{len(node.tries) + 1}  {clock(node.started_at, millis=True)}  {word}", role))
-        return cells + _again(sight)
+        return cells + _again(sight, bool(cells))
     cells = [
         (
             f"{span.attempt}{' again' if span.resumed else ''}  {clock(span.started_at, millis=True)}  "
@@ -146,7 +146,7 @@ def _attempts(sight: Sight) -> list[Cell]:
         )
         for span in spans
     ]
-    return cells + _again(sight)
+    return cells + _again(sight, bool(cells))
 
 
 class Again(NamedTuple):
@@ -178,9 +178,12 @@ def retry(story: Story) -> list[Cell]:
     ]
 
 
-def _again(sight: Sight) -> list[Cell]:
+def _again(sight: Sight, below: bool) -> list[Cell]:
+    """What a retry would do, below other lines or by itself."""
     run = sight.story.run
-    return [("", ""), *retry(sight.story)] if run is not None and run.state in RETRIABLE else []
+    if run is None or run.state not in RETRIABLE:
+        return []
+    return [("", "")] * below + retry(sight.story)
 
 
 def _history(sight: Sight) -> list[Cell]:
