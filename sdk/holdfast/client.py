@@ -1,7 +1,7 @@
 """The client of a project: trigger runs, emit events, await results, ask the daemon, move runs.
 
 Triggering, awaiting, cancelling and retrying need only the server; what is asked of the history (`runs`, `get`, `logs`)
-is answered by the daemon.
+is answered by the daemon (`questions`).
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Any, TypeVar, Unpack
+from typing import Any, Unpack
 
 import msgspec
 
-from holdfast import access, context, remaking, scheduling, telling
+from holdfast import access, context, deeds, orders, remaking, scheduling, telling
+from holdfast.auditing import Auditor, Batch, noted
 from holdfast.bus.blobs import INLINE
 from holdfast.bus.clock import Clock
 from holdfast.bus.journal import Journal
@@ -50,6 +52,7 @@ from holdfast.errors import (
 )
 from holdfast.handle import RunHandle
 from holdfast.keeping import Values
+from holdfast.questions import Questions
 from holdfast.ticks import Cron, Every
 from holdfast.timetable import Timetable, arguments
 from holdfast.triggering import Settings, TriggerOptions, card_settings, created, token
@@ -59,11 +62,6 @@ from holdfast.wire.subjects import TOKEN, Stream
 from holdfast.wire.values import decode_value, encode_exception, encode_value
 
 __all__ = ["Client", "RunHandle", "card_settings", "encode_payload"]
-
-T = TypeVar("T")
-
-REPLAYED_WITHIN = 60.0
-"""Seconds that the replay of a page of events may take."""
 
 ASKED = 20
 """How often a query is sent to workers of which each says that it does not have the run any more."""
@@ -76,7 +74,7 @@ def _error_info(error: str | BaseException) -> ErrorInfo:
     return ErrorInfo(f"{kind.__module__}.{kind.__qualname__}", str(raised), value=encode_exception(raised))
 
 
-class Client:
+class Client(Questions):
     """A connection to one project. Made by `connect`; close it, or use it as a context manager."""
 
     def __init__(self, bus: Bus, *, name: str = "sdk", clock: Clock | None = None, ttl: float | None = None) -> None:
@@ -92,9 +90,48 @@ class Client:
         self.ttl = ttl
         self.name = name
         """Who acts: recorded with what it changes."""
+        self.auditing = Auditor(bus, self.journal.clock)
 
     async def close(self) -> None:
         await self.bus.close()
+
+    @property
+    def via(self) -> str:
+        """What the client is used with, for the audit: `sdk`, `cli`, `tui` or `http`; empty: it leaves no entries."""
+        return self.auditing.via
+
+    @via.setter
+    def via(self, via: str) -> None:
+        self.auditing.via = via
+
+    # --- the audit ------------------------------------------------------------------------------------------------
+
+    async def audit(self, query: api.AuditQuery | None = None) -> api.AuditPage:
+        """What was done by whoever operates the project, newest first. Raises: Refused: a question that can't be."""
+        return await self._ask(api.AUDIT_LIST, query or api.AuditQuery(), api.AuditPage)
+
+    async def audited(self, entry: api.AuditEntry) -> None:
+        """Leave an entry of something that was done; who, with what, where and when are filled in where it is open.
+
+        Raises nothing: where it can't be stored, `auditing.missed` is told.
+        """
+        await self.auditing.store(entry)
+
+    def audit_as(
+        self, action: str, kind: str, *, count: int | None = None, filter: str = "", reason: str = "", command: str = ""
+    ) -> AbstractAsyncContextManager[Batch]:
+        """What is changed inside of `async with client.audit_as(...) as batch`, is one entry: accepted, refused, why.
+
+        Methods of the client count in it by themselves, also in tasks that are begun inside; for whatever else
+        `batch.took(target)` and `batch.refuse(target, why)` do. It is stored at the end, also of what is stopped.
+
+        Args:
+            count: how many things are meant; None: as many as are tried.
+            filter: how they were chosen.
+            command: the same from a shell; never with payloads or values.
+        """
+        entry = api.AuditEntry(action=action, kind=kind, filter=filter, reason=reason, command=command)
+        return self.auditing.batch(entry, count)
 
     # --- runs ---------------------------------------------------------------------------------------------------
 
@@ -281,6 +318,17 @@ class Client:
 
     # --- what is done to a run from outside -----------------------------------------------------------------------
 
+    @noted(deeds.cancel)
+    async def cancel(self, run: str, reason: str = "") -> Run:
+        """Ask for a run to end. Returns it as it then stood. Raises: UnknownRun; RunStateError: it has ended."""
+        return await self.journal.cancel(run, by=self.name, reason=reason)
+
+    @noted(deeds.kill)
+    async def kill(self, run: str, reason: str = "") -> Run:
+        """End a run now, without cleanup and without undos. Raises: UnknownRun; RunStateError: it has ended."""
+        return await self.journal.kill(run, by=self.name, reason=reason)
+
+    @noted(deeds.complete)
     async def complete(self, token_id: str, value: Any = None, *, error: str | BaseException | None = None) -> Run:
         """Complete a token; the run that waits for it goes on. Returns the run as it then stood.
 
@@ -299,6 +347,7 @@ class Client:
         entry = TokenCompleted(token_id, self.journal.clock(), self.name, data, info)
         return await telling.complete(self.journal, self.blobs, entry)
 
+    @noted(deeds.signal)
     async def signal(self, run: str, name: str, value: Any = None) -> Run:
         """Send a run a signal; its code takes those of a name in order. Returns the run as it then stood.
 
@@ -313,6 +362,7 @@ class Client:
         entry = Signalled(secrets.token_hex(8), self.journal.clock(), name, encode_value(value), self.name)
         return await telling.signal(self.journal, self.blobs, run, entry)
 
+    @noted(deeds.resolve)
     async def resolve(self, run: str, key: str, action: str, value: Any = None) -> Run:
         """Answer what a paused run asks at a checkpoint. Returns the run as it then stood.
 
@@ -360,11 +410,13 @@ class Client:
                     raise
         raise DaemonUnavailable(f"no worker answers {subject}: each of {ASKED} said that another one has the run")
 
+    @noted(deeds.retry)
     async def retry(self, run: str, *, from_start: bool = False, payload: Mapping[str, Any] | None = None) -> Run:
         """Take an ended run up again behind its last checkpoint. Raises: UnknownRun; RunStateError."""
         data = None if payload is None else await self.blobs.keep(encode_payload(payload))
         return await self.journal.retry(run, by=self.name, from_start=from_start, payload=data)
 
+    @noted(deeds.replay)
     async def replay(self, run: str) -> RunHandle:
         """Start a new run with the payload and settings of another one: from the start, with today's code.
 
@@ -374,6 +426,7 @@ class Client:
         id = self._new_id(self.journal.clock())
         return RunHandle.of(self, id, await remaking.replay(self.journal, run, id))
 
+    @noted(deeds.fork)
     async def fork(
         self, run: str, key: str, edits: Mapping[str, Any] | None = None, *, behind: bool = False
     ) -> RunHandle:
@@ -400,6 +453,7 @@ class Client:
         """Every schedule as it stands, by name."""
         return await scheduling.rows(self.journal, self._timetable)
 
+    @noted(deeds.create_schedule)
     async def create_schedule(
         self,
         name: str,
@@ -435,18 +489,22 @@ class Client:
             raise PayloadError(why)
         await scheduling.create(self.journal, self._timetable, schedule, self.name, over=replace)
 
+    @noted(deeds.delete_schedule)
     async def delete_schedule(self, name: str) -> None:
         """Delete a schedule that was created so. Raises: UnknownSchedule; ScheduleTaken: a task declares it."""
         await scheduling.delete(self.journal, self._timetable, name)
 
+    @noted(deeds.pause_schedule)
     async def pause_schedule(self, name: str) -> None:
         """Have a schedule's ticks not come about; none counts as missed. Idempotent. Raises: UnknownSchedule."""
         await scheduling.pause(self.journal, self._timetable, name, self.name, paused=True)
 
+    @noted(deeds.resume_schedule)
     async def resume_schedule(self, name: str) -> None:
         """Have them come about again, from now on. Idempotent. Raises: UnknownSchedule."""
         await scheduling.pause(self.journal, self._timetable, name, self.name, paused=False)
 
+    @noted(deeds.run_schedule)
     async def run_schedule(self, name: str) -> RunHandle:
         """Start a run as the schedule would, now, paused or not; no tick waits for it. Raises: UnknownSchedule."""
         one = await scheduling.planned(self.journal, name)
@@ -459,62 +517,6 @@ class Client:
     async def next_ticks(self, name: str, count: int = 5) -> list[datetime]:
         """The next times of a schedule, in its zone, without jitter, paused or not. Raises: UnknownSchedule."""
         return scheduling.ahead(await scheduling.planned(self.journal, name), count, self.journal.clock())
-
-    # --- asked of the daemon --------------------------------------------------------------------------------------
-
-    async def _ask(self, service: str, question: msgspec.Struct, answer: type[T]) -> T:
-        reply = await self.bus.request(self.bus.subjects.api(service), codec.encode(question))
-        return api.decode(reply, answer)
-
-    async def runs(self, query: api.RunsQuery | None = None) -> api.RunsPage:
-        return await self._ask(api.RUNS_LIST, query or api.RunsQuery(), api.RunsPage)
-
-    async def get(self, run: str) -> api.RunView:
-        """A run with everything, by its id or an unambiguous part. Raises: Refused: not found, or several."""
-        return await self._ask(api.RUNS_GET, api.RunRef(run), api.RunView)
-
-    async def history(self, run: str) -> api.History:
-        """A run's journal messages; `core.tree.Tree` folds their entries. Raises: Refused: not found, or several."""
-        page = await self._ask(api.RUNS_HISTORY, api.HistoryRef(run), api.History)
-        id, messages = page.run, list(page.messages)
-        while page.more and page.messages:
-            page = await self._ask(api.RUNS_HISTORY, api.HistoryRef(id, messages[-1].seq), api.History)
-            messages += page.messages
-        return api.History(id, tuple(messages))
-
-    async def value(self, run: str, key: str) -> api.Value:
-        """A recorded value as JSON: of a checkpoint, of `/` the result, of an empty key the payload.
-
-        Raises:
-            Refused: there is no such run, or several, or no such value.
-        """
-        return await self._ask(api.RUNS_VALUE, api.ValueRef(run, key), api.Value)
-
-    async def queues(self) -> api.Queues:
-        return await self._ask(api.QUEUES_LIST, api.Nothing(), api.Queues)
-
-    async def why(self, run: str) -> api.Why:
-        """Why a run does not run, and since when. Raises: Refused: not found, or several."""
-        return await self._ask(api.QUEUES_WHY, api.RunRef(run), api.Why)
-
-    async def letters(self, query: api.LettersQuery | None = None) -> api.LettersPage:
-        return await self._ask(api.LETTERS_LIST, query or api.LettersQuery(), api.LettersPage)
-
-    async def logs(self, query: api.LogsQuery | None = None) -> api.LogsPage:
-        return await self._ask(api.LOGS_LIST, query or api.LogsQuery(), api.LogsPage)
-
-    async def replay_events(self, asked: api.EventsReplay) -> api.EventsReplayed:
-        """Route a page of past events once more. Raises: Refused."""
-        data = codec.encode(asked)
-        reply = await self.bus.request(self.bus.subjects.api(api.EVENTS_REPLAY), data, timeout=REPLAYED_WITHIN)
-        return api.decode(reply, api.EventsReplayed)
-
-    async def event_runs(self, seq: int) -> tuple[api.EventRun, ...]:
-        """The runs that an event started. Raises: Refused: there is no such event."""
-        return (await self._ask(api.EVENTS_RUNS, api.EventRef(seq), api.EventRuns)).runs
-
-    async def health(self) -> api.Health:
-        return await self._ask(api.HEALTH, api.Nothing(), api.Health)
 
     # --- asked of the server --------------------------------------------------------------------------------------
 
@@ -529,6 +531,7 @@ class Client:
                 for line in batch.lines:
                     yield api.LogRow(message.seq, batch.run, batch.task, batch.attempt, line)
 
+    @noted(deeds.pause)
     async def pause(self, queue: str, *, paused: bool = True) -> None:
         """Start nothing new in a queue, or again; what runs goes on."""
         await self.bus.pause(token("queue", queue), paused=paused)
@@ -545,6 +548,7 @@ class Client:
         found = await self.bus.last(Stream.CONTROL, self.bus.subjects.control(what, token("queue", queue)))
         return None if found is None or not found.data else api.decode(found.data, QueueLimits)
 
+    @noted(deeds.limit)
     async def limit(self, queue: str, limits: QueueLimits | None) -> None:
         """Set a queue's limits, all of them, from now on, over restarts; None: those of the configuration again.
 
@@ -553,13 +557,39 @@ class Client:
         data = b"" if limits is None else codec.encode(msgspec.structs.replace(limits, by=self.name))
         await self.bus.put("limits", token("queue", queue), data)
 
+    @noted(deeds.drop_letter)
     async def drop_letter(self, run: str) -> Run:
         """Drop a dead letter; the run is failed. Raises: UnknownRun; RunStateError."""
         return await self.journal.drop(run, by=self.name)
 
     async def workers(self) -> list[api.Presence]:
         """The workers whose heartbeat is fresh."""
-        return [api.decode(message.data, api.Presence) for message in await self._control("worker")]
+        return await orders.present(self.bus)
+
+    @noted(deeds.drain_worker)
+    async def drain_worker(self, name: str) -> api.Presence:
+        """Have a worker finish or suspend what it has and take up nothing, until it is resumed; returns what it has.
+
+        It gives back at once what waits there for a slot. Idempotent. Raises: UnknownWorker.
+        """
+        return await self._order(name, api.Duty.DRAIN)
+
+    @noted(deeds.resume_worker)
+    async def resume_worker(self, name: str) -> api.Presence:
+        """Have a drained worker take up runs again; one that stops can't. Idempotent. Raises: UnknownWorker."""
+        return await self._order(name, api.Duty.RESUME)
+
+    @noted(deeds.stop_worker)
+    async def stop_worker(self, name: str) -> api.Presence:
+        """Have a worker drain, for its drain time at most, and exit; returns what it has.
+
+        What does not end in time goes on elsewhere behind its last checkpoint. Where the worker is of the daemon's pool
+        and the pool wants as many, it begins another one in its place: a restart. Raises: UnknownWorker.
+        """
+        return await self._order(name, api.Duty.STOP)
+
+    async def _order(self, name: str, duty: api.Duty) -> api.Presence:
+        return await orders.give(self.bus, name, duty, at=self.journal.clock(), by=self.name)
 
     async def faults(self) -> list[api.Fault]:
         """What keeps the daemon's workers from serving all their tasks, by pool."""
@@ -576,6 +606,7 @@ class Client:
 
     # --- access over HTTP -----------------------------------------------------------------------------------------
 
+    @noted(deeds.create_token)
     async def create_token(
         self, name: str, scopes: Iterable[str], *, rate: Rate | None = None
     ) -> tuple[str, api.AccessToken]:
@@ -600,6 +631,7 @@ class Client:
         found = [api.decode(message.data, api.AccessToken) for message in await self._control("token")]
         return [token for token in found if token.revoked_at is None]
 
+    @noted(deeds.revoke_token)
     async def revoke_token(self, id: str) -> api.AccessToken:
         """End an access token; running daemons refuse it within moments. Raises: UnknownToken: there is none."""
         subject = self.bus.subjects.control("token", id)

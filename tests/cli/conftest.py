@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
+from msgspec.structs import replace
 
 from holdfast.bus.memory import MemoryBus, MemoryServer
 from holdfast.cli.app import Place, run
@@ -75,8 +76,21 @@ class Told(Client):
         page = after[: min(query.limit, 2)]  # short pages: the command must turn them
         return api.LettersPage(tuple(page), len(self.world.letters), len(page) < len(after))
 
+    async def letter_groups(self, query: api.LettersQuery | None = None) -> api.LetterGroups:
+        self.world.asked.append(query)
+        return self.world.groups
+
+    async def metrics(self, query: api.MetricsQuery) -> api.Metrics:
+        self.world.asked.append(query)
+        assert self.world.metrics is not None
+        return self.world.metrics
+
     async def queues(self) -> api.Queues:
         return api.Queues(tuple(self.world.queues), AT)
+
+    async def purge_queue(self, name: str, *, reason: str = "", dry_run: bool = False) -> int:
+        self.world.asked.append((name, reason, dry_run))
+        return self.world.waiting
 
     async def why(self, run: str) -> api.Why:
         assert self.world.why is not None
@@ -86,6 +100,15 @@ class Told(Client):
         assert query is not None
         self.world.asked.append(query)
         return api.LogsPage(tuple(self.world.log), self.world.last_log)
+
+    async def audit(self, query: api.AuditQuery | None = None) -> api.AuditPage:
+        assert query is not None
+        self.world.asked.append(query)
+        stored = reversed(await self.bus.read(Stream.AUDIT, self.bus.subjects.audit))
+        entries = [replace(api.decode(message.data, api.AuditEntry), seq=message.seq) for message in stored]
+        after = [entry for entry in entries if query.before is None or entry.seq < query.before]
+        page = after[: min(query.limit, 2)]  # short pages: the command must turn them
+        return api.AuditPage(tuple(page), len(entries), len(page) < len(after))
 
     async def health(self) -> api.Health:
         return api.Health(version="1", pid=7, started_at=AT, projected=9, journal=10)
@@ -106,7 +129,11 @@ class World:
         self.server = MemoryServer()
         self.rows: list[api.RunRow] = []
         self.letters: list[api.Letter] = []
+        self.groups = api.LetterGroups((), 0)
+        self.metrics: api.Metrics | None = None
         self.queues: list[api.QueueRow] = []
+        self.waiting = 0
+        """Runs that a purge finds."""
         self.why: api.Why | None = None
         self.log: list[api.LogRow] = []
         self.last_log = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
 from rich.style import Style
@@ -14,9 +15,13 @@ from textual.pilot import Pilot
 from holdfast.client import Client
 from holdfast.errors import ConnectError
 from holdfast_tui.app import Desk
+from holdfast_tui.format import TIMES, Zone
 from holdfast_tui.gateway import Gateway
+from holdfast_tui.keymap import Mapped
+from holdfast_tui.memory import Memory
 from holdfast_tui.screens.page import Page
 from holdfast_tui.theme import ANSI
+from holdfast_tui.views import Views
 from tui.world import NOW, FakeClient
 
 LETTERS = {
@@ -99,7 +104,15 @@ async def bench(
     size: tuple[int, int] = (80, 24),
     read_only: bool = False,
     reachable: bool = True,
+    memory: Memory | None = None,
+    mapped: Mapped | None = None,
+    settings: Path | None = None,
 ) -> AsyncIterator[Bench]:
+    """A desk over a fake client; without a memory its user knows the desk already.
+
+    Args:
+        settings: the directory of the user's own settings.
+    """
     client, clock = client or FakeClient(), Clock()
 
     async def factory() -> Client:
@@ -108,7 +121,9 @@ async def bench(
         return client.real
 
     gateway = Gateway(factory, project="demo", read_only=read_only, clock=clock)
-    app = Desk(gateway, clock=clock)
+    memory = memory or Memory(explained=("capitals",))
+    app = Desk(gateway, clock=clock, memory=memory, mapped=mapped, views=Views(settings and settings / "views.toml"))
+    TIMES.zone = Zone.UTC
     async with anyio.create_task_group() as tasks:
         await tasks.start(gateway.run)
         async with app.run_test(size=size) as pilot:

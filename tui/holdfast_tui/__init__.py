@@ -1,14 +1,16 @@
-"""The operator's desk: queues, runs, checkpoints, logs and dead letters in a terminal. Others import `run`, only."""
+"""The operator's desk: queues, runs, checkpoints, logs and dead letters in a terminal. Others import what is in
+`__all__`, only."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from holdfast.client import Client
 
-__all__ = ["run"]
+__all__ = ["key_table", "run"]
 
 
 def run(
@@ -17,6 +19,8 @@ def run(
     project: str,
     read_only: bool = False,
     env: Mapping[str, str],
+    config_dir: Path | None = None,
+    state_dir: Path | None = None,
 ) -> int:
     """Show the desk until the operator quits; returns the exit code. Heavy imports happen here, not before.
 
@@ -26,7 +30,19 @@ def run(
         project: the name to show.
         read_only: no key changes anything, and nothing that changes is sent.
         env: the operator's environment: which terminal, which editor.
+        config_dir: where `keys.toml` is, if there is one, and `views.toml`.
+        state_dir: where commands given and the like are kept from one session to the next; None: nowhere.
     """
     from holdfast_tui.app import operate
 
-    return operate(client_factory, project=project, read_only=read_only, env=env)
+    return operate(
+        client_factory, project=project, read_only=read_only, env=env, config_dir=config_dir, state_dir=state_dir
+    )
+
+
+def key_table(config_dir: Path | None) -> tuple[str, tuple[str, ...]]:
+    """The table of keys in effect as text, and what is wrong with the user's own, one line each; opens no desk."""
+    from holdfast_tui import keymap
+
+    mapped = keymap.load(config_dir)
+    return keymap.table(mapped.actions), mapped.wrong

@@ -4,33 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from itertools import chain, count, islice
+from pathlib import Path
 
 import anyio
+import msgspec
+from textual.theme import Theme
 
 from holdfast.client import Client
 from holdfast.core.model import Instant
-from holdfast_tui import command, keys
+from holdfast_tui import command, keymap, keys, theme
+from holdfast_tui.command import Known, Offer
+from holdfast_tui.failure import Failure
 from holdfast_tui.format import short
 from holdfast_tui.gateway import Gateway
-from holdfast_tui.plan import Plan, Verb
+from holdfast_tui.keymap import Mapped
+from holdfast_tui.keys import Action
+from holdfast_tui.memory import Memory
+from holdfast_tui.message import Message
+from holdfast_tui.model.trail import Trail
+from holdfast_tui.plan import Plan
+from holdfast_tui.screens.arranged import Arranged
 from holdfast_tui.screens.dead import Dead
+from holdfast_tui.screens.details import Details
 from holdfast_tui.screens.frame import Frame
 from holdfast_tui.screens.help import HelpScreen
 from holdfast_tui.screens.history import History
 from holdfast_tui.screens.logs import Logs
+from holdfast_tui.screens.obeying import hooks, obey
 from holdfast_tui.screens.page import Page
 from holdfast_tui.screens.queues import Queues
 from holdfast_tui.screens.run import RunTree
 from holdfast_tui.screens.runs import Runs
+from holdfast_tui.screens.timeline import Timeline
 from holdfast_tui.terminal.clipboard import copy
 from holdfast_tui.terminal.editor import Edited, edit
 from holdfast_tui.terminal.link import Linked
+from holdfast_tui.tour import STOPS, Tour
+from holdfast_tui.views import View, Views
+from holdfast_tui.vocabulary import known
 from holdfast_tui.watch import Watch
 
 TICK = 1.0
 """Seconds between looks."""
+READ = 1000
+"""How many rows of a list are looked through for the names that complete a command."""
 
 
 SECTIONS: dict[str, Callable[[], Page]] = {
@@ -69,26 +89,94 @@ class Desk(Linked, inherit_bindings=False):
     """
 
     def __init__(
-        self, gateway: Gateway, *, clock: Callable[[], Instant] = time.time, env: Mapping[str, str] | None = None
+        self,
+        gateway: Gateway,
+        *,
+        clock: Callable[[], Instant] = time.time,
+        env: Mapping[str, str] | None = None,
+        memory: Memory | None = None,
+        mapped: Mapped | None = None,
+        views: Views | None = None,
+        config_dir: Path | None = None,
     ) -> None:
         """
         Args:
             env: the operator's environment: which terminal, which editor.
+            memory: what is kept of the user; without it nothing is.
+            mapped: the table of keys in effect, and what is wrong with the user's own.
+            views: those of the user; without them none can be kept.
+            config_dir: where the user's own themes are.
         """
         super().__init__()
         self.gateway = gateway
         self.clock = clock
         self.env = env or {}
-        self.commands: list[str] = []
-        """Commands given, oldest first."""
+        self.views = views or Views(None)
+        self.memory = memory or Memory()
+        self.mapped = mapped or Mapped()
+        self.tour = Tour(self.actions)
+        self.tour.at = len(STOPS)
+        self.deeds: list[Plan] = []
+        """What was done in this session and can be taken back, oldest first, with whom it was done to."""
+        self.failure: Failure | None = None
+        """The last look that failed."""
+        self.trail: Trail[tuple[Page, ...]] = Trail()
+        """Where the operator has been: the screen, and those below it."""
         self.animation_level = "none"
+        self.config_dir = config_dir
         self.theme = "ansi-dark"
+        theme.use(None)
         self._sections: dict[str, Page] = {}
+        self._opened: dict[str, Page] = {}
+        """The other screens that somebody may come back to, by the name they are installed under."""
+        self._number = count()
+
+    @property
+    def actions(self) -> Sequence[Action]:
+        """The table of keys in effect."""
+        return self.mapped.actions
+
+    def key(self, action: str) -> str:
+        """The key of an action, to be named in a line."""
+        return next(each.keys[0] for each in self.actions if each.id == action)
+
+    def take_theme(self, name: str) -> None:
+        """Show everything in a theme from here on. Raises: ValueError: there is none of the name, or it is wrong."""
+        self._colour(theme.find(name, self.config_dir))
+        self.memory.chosen(name)
+
+    def _recolour(self) -> str:
+        """Show the theme of the last session; returns why it can't be, if so."""
+        try:
+            if self.memory.theme not in ("", theme.DEFAULT):
+                self._colour(theme.find(self.memory.theme, self.config_dir))
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    @property
+    def _unkept(self) -> str:
+        return f"nothing is kept: {self.memory.wrong}" if self.memory.wrong else ""
+
+    def _colour(self, found: theme.Theme | None) -> None:
+        theme.use(found)
+        if found is not None:
+            self.register_theme(
+                Theme(found.name, primary=found.ink, foreground=found.ink, background=found.ground, dark=found.dark)
+            )
+        self.theme = "ansi-dark" if found is None else found.name
+        for page in {*self.screen_stack, *self._sections.values(), *self._opened.values()}:
+            if isinstance(page, Page):
+                page.forget()
 
     def on_mount(self) -> None:
+        wrong = [*self.mapped.wrong, *filter(None, (self._recolour(), self._unkept))]
         self.section(keys.QUEUES)
         self.set_interval(TICK, self.tick)
         self.run_worker(self._greet(), exit_on_error=True)
+        if wrong:
+            more = f"  (and {len(wrong) - 1} more: holdfast tui --keys)" if len(wrong) > 1 else ""
+            self.call_later(self.say, wrong[0] + more, "warn")
 
     async def _greet(self) -> None:
         """Look as soon as there is a connection, not at the next tick."""
@@ -96,7 +184,8 @@ class Desk(Linked, inherit_bindings=False):
         self.tick()
 
     def tick(self) -> None:
-        screen = self.screen
+        """Once a second; while the app ends there is no screen any more."""
+        screen = self.screen_stack[-1] if self.screen_stack else None
         if isinstance(screen, Page):
             screen.tick()
 
@@ -116,43 +205,108 @@ class Desk(Linked, inherit_bindings=False):
         if page is None:
             page = self._sections[name] = SECTIONS[name]()
             self.install_screen(page, name)
-        while len(self.screen_stack) > 1 and self.screen is not page:
-            self.pop_screen()
-        if self.screen is not page:
-            self.push_screen(page)
+        self._show((page,))
         if filter is not None:
             page.filter = filter
             page.call_later(page.narrowed)
+
+    def _show(self, place: tuple[Page, ...]) -> None:
+        """Bring the screens that are shown in line with a place; each is as it was left."""
+        while len(self.screen_stack) > 1 and tuple(self.screen_stack[1:]) != place[: len(self.screen_stack) - 1]:
+            self.pop_screen()
+        for page in place[len(self.screen_stack) - 1 :]:
+            self.push_screen(page)
+        self._arrived()
+
+    def _open(self, page: Page) -> None:
+        """Show a screen above the one that is shown."""
+        name = f"opened-{next(self._number)}"
+        self._opened[name] = page
+        self.install_screen(page, name)
+        self.push_screen(page)
+        self._arrived()
+
+    def _arrived(self) -> None:
+        """Note where the operator is; screens that no way leads back to end."""
+        self.trail.visit(tuple(page for page in self.screen_stack if isinstance(page, Page)))
+        kept = {id(page) for place in self.trail.places for page in place}
+        for name, page in list(self._opened.items()):
+            if id(page) not in kept:
+                del self._opened[name]
+                self.uninstall_screen(page)
+                page.remove()
+
+    def walk(self, by: int) -> None:
+        """Go back along the way that the operator came, or forward again."""
+        place = self.trail.walk(by)
+        if place is None:
+            self.say(f"this is the {'first' if by < 0 else 'last'} screen that you were on")
+        else:
+            self._show(place)
+
+    def back(self) -> None:
+        """Close the screen that is shown; the one below it is as it was left."""
+        if not self.at_root:
+            self.pop_screen()
+            self._arrived()
 
     def say(self, text: str, role: str = "") -> None:
         """A line in row 23 of the screen that is shown."""
         if isinstance(self.screen, Page):
             self.screen.say(text, role)
-
-    def back(self) -> None:
-        if not self.at_root:
-            self.pop_screen()
+            self.screen.paint()
 
     def open_runs(self, *, queue: str) -> None:
-        self.push_screen(Runs(filter=f"queue:{queue}"))
+        self._open(Runs(filter=f"queue:{queue}"))
 
     def open_run(self, run: str) -> None:
-        self.push_screen(RunTree(run))
+        self._open(RunTree(run))
+
+    def open_timeline(self, run: str) -> None:
+        """Show a run as a timeline, above its tree."""
+        tree = RunTree(run)
+        self._open(tree)
+        self.show_timeline(tree.watched)
 
     def open_made(self, run: str, *, of: str) -> None:
         """Show a run that was made from another one just now."""
         made = RunTree(run, new=True)
-        self.push_screen(made)
+        self._open(made)
         made.say(f"this is a new run, made from {short(of)}")
 
     def open_history(self, watch: Watch) -> None:
-        self.push_screen(History(watch))
+        self._open(History(watch))
+
+    def show_timeline(self, watch: Watch) -> None:
+        self._open(Timeline(watch))
 
     def open_logs(self, run: str) -> None:
-        self.push_screen(Logs(run))
+        self._open(Logs(run))
+
+    def details(self) -> None:
+        """Show what went wrong with the last look."""
+        if self.failure is not None:
+            self.push_screen(Details(self.failure))
+
+    def show_view(self, view: View) -> None:
+        """Show what was kept. Raises: ValueError: its screen is not there."""
+        if view.screen not in SECTIONS:
+            raise ValueError(f"no screen {view.screen}: there are {', '.join(SECTIONS)}")
+        self.section(view.screen)
+        page = self._sections[view.screen]
+        if isinstance(page, Arranged):
+            page.call_later(page.take_view, view)
 
     def help(self, page: Frame) -> None:
-        self.push_screen(HelpScreen(page.kind, read_only=self.gateway.read_only))
+        self.push_screen(HelpScreen(page))
+
+    def take_tour(self) -> None:
+        """Begin the tour, or end it."""
+        if self.tour.over:
+            self.tour = Tour(self.actions)
+        else:
+            self.tour.at = len(STOPS)
+            self.say("the tour is over")
 
     # --- the terminal -------------------------------------------------------------------------------------------------
 
@@ -168,74 +322,80 @@ class Desk(Linked, inherit_bindings=False):
 
     def command(self, text: str) -> None:
         """Carry out what was typed behind `:`."""
-        self.commands.append(text)
+        self.memory.given(text)
         page = self.screen
         assert isinstance(page, Page)
-        match command.read(text):
-            case command.Go(screen, filter):
-                self.section(screen, filter or None)
-            case command.OpenRun(run):
-                self.open_run(run)
-            case command.Help():
-                self.help(page)
-            case command.Quit():
-                self.exit()
-            case command.Perform(id, rest):
-                self._perform(page, id, rest)
-            case command.Wrong(why):
-                page.say(why, "warn")
-            case command.Hold(queue, paused):
-                self._hold(page, queue, paused)
-            case command.Drain(filter):
-                self._drain(page, filter)
+        obey(self, page, text)
 
-    def _perform(self, page: Page, id: str, rest: str) -> None:
-        action = keys.BY_ID[id]
-        if page.kind not in action.on:
-            page.say(f":{id} is not for this screen: {', '.join(action.on)}", "warn")
-        elif rest:
-            page.say(f":{id} takes no words: it is about what is under the cursor", "warn")
-        elif not self._refused(page):
-            getattr(page, f"do_{id}")()
+    def known(self) -> Known:
+        """The names that the lists have."""
+        pages = dict.fromkeys([*self.screen_stack[:0:-1], *self._sections.values()])
+        lists = (page.loaded for page in pages if isinstance(page, Frame))
+        rows = chain.from_iterable(islice(rows.values(), READ) for rows in lists)
+        return known(rows, themes=theme.names(self.config_dir), views=self._views())
 
-    def _refused(self, page: Page) -> bool:
-        why = keys.READ_ONLY if self.gateway.read_only else self.gateway.link.refusal(self.clock())
-        if why:
-            page.say(why, "warn")
-        return bool(why)
+    def _views(self) -> Sequence[str]:
+        """The names of the views that are kept, for completion: a file that can't be read has none."""
+        try:
+            return list(self.views.all())
+        except ValueError:
+            return []
 
-    def _hold(self, page: Page, queue: str, paused: bool) -> None:
-        if self._refused(page):
+    def offers(self, page: Frame, text: str) -> list[Offer]:
+        """The ways to go on with a command on a screen."""
+        words = command.words(
+            page.kind,
+            read_only=self.gateway.read_only,
+            hooks=hooks(page),
+            sections=SECTIONS,
+            actions=self.actions,
+        )
+        return command.offers(text, words, self.known(), {action.id: action.keys[0] for action in self.actions})
+
+    # --- what was done ------------------------------------------------------------------------------------------------
+
+    def done(self, plan: Plan | Message, targets: Sequence[str]) -> None:
+        """Note what was done to whom, so that it can be taken back."""
+        if not isinstance(plan, Plan) or not targets:
             return
-        if isinstance(page, Queues):
-            page.hold([queue] if queue else page.window.chosen(), paused)
-        elif queue:
-            page.propose(Plan(verb=Verb.PAUSE if paused else Verb.RESUME, targets=(queue,), what="queue"))
-        else:
-            page.say(f":{'pause' if paused else 'resume'} QUEUE: which queue?", "warn")
+        if plan.undoes is not None:
+            self.deeds = [deed for deed in map(partial(_without, plan.undoes, targets), self.deeds) if deed.targets]
+        elif plan.deed.undo is not None:
+            self.deeds.append(msgspec.structs.replace(plan, targets=tuple(targets), hidden=0, passed=0))
 
-    def _drain(self, page: Page, filter: str) -> None:
-        if self._refused(page):
-            return
-        if isinstance(page, Dead) and not filter:
-            page.do_drain()
-        else:
-            self.section(keys.DEAD, filter)
-            self._sections[keys.DEAD].say("Z drains what is shown here")
+
+def _without(undone: Plan, targets: Sequence[str], deed: Plan) -> Plan:
+    """What is left of a deed of which some was taken back."""
+    if deed is not undone:
+        return deed
+    return msgspec.structs.replace(deed, targets=tuple(target for target in deed.targets if target not in targets))
 
 
 def operate(
-    client_factory: Callable[[], Awaitable[Client]], *, project: str, read_only: bool, env: Mapping[str, str]
+    client_factory: Callable[[], Awaitable[Client]],
+    *,
+    project: str,
+    read_only: bool,
+    env: Mapping[str, str],
+    config_dir: Path | None,
+    state_dir: Path | None,
 ) -> int:
     """Run the desk in this terminal until the operator quits."""
-    return asyncio.run(_operate(client_factory, env, project=project, read_only=read_only))
+    gateway = Gateway(client_factory, project=project, read_only=read_only)
+    desk = Desk(
+        gateway,
+        env=env,
+        memory=Memory(state_dir),
+        mapped=keymap.load(config_dir),
+        views=Views(config_dir and config_dir / "views.toml"),
+        config_dir=config_dir,
+    )
+    return asyncio.run(_operate(desk))
 
 
-async def _operate(client_factory: Callable[[], Awaitable[Client]], env: Mapping[str, str], **options: Any) -> int:
-    gateway = Gateway(client_factory, **options)
-    desk = Desk(gateway, env=env)
+async def _operate(desk: Desk) -> int:
     async with anyio.create_task_group() as tasks:
-        await tasks.start(gateway.run)
+        await tasks.start(desk.gateway.run)
         await desk.run_async()
         tasks.cancel_scope.cancel()
     return desk.return_code or 0

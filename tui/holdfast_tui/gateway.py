@@ -15,11 +15,12 @@ import anyio
 import msgspec
 
 from holdfast.client import Client
+from holdfast.core.admission import QueueLimits
 from holdfast.core.lifecycle import Kind
 from holdfast.core.model import Instant
 from holdfast.errors import BusError, ConnectError, HoldfastError, Refused, Unanswered
 from holdfast.wire import api
-from holdfast_tui.keys import READ_ONLY
+from holdfast_tui.keys import READ_ONLY, READ_ONLY_NOW
 from holdfast_tui.model.link import Link
 
 T = TypeVar("T")
@@ -54,6 +55,8 @@ class Gateway:
     ) -> None:
         self.project = project
         self.read_only = read_only
+        self.locked = read_only
+        """Whether it was started so, and stays so."""
         self.clock = clock
         self.link = Link()
         self.events = 0.0
@@ -94,25 +97,43 @@ class Gateway:
         self.link.why, self.link.attempts, self.link.next_at = "", 0, None
 
     def _back(self) -> None:
+        self.link.next_at = None
         for call in list(self._returned):
             call()
 
     def again(self) -> None:
-        """Try to connect now."""
+        """Try to connect, or to get an answer, now."""
         self._wake.set()
+        if self._client is not None:
+            self.link.next_at = None
+
+    @property
+    def due(self) -> bool:
+        """Whether to ask: while nothing answers there are pauses, which grow."""
+        return self._client is None or self.link.due(self.clock())
+
+    def refusal(self) -> str:
+        """Why nothing can be changed now; empty where it can."""
+        return self.why_read_only or self.link.refusal(self.clock())
+
+    @property
+    def why_read_only(self) -> str:
+        if not self.read_only:
+            return ""
+        return READ_ONLY if self.locked else READ_ONLY_NOW
 
     async def _asked(self, ask: Callable[[Client], Awaitable[T]]) -> T:
         client = self._client
         if client is None:
             raise Lost(self.link.why or "not connected yet")
         if not client.bus.connected:
-            self.link.failed("the server is gone; reconnecting")
+            self._failed("the server is gone; reconnecting")
             raise Lost(self.link.why)
         begun = time.perf_counter()
         try:
             answer = await ask(client)
         except (ConnectError, BusError, TimeoutError, OSError) as error:
-            self.link.failed(str(error))
+            self._failed(str(error))
             raise Lost(self.link.why, unsure=isinstance(error, (Unanswered, TimeoutError))) from error
         except msgspec.DecodeError as error:
             raise Refused(f"an answer that this version can't read: {error}", code="internal") from error
@@ -121,6 +142,10 @@ class Gateway:
             raise
         self.link.answered(self.clock(), time.perf_counter() - begun)
         return answer
+
+    def _failed(self, why: str) -> None:
+        self.link.failed(why)
+        self.link.waits(self.clock())
 
     # --- looks ------------------------------------------------------------------------------------------------------
 
@@ -146,11 +171,22 @@ class Gateway:
     async def value(self, run: str, key: str) -> api.Value:
         return await self._asked(lambda client: client.value(run, key))
 
+    async def letters(self, query: api.LettersQuery) -> api.LettersPage:
+        return await self._asked(lambda client: client.letters(query))
+
+    async def letter_groups(self, query: api.LettersQuery) -> api.LetterGroups:
+        return await self._asked(lambda client: client.letter_groups(query))
+
     async def why(self, run: str) -> api.Why:
         return await self._asked(lambda client: client.why(run))
 
-    async def letters(self, query: api.LettersQuery) -> api.LettersPage:
-        return await self._asked(lambda client: client.letters(query))
+    async def limits(self, queue: str) -> QueueLimits:
+        """The limits of a queue that hold now: as an operator set them, or else as configured."""
+
+        async def ask(client: Client) -> QueueLimits:
+            return await client.limits(queue) or await client.configured_limits(queue)
+
+        return await self._asked(ask)
 
     async def logs(self, query: api.LogsQuery) -> api.LogsPage:
         return await self._asked(lambda client: client.logs(query))
@@ -228,9 +264,16 @@ class Gateway:
     async def pause(self, queue: str, *, paused: bool) -> None:
         await self._changed(lambda client: client.pause(queue, paused=paused))
 
+    async def limit(self, queue: str, limits: QueueLimits) -> None:
+        await self._changed(lambda client: client.limit(queue, limits))
+
+    async def purge(self, queue: str) -> int:
+        """Returns how many runs were cancelled."""
+        return await self._changed(lambda client: client.purge_queue(queue))
+
     async def _changed(self, change: Callable[[Client], Awaitable[T]]) -> T:
         if self.read_only:
-            raise ReadOnly(READ_ONLY)
+            raise ReadOnly(self.why_read_only)
         return await self._asked(change)
 
 

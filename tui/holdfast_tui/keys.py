@@ -5,7 +5,7 @@ Lowercase, digits, symbols and ctrl keys look; capitals change, and ask first (`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -31,6 +31,8 @@ SECTIONS = MappingProxyType(
 """The keys of the screens that stand by themselves."""
 
 READ_ONLY = "read-only session: nothing can be changed (start without --read-only)"
+IDLE = "nothing that it could act on just now"
+READ_ONLY_NOW = "read-only: nothing can be changed (:rw leaves it)"
 
 
 class Confirm(StrEnum):
@@ -43,7 +45,7 @@ class Confirm(StrEnum):
     COUNT = "count"
     """The number of what is hit is typed."""
     NAME = "name"
-    """The end of the run's id is typed, as lists show it."""
+    """The end of the run's id is typed, as lists show it; or the name of what is hit."""
     CHOICE = "choice"
     """The letter of one of several answers; one that takes a value asks for it, and then for `y`."""
     VALUE = "value"
@@ -54,7 +56,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     """Something that a key does."""
 
     id: str
-    """Screens implement it as `do_<id>`; `router` owns those in `ROUTED`."""
+    """Screens implement it as `do_<id>`; `router` owns those in `ROUTED`. Screens may have it in rows of their own."""
     keys: tuple[str, ...]
     """A printable key is itself, any other has Textual's name."""
     label: str
@@ -70,6 +72,8 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     """It moves the cursor only: allowed while something is being sent."""
     changes: bool = False
     confirm: Confirm = Confirm.NONE
+    remapped: bool = False
+    """Its keys are a user's own."""
 
     @property
     def written(self) -> str:
@@ -77,6 +81,8 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _LISTS = (QUEUES, RUNS, DEAD)
+LISTED = (QUEUES, RUNS)
+"""The screens that are `Listed`."""
 _OF_RUN = (RUN, TIMELINE, HISTORY)
 
 ACTIONS: tuple[Action, ...] = (
@@ -134,11 +140,26 @@ ACTIONS: tuple[Action, ...] = (
     Action(id="help", keys=("?",), label="this help", hint="? help", rank=0),
     Action(id="mark", keys=("space",), label="mark", hint="space mark", rank=40, on=_LISTS),
     Action(id="mark_all", keys=("a",), label="mark all shown", on=_LISTS),
+    Action(id="range", keys=("v",), label="mark from last mark", hint="v range", rank=42, on=LISTED),
+    Action(id="sort", keys=("s",), label="sort, turn round", hint="s sort", rank=41, on=LISTED),
+    Action(id="pan_left", keys=("h", "left"), show="h l", label="pan columns", on=LISTED),
+    Action(id="pan_right", keys=("l", "right"), label="", on=LISTED),
+    Action(id="previous_failure", keys=("{",), show="{ }", label="failure above, below", on=LISTED),
+    Action(id="next_failure", keys=("}",), label="", on=LISTED),
+    Action(id="copy", keys=("y",), label="copy: then i j r c", hint="y copy", rank=48, on=LISTED),
+    Action(id="write", keys=("w",), label="write to a file", hint="w write file", rank=49, on=LISTED),
+    Action(id="times", keys=("z",), label="times: UTC, local, ago"),
+    Action(id="explain", keys=("e",), label="explain what holds it", hint="e explain", rank=44, on=LISTED),
+    Action(id="unique", keys=("u",), label="unique errors", on=(RUNS,)),
+    Action(id="open_timeline", keys=("t",), label="timeline of a run", hint="t timeline", rank=47, on=(RUNS,)),
     Action(id="follow", keys=("f",), label="follow, freeze", hint="f follow", rank=15, on=(RUNS, LOGS)),
     Action(id="output", keys=("o",), label="output (logs)", hint="o output", rank=45, on=(RUNS, *_OF_RUN, DEAD)),
     Action(id="pane", keys=("tab",), label="next page of pane", hint="tab details", rank=36, on=(RUN, RUNS, DEAD)),
     Action(id="pane_up", keys=("(",), show="( )", label="scroll the pane", on=(*_OF_RUN, RUNS, DEAD, QUEUES)),
     Action(id="pane_down", keys=(")",), label="", on=(*_OF_RUN, RUNS, DEAD, QUEUES)),
+    Action(id="backward", keys=("[",), show="[ ]", label="screens been on"),
+    Action(id="forward", keys=("]",), label=""),
+    Action(id="explain", keys=("e",), label="why keys are off", on=(LOGS, DEAD, WORKERS, METRICS, AUDIT, EVENTS)),
     Action(id="again", keys=("ctrl+r",), label="read again, connect"),
     Action(id="redraw", keys=("ctrl+l",), label="redraw"),
     Action(
@@ -150,6 +171,26 @@ ACTIONS: tuple[Action, ...] = (
         on=(QUEUES,),
         changes=True,
         confirm=Confirm.YES,
+    ),
+    Action(
+        id="limit",
+        keys=("L",),
+        label="limit a queue",
+        hint="L limit",
+        rank=31,
+        on=(QUEUES,),
+        changes=True,
+        confirm=Confirm.VALUE,
+    ),
+    Action(
+        id="purge",
+        keys=("X",),
+        label="purge: cancel waiting",
+        hint="X purge",
+        rank=34,
+        on=(QUEUES,),
+        changes=True,
+        confirm=Confirm.NAME,
     ),
     Action(
         id="answer",
@@ -261,6 +302,7 @@ ACTIONS: tuple[Action, ...] = (
         changes=True,
         confirm=Confirm.COUNT,
     ),
+    Action(id="undo", keys=("U",), label="undo pause, limit", changes=True, confirm=Confirm.YES),
 )
 
 BY_ID: Mapping[str, Action] = MappingProxyType({action.id: action for action in ACTIONS})
@@ -283,45 +325,65 @@ HINT_WORDS: Mapping[tuple[str, str], str] = MappingProxyType(
 """Hints that a screen words better than the table."""
 
 
-def on(screen: str) -> list[Action]:
+def on(screen: str, actions: Sequence[Action] = ACTIONS) -> list[Action]:
     """The actions of a screen, in the table's order."""
-    return [action for action in ACTIONS if screen in action.on]
+    return [action for action in actions if screen in action.on]
 
 
-def keymap(screen: str, *, read_only: bool = False) -> dict[str, Action]:
+def screens(id: str) -> tuple[str, ...]:
+    """Where there is an action."""
+    return tuple(screen for action in ACTIONS if action.id == id for screen in action.on)
+
+
+def keymap(screen: str, *, read_only: bool = False, actions: Sequence[Action] = ACTIONS) -> dict[str, Action]:
     """What each key does on a screen; read-only takes away what changes."""
-    return {key: action for action in on(screen) if not (read_only and action.changes) for key in action.keys}
+    return {key: action for action in on(screen, actions) if not (read_only and action.changes) for key in action.keys}
 
 
-def refused(screen: str, *, read_only: bool = False) -> dict[str, str]:
-    """Keys that are off on a screen, with the reason."""
-    if not read_only:
-        return {}
-    return {key: READ_ONLY for action in on(screen) if action.changes for key in action.keys}
+def refused(screen: str, *, why: str, actions: Sequence[Action] = ACTIONS) -> dict[str, str]:
+    """Keys that are off on a screen, with the reason; without one none is.
+
+    Args:
+        why: nothing can be changed now.
+    """
+    return {key: why for action in on(screen, actions) if action.changes for key in action.keys} if why else {}
 
 
 def hints(
-    screen: str, width: int, *, read_only: bool = False, off: bool = False, idle: frozenset[str] = frozenset()
+    screen: str,
+    width: int,
+    *,
+    read_only: bool = False,
+    off: bool = False,
+    lead: str = "",
+    idle: frozenset[str] = frozenset(),
+    actions: Sequence[Action] = ACTIONS,
 ) -> str:
     """Row 24: dropped from the end until they fit; `? help` stands at the right, always.
 
     Args:
         off: what changes is off just now (the link is down), so it is not offered.
+        lead: what stands before all hints.
         idle: ids of actions that would find nothing to act on just now.
     """
     shown = [
         action
-        for action in on(screen)
+        for action in on(screen, actions)
         if action.hint and action.rank and action.id not in idle and not (action.changes and (read_only or off))
     ]
-    tail, line = "? help", "ctrl+r now" if off else ""
+    tail, line = _hint(next(action for action in actions if action.id == "help"), screen), lead
     for action in sorted(shown, key=lambda action: action.rank):
-        text = HINT_WORDS.get((screen, action.id), action.hint)
+        text = _hint(action, screen)
         longer = f"{line}  {text}" if line else text
         if len(longer) + 2 + len(tail) > width:
             break
         line = longer
     return line + tail.rjust(width - len(line))
+
+
+def _hint(action: Action, screen: str) -> str:
+    text = HINT_WORDS.get((screen, action.id), action.hint)
+    return f"{action.written} {text.partition(' ')[2]}" if action.remapped else text
 
 
 class Help(msgspec.Struct, frozen=True):
@@ -335,14 +397,24 @@ class Help(msgspec.Struct, frozen=True):
     """Why the key is off, or empty."""
 
 
-def help_rows(screen: str, *, read_only: bool = False, search: str = "") -> list[Help]:
-    """The help of a screen, narrowed to what has `search` in its keys or label."""
+def help_rows(
+    screen: str,
+    *,
+    off: str = "",
+    idle: frozenset[str] = frozenset(),
+    search: str = "",
+    actions: Sequence[Action] = ACTIONS,
+) -> list[Help]:
+    """The help of a screen, narrowed to what has `search` in its keys or label.
+
+    Args:
+        off: why nothing can be changed now, if so.
+        idle: ids of actions that would find nothing to act on just now.
+    """
     rows = []
-    for action in on(screen):
+    for action in on(screen, actions):
         group = "CHANGE" if action.changes else "MOVE" if action.moves else "LOOK"
-        off = READ_ONLY if action.changes and read_only else ""
-        if not action.label:
-            continue
-        if search in action.written or search.lower() in action.label.lower():
-            rows.append(Help(action.written, action.label, group, off))
+        if action.label and (search in action.written or search.lower() in action.label.lower()):
+            why = off if action.changes and off else IDLE if action.id in idle else ""
+            rows.append(Help(action.written, action.label, group, why))
     return rows

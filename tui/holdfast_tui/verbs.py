@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from holdfast.quantities import readable_rate
 from holdfast_tui.format import clean, plural, short
 from holdfast_tui.model.changes import Payload
 from holdfast_tui.model.cut import Cut
 from holdfast_tui.router import Question
 
 if TYPE_CHECKING:
+    from holdfast.core.admission import QueueLimits
     from holdfast_tui.gateway import Gateway
     from holdfast_tui.plan import Plan
 
@@ -47,6 +49,10 @@ class Verb(StrEnum):
     """Retry from the start with another payload (`model.changes.Payload`)."""
     PAUSE = "pause"
     RESUME = "resume"
+    LIMIT = "limit"
+    """Let so many runs of a queue run at once, or start in a time: `Plan.values` has its `QueueLimits`."""
+    PURGE = "purge"
+    """Cancel all runs of a queue that wait and have never started."""
 
 
 class Deed(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +177,47 @@ async def _pause(gateway: Gateway, plan: Plan, target: str) -> None:
     await gateway.pause(target, paused=plan.verb is Verb.PAUSE)
 
 
+def _ask_limit(plan: Plan) -> Question:
+    limits = plan.values[plan.targets[0]]
+    command = DEEDS[Verb.LIMIT].shell(plan, plan.targets[0])
+    more = f" and {len(plan.targets) - 1:,} more" if len(plan.targets) > 1 else ""
+    return Question(text=f"Limit {clean(plan.targets[0])}{more}: {told_limits(limits)}?  {command}")
+
+
+def _ask_purge(plan: Plan) -> Question:
+    name = plan.targets[0]
+    text = f"PURGE {clean(name)}: cancel all {plan.total:,} that wait there and never started. Type its name"
+    return Question(text=text, typed=name)
+
+
+def told_limits(limits: QueueLimits) -> str:
+    """Limits in words."""
+    parts = [f"{limits.concurrency:,} at once"] if limits.concurrency is not None else []
+    parts += [f"{limits.key_concurrency:,} of each key"] if limits.key_concurrency is not None else []
+    parts += [readable_rate(limits.rate)] if limits.rate is not None else []
+    return ", ".join(parts) or "none"
+
+
+async def _limit(gateway: Gateway, plan: Plan, target: str) -> None:
+    await gateway.limit(target, plan.values[target])
+
+
+async def _purge(gateway: Gateway, plan: Plan, target: str) -> None:
+    await gateway.purge(target)
+
+
+def _limit_command(plan: Plan, target: str) -> str:
+    limits = plan.values[target]
+    bound = "none" if limits.concurrency is None else limits.concurrency
+    rate = "none" if limits.rate is None else readable_rate(limits.rate)
+    return f"holdfast queues limit {clean(target)} -c {bound} --rate {rate}"
+
+
+def _as_before(plan: Plan) -> Plan:
+    """Gives the targets the limits that they had."""
+    return msgspec.structs.replace(plan, values=plan.before, before=plan.values, hidden=0, passed=0)
+
+
 def _start(plan: Plan) -> str:
     return " --from-start" if plan.from_start else ""
 
@@ -234,6 +281,19 @@ DEEDS: Mapping[Verb, Deed] = MappingProxyType(
             send=_pause,
             shell=lambda plan, queue: f"holdfast queues resume {clean(queue)}",
             undo=_opposite(Verb.PAUSE),
+        ),
+        Verb.LIMIT: Deed(
+            done="limited",
+            ask=_ask_limit,
+            send=_limit,
+            shell=_limit_command,
+            undo=_as_before,
+        ),
+        Verb.PURGE: Deed(
+            done="purged: what waited and had never started is cancelled",
+            ask=_ask_purge,
+            send=_purge,
+            shell=lambda plan, queue: f"holdfast queues purge {clean(queue)}",
         ),
     }
 )

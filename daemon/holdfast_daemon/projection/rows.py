@@ -47,9 +47,10 @@ from holdfast.core.lifecycle import UNDO, taken
 from holdfast.core.model import ErrorInfo, Instant, Origin, Run, Seconds, State
 from holdfast.core.pending import brief
 from holdfast.core.tree import NodeState
-from holdfast.wire.api import LogBatch
+from holdfast.wire.api import AuditEntry, LogBatch
 from holdfast.wire.render import render_json
 from holdfast_daemon.ledger import Change
+from holdfast_daemon.projection.patterns import pattern, place
 
 BEHIND = " behind"
 """What ends `origin_how` where a fork parts behind `origin_key`, not before it."""
@@ -66,8 +67,10 @@ class RunRow(NamedTuple):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    took: int | None
     due: datetime | None
     moved_at: datetime | None
+    ready_at: datetime | None
     attempt: int
     steps: int
     worker: str | None
@@ -79,6 +82,8 @@ class RunRow(NamedTuple):
     error: str
     traceback: str
     error_value: bytes | None
+    pattern: str
+    place: str
     reason: str
     last_key: str
     payload: bytes | None
@@ -120,7 +125,7 @@ FIXED = frozenset(
 )
 """Columns that a run's creation sets for good."""
 
-KEPT = frozenset({"moved_at", "worker", "payload", "hook"})
+KEPT = frozenset({"moved_at", "ready_at", "worker", "payload", "hook"})
 """Columns where None says: as it was."""
 
 
@@ -169,6 +174,27 @@ class LogLineRow(NamedTuple):
     key: str
 
 
+class AuditRow(NamedTuple):
+    """A row of `audit`; the names are its columns, in order."""
+
+    seq: int
+    done_at: datetime
+    who: str
+    via: str
+    host: str
+    address: str
+    action: str
+    kind: str
+    targets: list[str]
+    meant: int
+    accepted: int
+    refused: int
+    why: str
+    chosen: str
+    reason: str
+    command: str
+
+
 class Rows(NamedTuple):
     """What one transaction writes."""
 
@@ -177,11 +203,12 @@ class Rows(NamedTuple):
     attempts: list[AttemptRow]
     checkpoints: list[CheckpointRow]
     logs: list[LogLineRow]
+    audit: list[AuditRow]
 
     @classmethod
     def none(cls) -> Rows:
         """Nothing yet."""
-        return cls([], [], [], [], [])
+        return cls([], [], [], [], [], [])
 
 
 class Standing(NamedTuple):
@@ -200,6 +227,7 @@ class Ready(NamedTuple):
     run: str
     queue: str
     since: Instant
+    task: str = ""
 
 
 class LogMessage(NamedTuple):
@@ -208,6 +236,14 @@ class LogMessage(NamedTuple):
     seq: int
     time: Instant
     batch: LogBatch
+
+
+class AuditMessage(NamedTuple):
+    """A stored message of the audit stream, read."""
+
+    seq: int
+    time: Instant
+    entry: AuditEntry
 
 
 def journal_rows(changes: Iterable[Change]) -> Rows:
@@ -247,6 +283,32 @@ def log_rows(messages: Iterable[LogMessage]) -> Rows:
     return Rows.none()._replace(logs=lines)
 
 
+def audit_rows(messages: Iterable[AuditMessage]) -> Rows:
+    """The rows of a batch of audit entries."""
+    entries = [
+        AuditRow(
+            seq,
+            utc(entry.at),
+            entry.who,
+            entry.via,
+            entry.host,
+            entry.address,
+            entry.action,
+            entry.kind,
+            list(entry.targets),
+            entry.count,
+            entry.accepted,
+            entry.refused,
+            entry.why,
+            entry.filter,
+            entry.reason,
+            entry.command,
+        )
+        for seq, _, entry in messages
+    ]
+    return Rows.none()._replace(audit=entries)
+
+
 def accepted(change: Change) -> Iterator[tuple[Entry, Run]]:
     """Those entries of a change that the fold took, each with the run after it; no repetitions."""
     before, record = change.before, change.record
@@ -281,6 +343,7 @@ class _Draft:
         self._worker: str | None = None
         self._payload: bytes | None = None
         self._hook: str | None = None
+        self._ready_at: datetime | None = None
         self._run = change.after
 
     def take(self, change: Change) -> None:
@@ -293,6 +356,7 @@ class _Draft:
             self._worker = _claimed(change) or self._worker
         if run.payload:
             self._payload = run.payload
+        self._ready_at = _ready_at(run) or self._ready_at
         if run.followed is not (change.before is not None and change.before.followed):
             self._hook = _followed(change) if run.followed else ""
 
@@ -308,8 +372,10 @@ class _Draft:
             created_at=utc(run.created_at),
             started_at=_utc(run.started_at),
             finished_at=_utc(run.finished_at),
+            took=_took(run),
             due=_utc(run.due),
             moved_at=_utc(self._moved_at),
+            ready_at=self._ready_at,
             attempt=run.attempt,
             steps=run.steps,
             worker=self._worker,
@@ -321,6 +387,8 @@ class _Draft:
             error=error.message,
             traceback=error.traceback,
             error_value=error.value,
+            pattern=_pattern(run),
+            place=place(error.traceback),
             reason=run.reason,
             last_key=run.last_key,
             payload=self._payload,
@@ -345,6 +413,26 @@ class _Draft:
 
 
 _NO_ERROR, _NO_ORIGIN = ErrorInfo("", ""), Origin("", "")
+
+
+def _took(run: Run) -> int | None:
+    """Start to end in microseconds, as the difference of the two columns."""
+    if run.started_at is None or run.finished_at is None:
+        return None
+    return (utc(run.finished_at) - utc(run.started_at)) // timedelta(microseconds=1)
+
+
+def _pattern(run: Run) -> str:
+    """Of its error, or else of why it is dead; empty where it has no error."""
+    if run.error is None and run.state is not State.DEAD:
+        return ""
+    return pattern(run.reason if run.error is None else run.error.message)
+
+
+def _ready_at(run: Run) -> datetime | None:
+    """When a delayed run was to be ready first; None: it was so from the beginning, or this tells of a later time."""
+    later = run.scheduled_at > run.created_at
+    return utc(run.scheduled_at) if later and (run.started_at is None or run.scheduled_at <= run.started_at) else None
 
 
 def metadata_json(metadata: Mapping[str, bytes]) -> str:

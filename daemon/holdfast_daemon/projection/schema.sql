@@ -11,8 +11,10 @@ CREATE TABLE IF NOT EXISTS runs (
     created_at  TIMESTAMP,
     started_at  TIMESTAMP,
     finished_at TIMESTAMP,
+    took        BIGINT,                         -- start to end in microseconds, of those that have ended
     due         TIMESTAMP,
     moved_at    TIMESTAMP,                      -- when it came into its state
+    ready_at    TIMESTAMP,                      -- of a delayed run: when it was to be ready first
     attempt     BIGINT,
     steps       BIGINT,
     worker      VARCHAR,                        -- that holds it, or held it last
@@ -24,6 +26,8 @@ CREATE TABLE IF NOT EXISTS runs (
     error       VARCHAR,
     traceback   VARCHAR,
     error_value BLOB,
+    pattern     VARCHAR,                        -- the error's first line with * for what varies
+    place       VARCHAR,                        -- where the error was raised: file.py:88
     reason      VARCHAR,
     last_key    VARCHAR,
     payload     BLOB USING COMPRESSION zstd,
@@ -85,6 +89,26 @@ CREATE TABLE IF NOT EXISTS logs (
     stream  VARCHAR,
     text    VARCHAR,
     key     VARCHAR
+);
+
+-- What operators did, a row for each change.
+CREATE TABLE IF NOT EXISTS audit (
+    seq      UBIGINT,                           -- in the audit stream
+    done_at  TIMESTAMP,
+    who      VARCHAR,
+    via      VARCHAR,
+    host     VARCHAR,
+    address  VARCHAR,
+    action   VARCHAR,
+    kind     VARCHAR,                           -- what the targets are
+    targets  VARCHAR[],                         -- the first of them
+    meant    BIGINT,
+    accepted BIGINT,
+    refused  BIGINT,
+    why      VARCHAR,                           -- the first one was refused
+    chosen   VARCHAR,                           -- how the targets were found, in words
+    reason   VARCHAR,
+    command  VARCHAR                            -- the same from a shell
 );
 
 -- How far each stream is projected; written in the transaction of the rows.

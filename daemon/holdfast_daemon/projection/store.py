@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from sys import intern
 from typing import IO, Any, NamedTuple, TypeVar
 
 import anyio
@@ -33,6 +34,7 @@ from holdfast_daemon.projection.rows import (
     FIXED,
     KEPT,
     AttemptRow,
+    AuditRow,
     CheckpointRow,
     LogLineRow,
     Ready,
@@ -44,7 +46,7 @@ from holdfast_daemon.projection.rows import (
 
 log = logging.getLogger("holdfast.projection")
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Of schema.sql; a file of another version is moved aside and built again."""
 
 QUERY_WITHIN: Seconds = 5.0
@@ -59,8 +61,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "allow_community_extensions": "false",
     "python_enable_replacements": "false",
 }
-_JOURNAL, _LOGS = "journal", "logs"
-_NAMES = {Stream.JOURNAL: _JOURNAL, Stream.LOGS: _LOGS}
+_NAMES = {Stream.JOURNAL: "journal", Stream.LOGS: "logs", Stream.AUDIT: "audit"}
 _T = TypeVar("_T")
 
 
@@ -189,6 +190,11 @@ class Store:
         self._cursors[name] = batch.upto
         return True
 
+    def load(self, statement: str, parameters: Sequence[object]) -> None:
+        """Have the database make rows itself, in one transaction. Raises: Rejected; Unavailable: nothing was made."""
+        with self._transaction() as con:
+            con.execute(statement, list(parameters)).fetchall()
+
     def rewind(self, stream: Stream) -> None:
         """Follow a stream from its beginning again; `Cursor.time` stays, what is stored stays."""
         name = _NAMES[stream]
@@ -202,7 +208,14 @@ class Store:
         if known:  # created for the second time: a timer fired that had been projected, or a run id used twice
             changed = [*changed, *(row for row in created if row.id in known)]
             created = [row for row in created if row.id not in known]
-        tables: tuple[Sequence[Sequence[Any]], ...] = (created, changed, rows.attempts, rows.checkpoints, rows.logs)
+        tables: tuple[Sequence[Sequence[Any]], ...] = (
+            created,
+            changed,
+            rows.attempts,
+            rows.checkpoints,
+            rows.logs,
+            rows.audit,
+        )
         for appender, data in zip(self._appenders, tables, strict=True):
             if data:
                 appender.append_rows(data)
@@ -257,8 +270,8 @@ class Store:
 
     def ready(self) -> list[Ready]:
         """The queued runs, those that wait longest first."""
-        sql = "SELECT id, queue, epoch_us(moved_at) FROM runs WHERE state = 'queued' ORDER BY moved_at, id"
-        return [Ready(run, name, since / 1e6) for run, name, since in self._all(sql)]
+        sql = "SELECT id, queue, epoch_us(moved_at), task FROM runs WHERE state = 'queued' ORDER BY moved_at, id"
+        return [Ready(run, name, since / 1e6, intern(task)) for run, name, since, task in self._all(sql)]
 
     def firsts(self) -> dict[str, int]:
         """Where reading each dead run begins."""
@@ -304,6 +317,7 @@ class Store:
                 con.appender("attempts", columns=list(AttemptRow._fields)),
                 con.appender("checkpoints", columns=list(CheckpointRow._fields)),
                 con.appender("logs", columns=list(LogLineRow._fields)),
+                con.appender("audit", columns=list(AuditRow._fields)),
             ]
             for _ in range(self._wanted):
                 reader = con.cursor()

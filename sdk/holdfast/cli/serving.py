@@ -6,16 +6,17 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from msgspec.structs import replace
 
 from holdfast.cli.app import INTERRUPTED, Config, Project, Url, Usage
 from holdfast.cli.session import group
+from holdfast.errors import ConfigError
 from holdfast.loops import loop_run
 
 if TYPE_CHECKING:
@@ -146,13 +147,22 @@ def worker(
 def tui(
     ctx: typer.Context,
     read_only: Annotated[bool, typer.Option("--read-only", help="Keys that change things do nothing.")] = False,
+    keys: Annotated[bool, typer.Option("--keys", help="Print the table of keys in effect, and end.")] = False,
     project: Project = None,
     config: Config = None,
     url: Url = None,
 ) -> None:
     """The operator's desk."""
+    from holdfast_tui import key_table, run
+
+    home = _home(os.environ)
+    if keys:
+        table, wrong = key_table(home.config)
+        print(table, end="")
+        if wrong:
+            raise ConfigError(f"in {home.config}: {'; '.join(wrong)}")
+        return
     from holdfast.connecting import connect
-    from holdfast_tui import run
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Usage("expected a terminal, found none: `holdfast runs list` and its like print the same")
@@ -160,10 +170,40 @@ def tui(
     settings = _settings(place.config, place.project)
 
     async def client() -> Any:
-        return await connect(place.url, project=place.project, config=place.config, name="tui").open()
+        client = await connect(place.url, project=place.project, config=place.config, name="tui").open()
+        client.via = "tui"
+        return client
 
-    project = place.project or settings.default_project
-    raise typer.Exit(run(client, project=project, read_only=read_only, env=os.environ))
+    raise typer.Exit(
+        run(
+            client,
+            project=place.project or settings.default_project,
+            read_only=read_only,
+            env=os.environ,
+            config_dir=home.config,
+            state_dir=home.state,
+        )
+    )
+
+
+class Home(NamedTuple):
+    """Where a user's own files are; None: nowhere."""
+
+    config: Path | None
+    """What they want, such as `keys.toml`."""
+    state: Path | None
+    """What is kept of them from one session to the next."""
+
+
+def _home(env: Mapping[str, str]) -> Home:
+    """By the XDG base directories (https://specifications.freedesktop.org/basedir-spec); a relative one is ignored."""
+
+    def place(variable: str, *default: str) -> Path | None:
+        if (given := Path(env.get(variable, ""))).is_absolute():
+            return given / "holdfast"
+        return Path(env["HOME"], *default, "holdfast") if env.get("HOME") else None
+
+    return Home(place("XDG_CONFIG_HOME", ".config"), place("XDG_STATE_HOME", ".local", "state"))
 
 
 def _settings(path: str | None, project: str | None) -> Settings:

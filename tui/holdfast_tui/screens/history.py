@@ -63,11 +63,12 @@ class History(Running):
     def narrowed(self) -> None:
         self.arrange_rows()
 
-    def _told(self, number: int) -> Told:
+    def entry(self, number: int) -> Told:
+        """An entry by its number."""
         return self.story.told[number - 1]
 
     def cells(self, key: int, widths: Sequence[int]) -> Sequence[Cell]:
-        told = self._told(key)
+        told = self.entry(key)
         role = "" if told.counts else "dim"
         return (
             (str(told.seq) if told.seq else "live", role or "dim"),
@@ -86,7 +87,7 @@ class History(Running):
     def detail(self) -> tuple[str, list[Cell]]:
         if self.window.cursor is None:
             return "", []
-        told = self._told(self.window.cursor)
+        told = self.entry(self.window.cursor)
         return f"entry {told.number}", journal.whole(told)
 
     def sight(self) -> Sight | None:
@@ -106,7 +107,7 @@ class History(Running):
         at = self.window.position
         keys: Sequence[Any] = self.window.keys
         order = range(at + 1, len(keys)) if by > 0 else range(at - 1, -1, -1)
-        found = next((keys[each] for each in order if journal.name(self._told(keys[each]))[1] in BAD), None)
+        found = next((keys[each] for each in order if journal.name(self.entry(keys[each]))[1] in BAD), None)
         if found is None or not self.window.go(found):
             self.say("no failure further down" if by > 0 else "no failure further up")
 
@@ -120,7 +121,7 @@ class History(Running):
             return
         if self.window.cursor is None:
             return
-        told = self._told(self.window.cursor)
+        told = self.entry(self.window.cursor)
         row = (str(told.seq), clock(told.at, millis=True), *(cell[0] for cell in self.cells(told.number, ())[2:]))
         whole = "\n".join(line for line, _ in journal.whole(told))
         self.say(self.desk.copy(whole if letter == "e" else "\t".join(row)))

@@ -12,7 +12,6 @@ from holdfast_tui.model.outline import ROOT
 from holdfast_tui.model.sight import Sight
 from holdfast_tui.model.stretch import Scale, drawn
 from holdfast_tui.screens.steering import Steering
-from holdfast_tui.screens.timeline import Timeline
 from holdfast_tui.watch import ASKING, Watch
 from holdfast_tui.widgets.table import Column
 
@@ -182,4 +181,4 @@ class RunTree(Steering):
     # --- elsewhere ----------------------------------------------------------------------------------------------------
 
     def do_timeline(self) -> None:
-        self.app.push_screen(Timeline(self.watched))
+        self.desk.show_timeline(self.watched)

@@ -42,6 +42,12 @@ class Running(Page):
     def on_mount(self) -> None:
         self._pulse = self.set_interval(REPAINT, self._grow)
 
+    async def on_screen_suspend(self) -> None:
+        """While a page about something else is shown nothing is heard; what was missed is read when it is left."""
+        shown = next(reversed(self.app.screen_stack), None)
+        if isinstance(shown, Page) and not (isinstance(shown, Running) and shown.watched is self.watched):
+            await self.watched.stop()
+
     def _grow(self) -> None:
         """What came in live, at most ten times a second."""
         if self.story.version != self._painted_at and self.is_current:
