@@ -35,12 +35,14 @@ from holdfast_tui.screens.dead import Dead
 from holdfast_tui.screens.details import Details
 from holdfast_tui.screens.frame import Frame
 from holdfast_tui.screens.help import HelpScreen
+from holdfast_tui.screens.history import History
 from holdfast_tui.screens.logs import Logs
 from holdfast_tui.screens.obeying import hooks, obey
 from holdfast_tui.screens.page import Page
 from holdfast_tui.screens.queues import Queues
 from holdfast_tui.screens.run import RunTree
 from holdfast_tui.screens.runs import Runs
+from holdfast_tui.screens.timeline import Timeline
 from holdfast_tui.terminal.clipboard import copy
 from holdfast_tui.terminal.crash import report
 from holdfast_tui.terminal.editor import Edited, edit
@@ -49,6 +51,7 @@ from holdfast_tui.theme import ANSI_THEME, COLOURLESS, DEFAULT, Theme, fewer
 from holdfast_tui.tour import STOPS, Tour
 from holdfast_tui.views import View, Views
 from holdfast_tui.vocabulary import known
+from holdfast_tui.watch import Watch
 from holdfast_tui.widgets.line import LEAST
 from holdfast_tui.widgets.pane import Pane
 from holdfast_tui.widgets.table import Table
@@ -90,6 +93,8 @@ class Desk(Linked, inherit_bindings=False):
     Page.-wide Pane { display: block; width: 39; height: 1fr; }
     RunTree Pane { display: block; height: 6; width: 1fr; }
     RunTree.-wide Pane { width: 44; height: 1fr; }
+    Timeline #body, Timeline.-wide #body { layout: vertical; }
+    Timeline Pane, Timeline.-wide Pane { display: block; height: 5; width: 1fr; }
     Page.-zoom Table { display: none; }
     Page.-zoom Pane { display: block; width: 1fr; height: 1fr; }
     Page.-short .less { display: none; }
@@ -281,14 +286,22 @@ class Desk(Linked, inherit_bindings=False):
         self._open(RunTree(run))
 
     def open_timeline(self, run: str) -> None:
-        """Show a run as a timeline."""
-        self.open_run(run)
+        """Show a run as a timeline, above its tree."""
+        tree = RunTree(run)
+        self._open(tree)
+        self.show_timeline(tree.watched)
 
     def open_made(self, run: str, *, of: str) -> None:
         """Show a run that was made from another one just now."""
         made = RunTree(run, new=True)
         self._open(made)
         made.say(f"this is a new run, made from {short(of)}")
+
+    def open_history(self, watch: Watch) -> None:
+        self._open(History(watch))
+
+    def show_timeline(self, watch: Watch) -> None:
+        self._open(Timeline(watch))
 
     def open_logs(self, run: str) -> None:
         self._open(Logs(run))

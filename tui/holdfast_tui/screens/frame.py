@@ -49,6 +49,8 @@ class Frame(Screen[None], inherit_bindings=False):
     kind: ClassVar[str]
     """Name in `keys.SCREENS`."""
     columns: ClassVar[Sequence[Column]]
+    beside: ClassVar[bool] = True
+    """Whether the pane stands beside the list where there is room; otherwise it stands below it."""
     paned: ClassVar[bool] = True
     """Whether a pane stands beside the list where there is room."""
 
@@ -164,7 +166,7 @@ class Frame(Screen[None], inherit_bindings=False):
         self.refresh_data()
 
     def on_resize(self) -> None:
-        self.pane.barred = self.size.width >= 110
+        self.pane.barred = self.size.width >= 110 and self.beside
         self.call_after_refresh(self.paint)
 
     def refresh_data(self) -> None:
@@ -273,7 +275,7 @@ class Frame(Screen[None], inherit_bindings=False):
         self.scope_line.show([(" ", ""), *left], [*right, (" ", "")])
         self.table.dimmed = not live
         self.table.sync()
-        if self.paned and self.pane.size.width:
+        if self.paned and (self.pane.size.width or self.has_class("-zoom")):  # it may have no size yet
             self.pane.show(*self.detail())
         self._bottom(live)
 
