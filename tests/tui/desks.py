@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -107,7 +107,22 @@ async def bench(
             raise ConnectError("nats://10.0.0.4:4222: connection refused")
         return client.real
 
-    gateway = Gateway(factory, project="demo", read_only=read_only, clock=clock)
+    async with over(factory, client, clock, size=size, read_only=read_only) as found:
+        yield found
+
+
+@asynccontextmanager
+async def over(
+    factory: Callable[[], Awaitable[Client]],
+    client: FakeClient,
+    clock: Clock,
+    *,
+    size: tuple[int, int] = (80, 24),
+    read_only: bool = False,
+    project: str = "demo",
+) -> AsyncIterator[Bench]:
+    """A desk over any client."""
+    gateway = Gateway(factory, project=project, read_only=read_only, clock=clock)
     app = Desk(gateway, clock=clock)
     async with anyio.create_task_group() as tasks:
         await tasks.start(gateway.run)

@@ -32,7 +32,7 @@ def test_only_the_gateway_sees_the_bus_and_nobody_the_daemon() -> None:
     for file in ROOT.rglob("*.py"):
         names = imports(file)
         assert not any(name.startswith(("nats", "duckdb", "holdfast_daemon")) for name in names), file.name
-        if file.name not in ("gateway.py", "app.py", "__init__.py"):
+        if file.name not in ("gateway.py", "app.py", "__init__.py", "tape.py", "recording.py", "replaying.py"):
             assert not any(name.startswith(("holdfast.client", "holdfast.bus")) for name in names), file.name
 
 

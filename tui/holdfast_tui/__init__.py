@@ -1,17 +1,30 @@
-"""The operator's desk: queues, runs, checkpoints, logs and dead letters in a terminal. Others import `run`, only."""
+"""The operator's desk: queues, runs, checkpoints, logs and dead letters in a terminal.
+
+Others import `run` and `replay`, only.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from holdfast.client import Client
 
-__all__ = ["run"]
+__all__ = ["replay", "run"]
 
 
-def run(client_factory: Callable[[], Awaitable[Client]], *, project: str, read_only: bool = False) -> int:
+def run(
+    client_factory: Callable[[], Awaitable[Client]],
+    *,
+    project: str,
+    read_only: bool = False,
+    record: Path | None = None,
+    values: bool = True,
+) -> int:
     """Show the desk until the operator quits; returns the exit code. Heavy imports happen here, not before.
 
     Args:
@@ -19,7 +32,38 @@ def run(client_factory: Callable[[], Awaitable[Client]], *, project: str, read_o
             the client that it gave.
         project: the name to show.
         read_only: no key changes anything, and nothing that changes is sent.
+        record: a file, not there yet, to which the session is recorded, for `replay`.
+        values: whether payloads, results, log lines and messages of errors are recorded too.
+
+    Raises:
+        HoldfastError: the file is there already, or can't be written.
     """
     from holdfast_tui.app import operate
 
-    return operate(client_factory, project=project, read_only=read_only)
+    if record is None:
+        return operate(client_factory, project=project, read_only=read_only)
+    from holdfast_tui.recording import Recorder
+
+    with Recorder(record, project=project, values=values) as recorder:
+        code = operate(recorder.around(client_factory), project=project, read_only=read_only)
+    if recorder.full:
+        sys.stderr.write(f"holdfast: {record} is full: the end of the session is not in it\n")
+    return code
+
+
+def replay(path: Path, *, speed: float = 1.0) -> int:
+    """Show the desk over a recorded session, without any server, until the operator quits; returns the exit code.
+
+    Args:
+        speed: so many seconds of the recording are shown in one.
+
+    Raises:
+        HoldfastError: the file is no recording, a later version wrote it, or a line of it can't be read.
+    """
+    from holdfast_tui import tape
+    from holdfast_tui.app import operate
+    from holdfast_tui.replaying import Replay
+
+    played = Replay(tape.read(path), speed=speed)
+    project = f"{played.tape.head.project} (replay)"
+    return operate(played.client, project=project, read_only=True, clock=played.clock)

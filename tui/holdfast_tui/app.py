@@ -190,14 +190,22 @@ class Desk(App[int], inherit_bindings=False):
             self._sections[keys.DEAD].say("Z drains what is shown here")
 
 
-def operate(client_factory: Callable[[], Awaitable[Client]], *, project: str, read_only: bool) -> int:
+def operate(
+    client_factory: Callable[[], Awaitable[Client]],
+    *,
+    project: str,
+    read_only: bool,
+    clock: Callable[[], Instant] = time.time,
+) -> int:
     """Run the desk in this terminal until the operator quits."""
-    return asyncio.run(_operate(client_factory, project=project, read_only=read_only))
+    return asyncio.run(_operate(client_factory, clock, project=project, read_only=read_only))
 
 
-async def _operate(client_factory: Callable[[], Awaitable[Client]], **options: Any) -> int:
-    gateway = Gateway(client_factory, **options)
-    desk = Desk(gateway)
+async def _operate(
+    client_factory: Callable[[], Awaitable[Client]], clock: Callable[[], Instant], **options: Any
+) -> int:
+    gateway = Gateway(client_factory, clock=clock, **options)
+    desk = Desk(gateway, clock=clock)
     async with anyio.create_task_group() as tasks:
         await tasks.start(gateway.run)
         await desk.run_async()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from msgspec.structs import replace
 
-from holdfast.cli.app import INTERRUPTED, Config, Project, Url, Usage
+from holdfast.cli.app import INTERRUPTED, Config, Place, Project, Url, Usage
 from holdfast.cli.session import group
 from holdfast.loops import loop_run
 
@@ -146,23 +146,50 @@ def worker(
 def tui(
     ctx: typer.Context,
     read_only: Annotated[bool, typer.Option("--read-only", help="Keys that change things do nothing.")] = False,
+    record: Annotated[
+        Path | None, typer.Option("--record", metavar="FILE", help="Record the session to a new file, to be replayed.")
+    ] = None,
+    no_values: Annotated[
+        bool,
+        typer.Option("--record-no-values", help="Leave out payloads, results, log lines and messages of errors."),
+    ] = False,
+    replay: Annotated[
+        Path | None, typer.Option("--replay", metavar="FILE", help="Show a recorded session, without any server.")
+    ] = None,
+    speed: Annotated[
+        float | None, typer.Option("--speed", metavar="NUMBER", help="Of the replay. Default: 1.", show_default=False)
+    ] = None,
     project: Project = None,
     config: Config = None,
     url: Url = None,
 ) -> None:
     """The operator's desk."""
-    from holdfast.connecting import connect
-    from holdfast_tui import run
+    import holdfast_tui
 
+    if replay is not None and (record is not None or no_values):
+        raise Usage("expected --record or --replay, found both: a replay is not recorded")
+    if speed is not None and replay is None:
+        raise Usage("--speed: expected --replay FILE with it, found none")
+    if no_values and record is None:
+        raise Usage("--record-no-values: expected --record FILE with it, found none")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Usage("expected a terminal, found none: `holdfast runs list` and its like print the same")
-    place = ctx.obj.at(project=project, config=config, url=url)
+    if replay is not None:
+        raise typer.Exit(holdfast_tui.replay(replay, speed=1.0 if speed is None else speed))
+    raise typer.Exit(_desk(ctx.obj.at(project=project, config=config, url=url), read_only, record, not no_values))
+
+
+def _desk(place: Place, read_only: bool, record: Path | None, values: bool) -> int:
+    import holdfast_tui
+    from holdfast.connecting import connect
+
     settings = _settings(place.config, place.project)
 
     async def client() -> Any:
         return await connect(place.url, project=place.project, config=place.config, name="tui").open()
 
-    raise typer.Exit(run(client, project=place.project or settings.default_project, read_only=read_only))
+    name = place.project or settings.default_project
+    return holdfast_tui.run(client, project=name, read_only=read_only, record=record, values=values)
 
 
 def _settings(path: str | None, project: str | None) -> Settings:
