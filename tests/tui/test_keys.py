@@ -6,17 +6,15 @@ import pytest
 
 from holdfast_tui import command, keys
 from holdfast_tui.app import SECTIONS
-from holdfast_tui.keys import ACTIONS, SCREENS, Confirm
-from holdfast_tui.screens.dead import Dead
-from holdfast_tui.screens.logs import Logs
-from holdfast_tui.screens.page import Page
-from holdfast_tui.screens.queues import Queues
+from holdfast_tui.keys import ACTIONS, Confirm
 from holdfast_tui.screens.run import RunTree
-from holdfast_tui.screens.runs import Runs
+from holdfast_tui.verbs import DEEDS, Verb
 from tui.desks import bench
 from tui.world import FakeClient, run_id
 
-PAGES: dict[str, type[Page]] = {page.kind: page for page in (Queues, Runs, RunTree, Logs, Dead)}
+PAGES = {**SECTIONS, keys.RUN: RunTree}
+SCREENS = tuple(PAGES)
+"""The screens that there are."""
 
 
 def test_what_changes_has_a_capital_and_a_question_and_nothing_else_has_a_capital() -> None:
@@ -119,4 +117,17 @@ def test_every_word_of_the_command_line_is_understood() -> None:
     assert isinstance(command.read("run"), command.Wrong)
     assert command.read("runs state:fail") == command.Go(keys.RUNS, "state:fail")
     assert command.read("kill") == command.Perform("kill", "")
-    assert set(SECTIONS) == set(keys.SECTIONS.values())
+    assert set(SECTIONS) <= set(keys.SECTIONS.values()) <= set(keys.SCREENS)
+
+
+def test_every_verb_says_how_it_asks_is_sent_and_is_told() -> None:
+    assert set(DEEDS) == set(Verb)
+
+
+async def test_the_key_of_a_section_that_is_not_there_says_so() -> None:
+    async with bench() as desk:
+        desk.app.section("nowhere")
+        await desk.settle()
+        desk.page.paint()
+        await desk.settle()
+        assert "no screen nowhere: there are queues, runs" in desk.text

@@ -10,7 +10,7 @@ from pathlib import Path
 import holdfast_tui
 
 ROOT = Path(holdfast_tui.__file__).parent
-PURE = [ROOT / f"{name}.py" for name in ("format", "router", "filter", "plan", "message", "keys", "command")]
+PURE = [ROOT / f"{name}.py" for name in ("format", "router", "filter", "plan", "verbs", "message", "keys", "command")]
 
 
 def imports(file: Path) -> set[str]:

@@ -6,7 +6,22 @@ import msgspec
 import pytest
 
 from holdfast_tui import keys, router
-from holdfast_tui.router import Act, Answer, Do, Given, Mode, Narrow, Question, Say, Scene, State, Submit, paste, press
+from holdfast_tui.router import (
+    Act,
+    Answer,
+    Do,
+    Given,
+    Mode,
+    Narrow,
+    Picked,
+    Question,
+    Say,
+    Scene,
+    State,
+    Submit,
+    paste,
+    press,
+)
 
 QUESTION = Question(text="Retry 3 runs?", options=(("y", "yes"), ("s", "from start")))
 TYPED = Question(text="DROP 3", typed="3")
@@ -18,6 +33,7 @@ STATES = {
     Mode.TYPED: msgspec.structs.replace(router.ask(TYPED), text="3"),
     Mode.BLANK: msgspec.structs.replace(router.fill(router.Blank(text="its value", name="JSON")), text="3"),
     Mode.SENDING: router.sending(),
+    Mode.PICK: router.pick(router.Choices(title="sort by", choices=(("n", "name"), ("d", "depth")))),
 }
 KEYS = sorted(
     {key for action in keys.ACTIONS for key in action.keys}
@@ -127,6 +143,19 @@ def test_what_is_typed_for_a_question_is_handed_over_and_sends_nothing() -> None
     assert press(state, "escape", scene()) == (router.NORMAL, (Answer(""), Say(router.NOTHING_SENT)))
     wrong = msgspec.structs.replace(state, wrong="no JSON")
     assert press(wrong, "backspace", scene()).state == msgspec.structs.replace(state, text="[1,2")
+
+
+def test_one_key_picks_and_another_says_what_there_is() -> None:
+    asked = STATES[Mode.PICK]
+    assert press(asked, "d", scene()) == (router.NORMAL, (Picked("d"),))
+    assert press(asked, "escape", scene()) == (router.NORMAL, (Picked(""),))
+    assert press(asked, "q", scene()) == (router.NORMAL, (Picked(""),))
+    wrong = press(asked, "R", scene())
+    assert wrong == (msgspec.structs.replace(asked, wrong="R is none of n d"), ())
+    assert press(wrong.state, "n", scene()).intents == (Picked("n"),)
+    assert paste(asked, "n") == (asked, ())
+    named_q = router.pick(router.Choices(title="copy", choices=(("q", "queue"),)))
+    assert press(named_q, "q", scene()).intents == (Picked("q"),)
 
 
 def test_while_sending_only_movement_works_and_ctrl_c_asks_twice() -> None:

@@ -96,6 +96,9 @@ class Desk(App[int], inherit_bindings=False):
 
     def section(self, name: str, filter: str | None = None) -> None:
         """Show one of the screens that stand by themselves; each keeps its cursor, marks and filter."""
+        if name not in SECTIONS:
+            self.say(f"no screen {name}: there are {', '.join(SECTIONS)}", "warn")
+            return
         page = self._sections.get(name)
         if page is None:
             page = self._sections[name] = SECTIONS[name]()
@@ -107,6 +110,11 @@ class Desk(App[int], inherit_bindings=False):
         if filter is not None:
             page.filter = filter
             page.call_later(page.narrowed)
+
+    def say(self, text: str, role: str = "") -> None:
+        """A line in row 23 of the screen that is shown."""
+        if isinstance(self.screen, Page):
+            self.screen.say(text, role)
 
     def back(self) -> None:
         if not self.at_root:

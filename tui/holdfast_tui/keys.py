@@ -12,8 +12,21 @@ from types import MappingProxyType
 import msgspec
 
 QUEUES, RUNS, RUN, LOGS, DEAD = "queues", "runs", "run", "logs", "dead"
-SCREENS = (QUEUES, RUNS, RUN, LOGS, DEAD)
-SECTIONS = MappingProxyType({"1": QUEUES, "2": RUNS, "3": LOGS, "4": DEAD})
+SCHEDULES, WORKERS, METRICS, AUDIT, EVENTS = "schedules", "workers", "metrics", "audit", "events"
+SCREENS = (QUEUES, RUNS, RUN, LOGS, DEAD, SCHEDULES, WORKERS, METRICS, AUDIT, EVENTS)
+SECTIONS = MappingProxyType(
+    {
+        "1": QUEUES,
+        "2": RUNS,
+        "3": LOGS,
+        "4": DEAD,
+        "5": SCHEDULES,
+        "6": WORKERS,
+        "7": METRICS,
+        "8": AUDIT,
+        "9": EVENTS,
+    }
+)
 """The keys of the screens that stand by themselves."""
 
 READ_ONLY = "read-only session: nothing can be changed (start without --read-only)"
@@ -79,7 +92,10 @@ ACTIONS: tuple[Action, ...] = (
     Action(id="zoom", keys=("enter",), label="read pane, open child", hint="enter read", rank=11, on=(RUN,)),
     Action(id="back", keys=("escape", "q"), show="esc q", label="close, clear, go back"),
     Action(id="quit", keys=("ctrl+c",), label="quit"),
-    *(Action(id=name, keys=(key,), label=f"the {name}") for key, name in SECTIONS.items()),
+    *(
+        Action(id=name, keys=(key,), show="1-9", label="the screens" if key == "1" else "")
+        for key, name in SECTIONS.items()
+    ),
     Action(id="command", keys=(":",), label="command", hint=": command", rank=60),
     Action(id="filter", keys=("/",), label="filter as you type", hint="/ filter", rank=20),
     Action(id="help", keys=("?",), label="this help", hint="? help", rank=0),

@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from holdfast.wire.api import LettersQuery
 from holdfast_tui.filter import Filter
-from holdfast_tui.format import clean, plural, short
+from holdfast_tui.format import clean, short
 from holdfast_tui.router import Question
+from holdfast_tui.verbs import DEEDS, RATE, Deed, Verb
 
-RATE = 10
-"""Dead letters drained per second."""
-
-
-class Verb(StrEnum):
-    """What an operator can do to runs and queues."""
-
-    RETRY = "retry"
-    CANCEL = "cancel"
-    KILL = "kill"
-    REPLAY = "replay"
-    DROP = "drop"
-    DRAIN = "drain"
-    """Retry every dead letter that matches, at `RATE`."""
-    PAUSE = "pause"
-    RESUME = "resume"
-
-
-DONE = {
-    Verb.RETRY: "retried",
-    Verb.CANCEL: "asked to cancel",
-    Verb.KILL: "killed",
-    Verb.REPLAY: "replayed",
-    Verb.DROP: "dropped",
-    Verb.DRAIN: "retried",
-    Verb.PAUSE: "paused",
-    Verb.RESUME: "resumed",
-}
+__all__ = ["RATE", "Plan", "Verb"]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What will be sent if the operator says yes."""
+    """What will be sent if the operator says yes. What its verb does and asks is in `verbs.DEEDS`."""
 
     verb: Verb
     targets: tuple[str, ...] = ()
@@ -53,52 +28,44 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How many were chosen and are not in a state that allows it."""
     from_start: bool = False
     query: LettersQuery | None = None
+    """Where the targets are found while it is sent."""
     filter: Filter = Filter()
     total: int = 0
     """How many a drain will find, as far as is known."""
     more: bool = False
     """Whether a drain may find more than `total`."""
     what: str = "run"
+    values: Mapping[str, Any] = {}
+    """By target: what goes with it, such as the limit that a queue gets."""
+    before: Mapping[str, Any] = {}
+    """By target: what stood there when the key was pressed, for what takes it back."""
+
+    @property
+    def deed(self) -> Deed:
+        return DEEDS[self.verb]
 
     @property
     def size(self) -> int:
-        return self.total if self.verb is Verb.DRAIN else len(self.targets)
+        return self.total if self.query is not None else len(self.targets)
 
     def answered(self, option: str) -> Plan:
         """The plan after the answer: `s` is from the start."""
         return msgspec.structs.replace(self, from_start=True) if option == "s" else self
 
     def question(self) -> Question:
-        match self.verb:
-            case Verb.RETRY:
-                text = f"Retry {plural(self.size, self.what)} from the last checkpoint?{self._which()}"
-                return Question(text=text, options=(("y", "yes"), ("s", "from start instead")))
-            case Verb.DRAIN:
-                what = plural(self.total, "dead letter") + (" or more" if self.more else "")
-                text = f"Drain: retry {what} {self._matching()}, {RATE} a second, from the last checkpoint?"
-                return Question(text=text, options=(("y", "yes"), ("s", "from start instead")))
-            case Verb.DROP:
-                text = f"DROP {plural(self.size, self.what)} for good.{self._which()}  Type the number of letters"
-                return Question(text=text, typed=str(self.size))
-            case Verb.KILL:
-                end = short(self.targets[0])
-                text = f"KILL run {end}: it ends now, without cleanup, without undos. Type its id"
-                return Question(text=text, typed=end)
-            case Verb.REPLAY:
-                text = f"Begin {short(self.targets[0])} again as a new run: its payload, from the start, today's code?"
-                return Question(text=text)
-            case Verb.CANCEL | Verb.PAUSE | Verb.RESUME:
-                return Question(text=f"{self.verb.capitalize()} {plural(self.size, self.what)}?{self._which()}")
+        return self.deed.ask(self)
 
-    def _which(self) -> str:
-        name = clean if self.what == "queue" else short
+    def which(self) -> str:
+        """The first three targets, how many the filter hides and how many were passed over, for a question."""
+        name = short if self.what.endswith(("run", "letter")) else clean
         named = " ".join(name(target) for target in self.targets[:3])
         text = f"  {named}" + (" ..." if len(self.targets) > 3 else "")
         if self.hidden:
             text += f"  {self.hidden} hidden by the filter"
         return text + (f"  ({self.passed} others can't be)" if self.passed else "")
 
-    def _matching(self) -> str:
+    def matching(self) -> str:
+        """What a drain looks for, for its question."""
         assert self.query is not None
         fields = [f"queue:{self.query.queue}"] if self.query.queue else []
         fields += [f"task:{task}" for task in self.query.tasks]
@@ -114,21 +81,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             unsure: the last one that was refused got no answer: it may be done.
         """
-        text = f"{done:,} {DONE[self.verb]}"
+        text = f"{done:,} {self.deed.done}"
         if refused:
             text += f", {refused:,} refused{' or not answered, it may be done' if unsure else ''}: {why}"
         return text + (", stopped by you" if stopped else "")
 
     def command(self, target: str) -> str:
         """The same from a shell, for one target."""
-        start = " --from-start" if self.from_start else ""
-        return {
-            Verb.RETRY: f"holdfast runs retry {target}{start}",
-            Verb.CANCEL: f"holdfast runs cancel {target}",
-            Verb.KILL: f"holdfast runs cancel --kill {target}",
-            Verb.REPLAY: f"holdfast runs replay {target}",
-            Verb.DROP: f"holdfast dlq purge {target}",
-            Verb.DRAIN: f"holdfast dlq drain{start}",
-            Verb.PAUSE: f"holdfast queues pause {target}",
-            Verb.RESUME: f"holdfast queues resume {target}",
-        }[self.verb]
+        return self.deed.shell(self, target)

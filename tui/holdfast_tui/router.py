@@ -26,7 +26,9 @@ class Mode(StrEnum):
     TYPED = "typed"
     """A question that is answered by typing a word."""
     BLANK = "blank"
-    """Something is typed that a question needs; enter leads to that question, and sends nothing."""
+    """Something is typed that a question or a look needs; enter hands it over, and sends nothing."""
+    PICK = "pick"
+    """One key chooses among a few; nothing is sent."""
     SENDING = "sending"
     """A batch is on its way; esc stops it."""
 
@@ -42,13 +44,24 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Blank(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be typed before a question can be asked."""
+    """What is to be typed before a question can be asked or something shown."""
 
     text: str
     name: str
     """What stands before the text that is typed."""
     start: str = ""
     """What stands there at first."""
+    left: str = NOTHING_SENT
+    """What is said where it is left without an answer."""
+
+
+class Choices(msgspec.Struct, frozen=True, kw_only=True):
+    """What one key chooses among."""
+
+    title: str
+    """What is chosen."""
+    choices: tuple[tuple[str, str], ...]
+    """Keys with their words."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +76,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """How far back in the history of commands."""
     question: Question | None = None
     blank: Blank | None = None
+    pick: Choices | None = None
     wrong: str = ""
     """Why what was typed can't be taken, until the next key."""
     warned: bool = False
@@ -121,6 +135,12 @@ class Given(NamedTuple):
     text: str
 
 
+class Picked(NamedTuple):
+    """This key was chosen; empty: none."""
+
+    key: str
+
+
 class Say(NamedTuple):
     """Show a line."""
 
@@ -138,7 +158,7 @@ class Do(StrEnum):
     """Stop sending."""
 
 
-Intent: TypeAlias = Act | Narrow | Submit | Answer | Given | Say | Do
+Intent: TypeAlias = Act | Narrow | Submit | Answer | Given | Picked | Say | Do
 
 
 class Step(NamedTuple):
@@ -175,6 +195,8 @@ def press(state: State, key: str, scene: Scene) -> Step:
             return _typed(state, key)
         case Mode.BLANK:
             return _blank(state, key)
+        case Mode.PICK:
+            return _pick(state, key)
         case Mode.SENDING:
             return _sending(state, key, scene)
         case _:
@@ -201,6 +223,11 @@ def ask(question: Question) -> State:
 def fill(blank: Blank) -> State:
     """The state in which something is typed."""
     return State(mode=Mode.BLANK, blank=blank, text=blank.start)
+
+
+def pick(choices: Choices) -> State:
+    """The state in which one key chooses."""
+    return State(mode=Mode.PICK, pick=choices)
 
 
 def sending() -> State:
@@ -283,11 +310,22 @@ def _typed(state: State, key: str) -> Step:
 
 
 def _blank(state: State, key: str) -> Step:
+    assert state.blank is not None
     if key == "escape":
-        return Step(NORMAL, (Answer(""), Say(NOTHING_SENT)))
+        return Step(NORMAL, (Answer(""), Say(state.blank.left)))
     if key == "enter":
         return Step(state, (Given(state.text),))
     return Step(_typing(state, edit(state.text, key)))
+
+
+def _pick(state: State, key: str) -> Step:
+    assert state.pick is not None
+    choices = dict(state.pick.choices)
+    if key in choices:
+        return Step(NORMAL, (Picked(key),))
+    if key in ("escape", "q"):
+        return Step(NORMAL, (Picked(""),))
+    return Step(msgspec.structs.replace(state, wrong=f"{key} is none of {' '.join(choices)}"))
 
 
 def _sending(state: State, key: str, scene: Scene) -> Step:

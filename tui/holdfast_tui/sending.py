@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import assert_never
 
 import msgspec
 
 from holdfast.wire import api
 from holdfast_tui.gateway import Gateway
 from holdfast_tui.message import Message, To
-from holdfast_tui.plan import Plan, Verb
+from holdfast_tui.plan import Plan
 
 
 async def targets(gateway: Gateway, plan: Plan | Message) -> AsyncIterator[str]:
     """Whom it is for; for a drain page by page, from when it was asked back in time, so each comes once."""
     for target in plan.targets:
         yield target
-    query = plan.query if isinstance(plan, Plan) and plan.verb is Verb.DRAIN else None
+    query = plan.query if isinstance(plan, Plan) else None
     while query is not None and isinstance(plan, Plan):
         page = await gateway.letters(query)
         for letter in page.letters:
@@ -33,22 +32,7 @@ async def carry_out(gateway: Gateway, plan: Plan | Message, target: str) -> str:
     if isinstance(plan, Message):
         await _tell(gateway, plan)
         return ""
-    match plan.verb:
-        case Verb.RETRY | Verb.DRAIN:
-            await gateway.retry(target, from_start=plan.from_start)
-        case Verb.CANCEL:
-            await gateway.cancel(target)
-        case Verb.KILL:
-            await gateway.kill(target)
-        case Verb.REPLAY:
-            return await gateway.replay(target)
-        case Verb.DROP:
-            await gateway.drop(target)
-        case Verb.PAUSE | Verb.RESUME:
-            await gateway.pause(target, paused=plan.verb is Verb.PAUSE)
-        case _:
-            assert_never(plan.verb)
-    return ""
+    return await plan.deed.send(gateway, plan, target) or ""
 
 
 async def _tell(gateway: Gateway, message: Message) -> None:

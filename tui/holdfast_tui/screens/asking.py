@@ -12,7 +12,7 @@ from holdfast.errors import HoldfastError
 from holdfast_tui import router, sending
 from holdfast_tui.gateway import Lost
 from holdfast_tui.message import Message
-from holdfast_tui.plan import RATE, Plan, Verb
+from holdfast_tui.plan import Plan
 from holdfast_tui.screens.keyboard import Keyboard
 
 
@@ -29,6 +29,7 @@ class Asking(Keyboard):
             why = f"what is chosen is in no state to {plan.verb}" if plan.passed else "nothing is chosen"
             self.say(why, "warn")
             return
+        self._then = None
         blank = plan.blank if isinstance(plan, Message) else None
         self.plan, self.state = plan, router.ask(plan.question()) if blank is None else router.fill(blank)
 
@@ -76,8 +77,8 @@ class Asking(Keyboard):
                 else:
                     done += 1
                     self.window.unmark([target])
-                if isinstance(plan, Plan) and plan.verb is Verb.DRAIN:
-                    await anyio.sleep(1 / RATE)
+                if isinstance(plan, Plan) and plan.deed.rate is not None:
+                    await anyio.sleep(1 / plan.deed.rate)
             stopped = False
         except HoldfastError as error:
             refused, why, stopped = refused + 1, str(error), False

@@ -233,7 +233,7 @@ class Frame(Screen[None], inherit_bindings=False):
                 foot = " enter does it  tab completes  esc closes  " + " ".join(self.words)
             case Mode.ASK if question is not None:
                 row = [(" " + clean(question.text), "ask")]
-                foot = " " + "  ".join(f"[{key}] {word}" for key, word in (*question.options, ("n/esc", "no")))
+                foot = " " + _offered((*question.options, ("n/esc", "no")))
                 tail = _where_room(foot, "nothing sent yet ", self.size.width)
             case Mode.TYPED if question is not None:
                 row = [(" " + clean(question.text), "ask")]
@@ -244,6 +244,11 @@ class Frame(Screen[None], inherit_bindings=False):
                 tail = [("  enter goes on   esc cancels ", "")]
                 room = self.size.width - len(tail[0][0]) - len(state.blank.name) - 4
                 foot = f" {state.blank.name}> {_end(clean(state.text), room)}▏"
+            case Mode.PICK if state.pick is not None:
+                row = [(" " + clean(state.wrong), "warn")] if state.wrong else [(" " + clean(state.pick.title), "ask")]
+                foot = " " + "  ".join(
+                    f"[{key}] {clean(word)}" for key, word in (*state.pick.choices, ("esc", "leave"))
+                )
             case _:
                 row = [(" ", ""), self.said if self.said[0] else self.note]
                 foot = " " + keys.hints(
@@ -255,6 +260,11 @@ class Frame(Screen[None], inherit_bindings=False):
                 )
         self.prompt.show(row)
         self.hints.show([(foot, "")], tail)
+
+
+def _offered(options: Sequence[tuple[str, str]]) -> str:
+    """Keys with their words, for row 24."""
+    return "  ".join(f"[{key}] {clean(word)}" for key, word in options)
 
 
 def _where_room(line: str, tail: str, width: int) -> list[Cell]:

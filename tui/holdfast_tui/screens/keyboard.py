@@ -3,16 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import msgspec
 from textual import events
 
 from holdfast_tui import keys, router
-from holdfast_tui.router import Act, Answer, Do, Given, Mode, Narrow, Say, Scene, Submit
+from holdfast_tui.router import Act, Answer, Do, Given, Mode, Narrow, Picked, Say, Scene, Submit
 from holdfast_tui.screens.frame import Frame
 
 
 class Keyboard(Frame):
     """A frame that keys are pressed on: each action of `keys.ACTIONS` is a `do_<id>`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._then: Callable[[str], None] | None = None
+        """What takes the key that is picked, or the text that is typed."""
+
+    def pick(self, title: str, choices: tuple[tuple[str, str], ...], then: Callable[[str], None]) -> None:
+        """Let one key choose: row 24 shows the choices, esc leaves.
+
+        Args:
+            choices: keys with their words; `q` can be one, then only esc leaves.
+            then: gets the key that was chosen; it may ask further.
+        """
+        self._then = then
+        self.state = router.pick(router.Choices(title=title, choices=choices))
+
+    def fill(self, text: str, name: str, start: str, then: Callable[[str], None]) -> None:
+        """Ask for a line of text that sends nothing by itself: a file's name, a limit.
+
+        Args:
+            text: what is asked for.
+            name: what stands before the text that is typed.
+            start: what stands there at first.
+            then: gets what was typed; it may ask further. Where it raises ValueError, that is shown and what was typed
+                stays, to be mended.
+        """
+        self._then = then
+        self.state = router.fill(router.Blank(text=text, name=name, start=start, left=""))
 
     def scene(self) -> Scene:
         """What the router must know."""
@@ -72,9 +102,16 @@ class Keyboard(Frame):
             case Submit(text):
                 self.desk.command(text)
             case Answer(option):
+                self._then = None
                 self.take_answer(option)
+            case Given(text) if self._then is not None:
+                self._hand_over(self._then, text)
             case Given(text):
                 self.take_text(text)
+            case Picked(key):
+                then, self._then = self._then, None
+                if then is not None and key:
+                    then(key)
             case Say(text):
                 self.say(text)
             case Do.UNZOOM:
@@ -87,6 +124,14 @@ class Keyboard(Frame):
                 self.desk.exit()
             case Do.STOP:
                 self.stop_sending()
+
+    def _hand_over(self, then: Callable[[str], None], text: str) -> None:
+        """Give what was typed to whom it is for; what can't be taken may be mended."""
+        asked, self.state, self._then = self.state, router.NORMAL, None
+        try:
+            then(text)
+        except ValueError as error:
+            self._then, self.state = then, msgspec.structs.replace(asked, wrong=str(error))
 
     # --- for what asks to say -----------------------------------------------------------------------------------------
 

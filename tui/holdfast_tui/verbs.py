@@ -1,0 +1,179 @@
+"""What an operator can do to runs and queues: one row a verb says how it asks, how it is sent and how it is told.
+
+A new verb is a member of `Verb`, a row of `DEEDS`, and what the row needs of the gateway: nothing else tells verbs
+apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from holdfast_tui.format import clean, plural, short
+from holdfast_tui.router import Question
+
+if TYPE_CHECKING:
+    from holdfast_tui.gateway import Gateway
+    from holdfast_tui.plan import Plan
+
+RATE = 10.0
+"""Dead letters drained per second."""
+
+FROM_START = (("y", "yes"), ("s", "from start instead"))
+"""The answers to a question about a retry."""
+
+
+class Verb(StrEnum):
+    """What can be done."""
+
+    RETRY = "retry"
+    CANCEL = "cancel"
+    KILL = "kill"
+    REPLAY = "replay"
+    DROP = "drop"
+    DRAIN = "drain"
+    """Retry every dead letter that matches, at `RATE`."""
+    PAUSE = "pause"
+    RESUME = "resume"
+
+
+class Deed(msgspec.Struct, frozen=True, kw_only=True):
+    """A verb, carried out."""
+
+    done: str
+    """What was done to a target, as the answer says it."""
+    ask: Callable[[Plan], Question]
+    send: Callable[[Gateway, Plan, str], Awaitable[str | None]]
+    """Do it to one target; the answer is the run that was made by it, if any. Raises: HoldfastError."""
+    shell: Callable[[Plan, str], str]
+    """The same from a shell, for one target."""
+    undo: Callable[[Plan], Plan] | None = None
+    """What takes it back; None: nothing does."""
+    rate: float | None = None
+    """How many are sent in a second at most; None: as many as are answered."""
+
+
+def sure(plan: Plan) -> Question:
+    """The plain question: the verb, how many, which."""
+    return Question(text=f"{plan.verb.capitalize()} {plural(plan.size, plan.what)}?{plan.which()}")
+
+
+def _ask_retry(plan: Plan) -> Question:
+    text = f"Retry {plural(plan.size, plan.what)} from the last checkpoint?{plan.which()}"
+    return Question(text=text, options=FROM_START)
+
+
+def _ask_drain(plan: Plan) -> Question:
+    what = plural(plan.total, "dead letter") + (" or more" if plan.more else "")
+    text = f"Drain: retry {what} {plan.matching()}, {RATE:.0f} a second, from the last checkpoint?"
+    return Question(text=text, options=FROM_START)
+
+
+def _ask_drop(plan: Plan) -> Question:
+    text = f"DROP {plural(plan.size, plan.what)} for good.{plan.which()}  Type the number of letters"
+    return Question(text=text, typed=str(plan.size))
+
+
+def _ask_kill(plan: Plan) -> Question:
+    end = short(plan.targets[0])
+    return Question(text=f"KILL run {end}: it ends now, without cleanup, without undos. Type its id", typed=end)
+
+
+def _ask_replay(plan: Plan) -> Question:
+    run = short(plan.targets[0])
+    return Question(text=f"Begin {run} again as a new run: its payload, from the start, today's code?")
+
+
+async def _retry(gateway: Gateway, plan: Plan, target: str) -> None:
+    await gateway.retry(target, from_start=plan.from_start)
+
+
+async def _cancel(gateway: Gateway, plan: Plan, target: str) -> None:
+    await gateway.cancel(target)
+
+
+async def _kill(gateway: Gateway, plan: Plan, target: str) -> None:
+    await gateway.kill(target)
+
+
+async def _replay(gateway: Gateway, plan: Plan, target: str) -> str:
+    return await gateway.replay(target)
+
+
+async def _drop(gateway: Gateway, plan: Plan, target: str) -> None:
+    await gateway.drop(target)
+
+
+async def _pause(gateway: Gateway, plan: Plan, target: str) -> None:
+    await gateway.pause(target, paused=plan.verb is Verb.PAUSE)
+
+
+def _start(plan: Plan) -> str:
+    return " --from-start" if plan.from_start else ""
+
+
+def _opposite(verb: Verb) -> Callable[[Plan], Plan]:
+    """Takes back what was done to the same targets by another verb."""
+    return lambda plan: msgspec.structs.replace(plan, verb=verb, hidden=0, passed=0)
+
+
+DEEDS: Mapping[Verb, Deed] = MappingProxyType(
+    {
+        Verb.RETRY: Deed(
+            done="retried",
+            ask=_ask_retry,
+            send=_retry,
+            shell=lambda plan, run: f"holdfast runs retry {run}{_start(plan)}",
+        ),
+        Verb.CANCEL: Deed(
+            done="asked to cancel",
+            ask=sure,
+            send=_cancel,
+            shell=lambda plan, run: f"holdfast runs cancel {run}",
+        ),
+        Verb.KILL: Deed(
+            done="killed",
+            ask=_ask_kill,
+            send=_kill,
+            shell=lambda plan, run: f"holdfast runs cancel --kill {run}",
+        ),
+        Verb.REPLAY: Deed(
+            done="replayed",
+            ask=_ask_replay,
+            send=_replay,
+            shell=lambda plan, run: f"holdfast runs replay {run}",
+        ),
+        Verb.DROP: Deed(
+            done="dropped",
+            ask=_ask_drop,
+            send=_drop,
+            shell=lambda plan, run: f"holdfast dlq purge {run}",
+        ),
+        Verb.DRAIN: Deed(
+            done="retried",
+            ask=_ask_drain,
+            send=_retry,
+            shell=lambda plan, run: f"holdfast dlq drain{_start(plan)}",
+            rate=RATE,
+        ),
+        Verb.PAUSE: Deed(
+            done="paused",
+            ask=sure,
+            send=_pause,
+            shell=lambda plan, queue: f"holdfast queues pause {clean(queue)}",
+            undo=_opposite(Verb.RESUME),
+        ),
+        Verb.RESUME: Deed(
+            done="resumed",
+            ask=sure,
+            send=_pause,
+            shell=lambda plan, queue: f"holdfast queues resume {clean(queue)}",
+            undo=_opposite(Verb.PAUSE),
+        ),
+    }
+)
+"""Every verb."""
