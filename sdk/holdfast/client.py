@@ -1,7 +1,7 @@
 """The client of a project: trigger runs, emit events, await results, ask the daemon, move runs.
 
 Triggering, awaiting, cancelling and retrying need only the server; what is asked of the history (`runs`, `get`, `logs`)
-is answered by the daemon.
+is answered by the daemon (`questions`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar, Unpack
+from typing import Any, Unpack
 
 import msgspec
 
@@ -50,6 +50,7 @@ from holdfast.errors import (
 )
 from holdfast.handle import RunHandle
 from holdfast.keeping import Values
+from holdfast.questions import Questions
 from holdfast.ticks import Cron, Every
 from holdfast.timetable import Timetable, arguments
 from holdfast.triggering import Settings, TriggerOptions, card_settings, created, token
@@ -59,11 +60,6 @@ from holdfast.wire.subjects import TOKEN, Stream
 from holdfast.wire.values import decode_value, encode_exception, encode_value
 
 __all__ = ["Client", "RunHandle", "card_settings", "encode_payload"]
-
-T = TypeVar("T")
-
-REPLAYED_WITHIN = 60.0
-"""Seconds that the replay of a page of events may take."""
 
 ASKED = 20
 """How often a query is sent to workers of which each says that it does not have the run any more."""
@@ -76,7 +72,7 @@ def _error_info(error: str | BaseException) -> ErrorInfo:
     return ErrorInfo(f"{kind.__module__}.{kind.__qualname__}", str(raised), value=encode_exception(raised))
 
 
-class Client:
+class Client(Questions):
     """A connection to one project. Made by `connect`; close it, or use it as a context manager."""
 
     def __init__(self, bus: Bus, *, name: str = "sdk", clock: Clock | None = None, ttl: float | None = None) -> None:
@@ -455,49 +451,6 @@ class Client:
     async def next_ticks(self, name: str, count: int = 5) -> list[datetime]:
         """The next times of a schedule, in its zone, without jitter, paused or not. Raises: UnknownSchedule."""
         return scheduling.ahead(await scheduling.planned(self.journal, name), count, self.journal.clock())
-
-    # --- asked of the daemon --------------------------------------------------------------------------------------
-
-    async def _ask(self, service: str, question: msgspec.Struct, answer: type[T]) -> T:
-        reply = await self.bus.request(self.bus.subjects.api(service), codec.encode(question))
-        return api.decode(reply, answer)
-
-    async def runs(self, query: api.RunsQuery | None = None) -> api.RunsPage:
-        return await self._ask(api.RUNS_LIST, query or api.RunsQuery(), api.RunsPage)
-
-    async def get(self, run: str) -> api.RunView:
-        """A run with everything, by its id or an unambiguous part. Raises: Refused: not found, or several."""
-        return await self._ask(api.RUNS_GET, api.RunRef(run), api.RunView)
-
-    async def history(self, run: str) -> api.History:
-        """A run's journal messages; `core.tree.Tree` folds their entries. Raises: Refused: not found, or several."""
-        return await self._ask(api.RUNS_HISTORY, api.RunRef(run), api.History)
-
-    async def queues(self) -> api.Queues:
-        return await self._ask(api.QUEUES_LIST, api.Nothing(), api.Queues)
-
-    async def why(self, run: str) -> api.Why:
-        """Why a run does not run, and since when. Raises: Refused: not found, or several."""
-        return await self._ask(api.QUEUES_WHY, api.RunRef(run), api.Why)
-
-    async def letters(self, query: api.LettersQuery | None = None) -> api.LettersPage:
-        return await self._ask(api.LETTERS_LIST, query or api.LettersQuery(), api.LettersPage)
-
-    async def logs(self, query: api.LogsQuery | None = None) -> api.LogsPage:
-        return await self._ask(api.LOGS_LIST, query or api.LogsQuery(), api.LogsPage)
-
-    async def replay_events(self, asked: api.EventsReplay) -> api.EventsReplayed:
-        """Route a page of past events once more. Raises: Refused."""
-        data = codec.encode(asked)
-        reply = await self.bus.request(self.bus.subjects.api(api.EVENTS_REPLAY), data, timeout=REPLAYED_WITHIN)
-        return api.decode(reply, api.EventsReplayed)
-
-    async def event_runs(self, seq: int) -> tuple[api.EventRun, ...]:
-        """The runs that an event started. Raises: Refused: there is no such event."""
-        return (await self._ask(api.EVENTS_RUNS, api.EventRef(seq), api.EventRuns)).runs
-
-    async def health(self) -> api.Health:
-        return await self._ask(api.HEALTH, api.Nothing(), api.Health)
 
     # --- asked of the server --------------------------------------------------------------------------------------
 

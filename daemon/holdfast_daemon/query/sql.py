@@ -143,9 +143,11 @@ class _Where:
         if until is not None:
             self.add(f"{column} < ?", _time("until", until))
 
-    def behind(self, time: str, id: str, before: tuple[Instant, str] | None) -> None:
+    def behind(self, time: str, id: str, before: tuple[float | None, str] | None) -> None:
         """Only what comes behind a key where both are ordered downwards."""
         if before is not None:
+            if before[0] is None:
+                raise ValueError("before: expected when the last run of the page before was created, found nothing")
             at = _time("before", before[0])
             self.add(f"{time} <= ? AND ({time} < ? OR {id} < ?)", at, at, before[1])
 
@@ -209,7 +211,7 @@ def letters(query: LettersQuery) -> Listing:
 
 
 def _listing(
-    columns: Sequence[str], where: _Where, key: tuple[str, str], before: tuple[Instant, str] | None, limit: int
+    columns: Sequence[str], where: _Where, key: tuple[str, str], before: tuple[float | None, str] | None, limit: int
 ) -> Listing:
     total = Statement(f"SELECT count(*) FROM runs{where}", tuple(where.parameters))
     where.behind(*key, before)

@@ -8,7 +8,7 @@ on a terminal makes control characters visible.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 import msgspec
 
@@ -50,8 +50,16 @@ QUEUES_LIST = "queues.list"
 """`Nothing` → `Queues`."""
 QUEUES_WHY = "queues.why"
 """`RunRef` → `Why`."""
+QUEUES_PURGE = "queues.purge"
+"""`QueuePurge` → `QueuePurged`."""
+RUNS_COUNTS = "runs.counts"
+"""`RunsQuery` → `RunsCounts`."""
 LETTERS_LIST = "dlq.list"
 """`LettersQuery` → `LettersPage`."""
+LETTERS_GROUPS = "dlq.groups"
+"""`LettersQuery` → `LetterGroups`."""
+METRICS = "metrics.series"
+"""`MetricsQuery` → `Metrics`."""
 LOGS_LIST = "logs.list"
 """`LogsQuery` → `LogsPage`."""
 HEALTH = "health"
@@ -164,8 +172,23 @@ class RunRef(msgspec.Struct, frozen=True):
     run: str
 
 
+class RunsOrder(StrEnum):
+    """By what runs are ordered. Those of which it is not known come last, whichever way they are ordered."""
+
+    CREATED = "created"
+    STARTED = "started"
+    ENDED = "ended"
+    TOOK = "took"
+    """Start to end, of those that have ended."""
+    ATTEMPTS = "attempts"
+    STEPS = "steps"
+
+
 class RunsQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which runs, newest first. Empty fields do not filter."""
+    """Which runs, newest first unless another order is asked for. Empty fields do not filter.
+
+    In the names of tasks, queues, workers, schedules and sources a `*` stands for any characters: `w-*`.
+    """
 
     states: tuple[State, ...] = ()
     tasks: tuple[str, ...] = ()
@@ -176,8 +199,8 @@ class RunsQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Part of the id, the task or the error's message."""
     since: Instant | None = None
     until: Instant | None = None
-    before: tuple[Instant, str] | None = None
-    """Where the page before ended: created_at and id of its last run."""
+    before: tuple[float | None, str] | None = None
+    """Where the page before ended: what its last run is ordered by (None: it has none) and its id; see `behind`."""
     limit: int = 50
     """At most 1,000."""
     paused: bool = False
@@ -190,6 +213,34 @@ class RunsQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Part of what it waits for, as `RunRow.waits` says it."""
     deadline: Instant | None = None
     """Those that must have ended by then."""
+    order: RunsOrder = RunsOrder.CREATED
+    descending: bool = True
+    queues: tuple[str, ...] = ()
+    """Any of these, besides `queue`."""
+    keys: tuple[str, ...] = ()
+    """Ids, of any of these; at most 1,000."""
+    errors: tuple[str, ...] = ()
+    """Any of these is part of the error's type or message."""
+    error_type: str = ""
+    """The error's type, all of it."""
+    pattern: str = ""
+    """The error's pattern, as `LetterGroup.pattern`."""
+    without: tuple[str, ...] = ()
+    """None of these is part of the id, the task, the error's type or its message."""
+    attempts_least: int = 0
+    took_least: Seconds | None = None
+    """Start to end, at least so long; of one that runs: till now."""
+    took_most: Seconds | None = None
+    """The same, at most."""
+    priority: int | None = None
+    schedule: str = ""
+    """Name of the schedule that started it, also by hand."""
+    source: str = ""
+    """What started it, or how that begins: `event`, `schedule nightly`."""
+
+    def behind(self, last: RunRow) -> RunsQuery:
+        """The query for the page behind a page's last run."""
+        return msgspec.structs.replace(self, before=(last.ordered(self.order), last.id))
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,6 +282,38 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     """Fingerprint of the code that ran last."""
     ending: State | None = None
     """The final state that it will have; set while its undos run."""
+
+    @property
+    def took(self) -> Seconds | None:
+        """Start to end, to the microsecond; None: it has not ended, or never started."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return round(self.finished_at - self.started_at, 6)
+
+    def ordered(self, order: RunsOrder) -> float | None:
+        """What it is ordered by."""
+        match order:
+            case RunsOrder.CREATED:
+                return self.created_at
+            case RunsOrder.STARTED:
+                return self.started_at
+            case RunsOrder.ENDED:
+                return self.finished_at
+            case RunsOrder.TOOK:
+                return self.took
+            case RunsOrder.ATTEMPTS:
+                return self.attempt
+            case RunsOrder.STEPS:
+                return self.steps
+        assert_never(order)
+
+
+class RunsCounts(msgspec.Struct, frozen=True):
+    """How many runs a query means; its order, page and limit do not count."""
+
+    states: dict[State, int]
+    """By state; those of which there are none are left out."""
+    total: int
 
 
 class RunsPage(msgspec.Struct, frozen=True):
@@ -318,6 +401,45 @@ class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
     """What holds the whole queue back just now (`core.admission.Cause`, or `no worker`); empty: nothing does."""
     until: Instant | None = None
     """When that is over at the soonest, where it is known."""
+    p50: Seconds | None = None
+    """As `p95`."""
+    p99: Seconds | None = None
+    """As `p95`."""
+    depths: tuple[int, ...] = ()
+    """How many runs were ready or due but not begun, at the end of each of the last 30 minutes, oldest first; empty: it
+    is not known."""
+    oldest_runs: tuple[tuple[str, str, Instant], ...] = ()
+    """Id, task and since when it is ready, of those that wait longest; at most 3."""
+    errors: tuple[tuple[int, str, str], ...] = ()
+    """How many runs came to an end or a retry by an error in the last hour, its type, and its place (`file.py:88`) or
+    else its message's pattern; the most frequent first, at most 3."""
+
+
+class QueuePurge(msgspec.Struct, frozen=True, kw_only=True):
+    """Cancel a page of the runs of a queue that wait and have never started."""
+
+    queue: str
+    by: str = ""
+    """Who asks."""
+    reason: str = ""
+    after: int = 0
+    """Where the page before ended: sequence of a run's first message."""
+    upto: int | None = None
+    """The last sequence that is meant, as the first page said it; None: all that there are now."""
+    limit: int = 1000
+    """At most so many are looked at; at most 1,000."""
+
+
+class QueuePurged(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a page of a purge."""
+
+    cancelled: int
+    after: int
+    """Where the next page begins."""
+    upto: int
+    """What the next page says as `QueuePurge.upto`: runs that came later stay."""
+    done: bool
+    """Whether there is no next one."""
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -352,16 +474,43 @@ class Queues(msgspec.Struct, frozen=True):
 
 
 class LettersQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which dead letters, newest first. Empty fields do not filter."""
+    """Which dead letters, newest first unless another order is asked for. Empty fields do not filter.
+
+    In the names of tasks and queues a `*` stands for any characters.
+    """
 
     tasks: tuple[str, ...] = ()
     queue: str = ""
     error: str = ""
     """Part of the error's type or message."""
     since: Instant | None = None
-    before: tuple[Instant, str] | None = None
-    """Where the page before ended: last_at and run of its last letter."""
+    """When it died, as `until`."""
+    before: tuple[float | None, str] | None = None
+    """Where the page before ended: what its last letter is ordered by and its run; see `behind`."""
     limit: int = 50
+    until: Instant | None = None
+    order: RunsOrder = RunsOrder.ENDED
+    """By when it died (`ended`), when its run was `created`, or its `attempts`; by nothing else."""
+    descending: bool = True
+    error_type: str = ""
+    """The error's type, all of it."""
+    pattern: str = ""
+    """The error's pattern, as `LetterGroup.pattern`."""
+    queues: tuple[str, ...] = ()
+    """Any of these, besides `queue`."""
+    errors: tuple[str, ...] = ()
+    """Any of these is part of the error's type or message."""
+    text: str = ""
+    """Part of the run's id, the task or the error's message."""
+    without: tuple[str, ...] = ()
+    """None of these is part of the run's id, the task, the error's type or its message."""
+    keys: tuple[str, ...] = ()
+    """Ids of runs, of any of these; at most 1,000."""
+    attempts_least: int = 0
+
+    def behind(self, last: Letter) -> LettersQuery:
+        """The query for the page behind a page's last letter."""
+        return msgspec.structs.replace(self, before=(last.ordered(self.order), last.run))
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
@@ -382,11 +531,86 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     last_at: Instant
     """When it died."""
 
+    def ordered(self, order: RunsOrder) -> float:
+        """What it is ordered by; by what it can't be, as by when it died."""
+        match order:
+            case RunsOrder.CREATED:
+                return self.first_at
+            case RunsOrder.ATTEMPTS:
+                return self.attempts
+        return self.last_at
+
 
 class LettersPage(msgspec.Struct, frozen=True):
     letters: tuple[Letter, ...]
     total: int
     more: bool
+
+
+class LetterGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Dead letters of one kind of error."""
+
+    error_type: str
+    pattern: str
+    """The message's first line with `*` for what varies: numbers, ids, quoted texts. Raw, as all that users wrote."""
+    count: int
+    first_at: Instant
+    """When the first of them died."""
+    last_at: Instant
+    """When the last of them died."""
+    tasks: tuple[str, ...]
+    """By name; at most 20."""
+    queues: tuple[str, ...]
+    """By name; at most 20."""
+    example: str
+    """Id of the run that died last."""
+
+
+class LetterGroups(msgspec.Struct, frozen=True):
+    """Dead letters by kind of error; a query's order, page and limit do not count."""
+
+    groups: tuple[LetterGroup, ...]
+    """The largest first, at most 200."""
+    total: int
+    """How many letters match in all."""
+    kinds: int = 0
+    """How many groups there are in all."""
+
+
+class MetricsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which time, in which steps. Empty fields do not filter."""
+
+    since: Instant
+    until: Instant
+    step: Seconds
+    """At least so long that there are at most 500 of them."""
+    queue: str = ""
+    """A `*` in it stands for any characters, as in `task`."""
+    task: str = ""
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """How much was done and how long it took, bucket by bucket; each tuple has one value for each."""
+
+    at: tuple[Instant, ...]
+    """When each begins, oldest first; at most 500. The last one may reach beyond `until`, and counts up to there."""
+    step: Seconds
+    created: tuple[int, ...]
+    """Runs created in it."""
+    started: tuple[int, ...]
+    """Runs that started in it for the first time."""
+    ended: tuple[int, ...]
+    failed: tuple[int, ...]
+    """Those that ended dead, failed or timed out."""
+    waiting: tuple[int, ...]
+    """At its end: those that had not started yet."""
+    running: tuple[int, ...]
+    """At its end: those that had started and not ended, also while they slept or were to be retried."""
+    p50: tuple[Seconds | None, ...]
+    """Start to end of those that ended in it; None: none did."""
+    p95: tuple[Seconds | None, ...]
+    worst: tuple[tuple[str, Seconds], ...]
+    """Queues and their p95 over the whole time, the slowest first; at most 5."""
 
 
 class LogLine(msgspec.Struct, frozen=True, array_like=True):
