@@ -6,7 +6,7 @@ Others import `run` and `replay`, only.
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def run(
     *,
     project: str,
     read_only: bool = False,
+    env: Mapping[str, str],
     record: Path | None = None,
     values: bool = True,
 ) -> int:
@@ -32,6 +33,7 @@ def run(
             the client that it gave.
         project: the name to show.
         read_only: no key changes anything, and nothing that changes is sent.
+        env: the operator's environment: which terminal, which editor.
         record: a file, not there yet, to which the session is recorded, for `replay`.
         values: whether payloads, results, log lines and messages of errors are recorded too.
 
@@ -41,20 +43,21 @@ def run(
     from holdfast_tui.app import operate
 
     if record is None:
-        return operate(client_factory, project=project, read_only=read_only)
+        return operate(client_factory, project=project, read_only=read_only, env=env)
     from holdfast_tui.recording import Recorder
 
     with Recorder(record, project=project, values=values) as recorder:
-        code = operate(recorder.around(client_factory), project=project, read_only=read_only)
+        code = operate(recorder.around(client_factory), project=project, read_only=read_only, env=env)
     if recorder.full:
         sys.stderr.write(f"holdfast: {record} is full: the end of the session is not in it\n")
     return code
 
 
-def replay(path: Path, *, speed: float = 1.0) -> int:
+def replay(path: Path, *, env: Mapping[str, str], speed: float = 1.0) -> int:
     """Show the desk over a recorded session, without any server, until the operator quits; returns the exit code.
 
     Args:
+        env: as of `run`.
         speed: so many seconds of the recording are shown in one.
 
     Raises:
@@ -66,4 +69,4 @@ def replay(path: Path, *, speed: float = 1.0) -> int:
 
     played = Replay(tape.read(path), speed=speed)
     project = f"{played.tape.head.project} (replay)"
-    return operate(played.client, project=project, read_only=True, clock=played.clock)
+    return operate(played.client, project=project, read_only=True, env=env, clock=played.clock)

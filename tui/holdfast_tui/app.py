@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import anyio
-from textual.app import App
 
 from holdfast.client import Client
 from holdfast.core.model import Instant
@@ -24,6 +23,9 @@ from holdfast_tui.screens.page import Page
 from holdfast_tui.screens.queues import Queues
 from holdfast_tui.screens.run import RunTree
 from holdfast_tui.screens.runs import Runs
+from holdfast_tui.terminal.clipboard import copy
+from holdfast_tui.terminal.editor import Edited, edit
+from holdfast_tui.terminal.link import Linked
 
 TICK = 1.0
 """Seconds between looks."""
@@ -38,7 +40,7 @@ SECTIONS: dict[str, Callable[[], Page]] = {
 """The screens that stand by themselves."""
 
 
-class Desk(App[int], inherit_bindings=False):
+class Desk(Linked, inherit_bindings=False):
     """The operator's desk."""
 
     TITLE = "holdfast"
@@ -62,10 +64,17 @@ class Desk(App[int], inherit_bindings=False):
     #keys { height: 1fr; }
     """
 
-    def __init__(self, gateway: Gateway, *, clock: Callable[[], Instant] = time.time) -> None:
+    def __init__(
+        self, gateway: Gateway, *, clock: Callable[[], Instant] = time.time, env: Mapping[str, str] | None = None
+    ) -> None:
+        """
+        Args:
+            env: the operator's environment: which terminal, which editor.
+        """
         super().__init__()
         self.gateway = gateway
         self.clock = clock
+        self.env = env or {}
         self.commands: list[str] = []
         """Commands given, oldest first."""
         self.animation_level = "none"
@@ -138,6 +147,16 @@ class Desk(App[int], inherit_bindings=False):
     def help(self, page: Frame) -> None:
         self.push_screen(HelpScreen(page.kind, read_only=self.gateway.read_only))
 
+    # --- the terminal -------------------------------------------------------------------------------------------------
+
+    def copy(self, text: str) -> str:
+        """Put a text into the operator's clipboard; returns what to say of it."""
+        return copy(text, write=self.send, env=self.env)
+
+    async def edit(self, text: str, *, name: str = "payload.json") -> Edited:
+        """Let the operator change a text in an editor of theirs; for a worker, as it takes as long as they do."""
+        return await edit(self, text, env=self.env, name=name)
+
     # --- commands -----------------------------------------------------------------------------------------------------
 
     def command(self, text: str) -> None:
@@ -203,17 +222,21 @@ def operate(
     *,
     project: str,
     read_only: bool,
+    env: Mapping[str, str],
     clock: Callable[[], Instant] = time.time,
 ) -> int:
     """Run the desk in this terminal until the operator quits."""
-    return asyncio.run(_operate(client_factory, clock, project=project, read_only=read_only))
+    return asyncio.run(_operate(client_factory, env, clock, project=project, read_only=read_only))
 
 
 async def _operate(
-    client_factory: Callable[[], Awaitable[Client]], clock: Callable[[], Instant], **options: Any
+    client_factory: Callable[[], Awaitable[Client]],
+    env: Mapping[str, str],
+    clock: Callable[[], Instant],
+    **options: Any,
 ) -> int:
     gateway = Gateway(client_factory, clock=clock, **options)
-    desk = Desk(gateway, clock=clock)
+    desk = Desk(gateway, env=env, clock=clock)
     async with anyio.create_task_group() as tasks:
         await tasks.start(gateway.run)
         await desk.run_async()

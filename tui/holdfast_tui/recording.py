@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from hashlib import blake2b
+from inspect import iscoroutinefunction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -128,11 +129,11 @@ class _Recorded:
     """Stands for a client, or for a run of one: passes everything on, and has it recorded."""
 
     def __init__(self, client: Any, recorder: Recorder, *, run: str = "") -> None:
-        self._client = client
-        self._recorder = recorder
-        self._run = run
-        if not run:
-            self.bus = _RecordedBus(client.bus, recorder)
+        own = {"_client": client, "_recorder": recorder, "_run": run}
+        self.__dict__.update(own if run else {**own, "bus": _RecordedBus(client.bus, recorder)})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._client, name, value)
 
     def run(self, id: str) -> _Recorded:
         return _Recorded(self._client.run(id), self._recorder, run=id)
@@ -146,7 +147,7 @@ class _Recorded:
             return self._stream(name, found)
         if name in tape.LOOKS:
             return self._look(name, found)
-        return self._change(name, found) if callable(found) else found
+        return self._change(name, found) if iscoroutinefunction(found) else found
 
     def _look(self, name: str, call: Any) -> Any:
         async def asked(*args: Any, **given: Any) -> Any:

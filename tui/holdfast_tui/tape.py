@@ -35,6 +35,12 @@ LOOKS = (
     "faults",
     "schedules",
     "event_runs",
+    "letter_groups",
+    "run_counts",
+    "metrics",
+    "audit",
+    "limits",
+    "configured_limits",
 )
 """What a client can be asked that changes nothing and tells no secret: questions and answers are recorded."""
 

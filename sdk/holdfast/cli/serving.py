@@ -175,7 +175,7 @@ def tui(
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Usage("expected a terminal, found none: `holdfast runs list` and its like print the same")
     if replay is not None:
-        raise typer.Exit(holdfast_tui.replay(replay, speed=1.0 if speed is None else speed))
+        raise typer.Exit(holdfast_tui.replay(replay, env=os.environ, speed=1.0 if speed is None else speed))
     raise typer.Exit(_desk(ctx.obj.at(project=project, config=config, url=url), read_only, record, not no_values))
 
 
@@ -189,7 +189,7 @@ def _desk(place: Place, read_only: bool, record: Path | None, values: bool) -> i
         return await connect(place.url, project=place.project, config=place.config, name="tui").open()
 
     name = place.project or settings.default_project
-    return holdfast_tui.run(client, project=name, read_only=read_only, record=record, values=values)
+    return holdfast_tui.run(client, project=name, read_only=read_only, env=os.environ, record=record, values=values)
 
 
 def _settings(path: str | None, project: str | None) -> Settings:
