@@ -27,7 +27,7 @@ from holdfast.core.model import Instant, Run, Seconds, State
 from holdfast.core.pending import Wait, pending
 from holdfast.core.tree import Tree
 from holdfast.errors import BusError, DaemonUnavailable, Refused
-from holdfast.wire import api, codec
+from holdfast.wire import api, codec, schedules
 from holdfast.wire.render import render_json
 from holdfast.wire.subjects import Stream
 from holdfast_daemon.answering import Question, answering
@@ -37,6 +37,7 @@ from holdfast_daemon.projection.projector import Projector
 from holdfast_daemon.projection.rows import journal_rows
 from holdfast_daemon.projection.store import Store, TooSlow, Unavailable
 from holdfast_daemon.query import sql
+from holdfast_daemon.query.past import past
 from holdfast_daemon.query.sql import Span, Statement
 from holdfast_daemon.query.why import Situation, reasons
 from holdfast_daemon.router import Counts
@@ -109,6 +110,7 @@ class QueryService:
             Question(api.QUEUES_WHY, api.RunRef, self.why),
             Question(api.LETTERS_LIST, api.LettersQuery, self.letters),
             Question(api.LOGS_LIST, api.LogsQuery, self.lines),
+            Question(schedules.PAST, schedules.PastQuery, self.pasts),
             Question(api.HEALTH, api.Nothing, self.health),
             wrong=(ValueError, TooSlow),
             away=(Unavailable, BusError),
@@ -219,6 +221,11 @@ class QueryService:
         last_seq = self._projector.projected_lines
         rows = [sql.line(values) for values in await self._ask(asked, sql.LINE)]
         return api.LogsPage(tuple(reversed(_fitting(rows))), last_seq)
+
+    async def pasts(self, query: schedules.PastQuery) -> schedules.Pasts:
+        """What became of the runs of schedules. Raises: Refused: too many days."""
+        await self._fresh()
+        return await past(query, self._clock(), self._ask)
 
     async def health(self, nothing: api.Nothing | None = None) -> api.Health:
         """How the daemon stands."""
