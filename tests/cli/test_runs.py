@@ -151,6 +151,21 @@ def test_a_list_of_many_turns_the_pages(shop: World) -> None:
     assert [query.before for query in shop.asked] == [None, (AT - 999, f"{999:026}")]
 
 
+def test_a_filter_is_read_as_in_the_desk_and_what_is_wrong_is_said_with_its_place(shop: World) -> None:
+    assert shop("runs", "list", "--filter", "state:dead,fail took:>2s -x word", "--queue", "q").code == 0
+    asked = shop.asked[-1]
+    assert isinstance(asked, api.RunsQuery)
+    assert (asked.states, asked.took_least) == ((State.FAILED, State.DEAD), 2.0)
+    assert (asked.without, asked.text, asked.queue) == (("x",), "word", "q")
+    wrong = shop("runs", "list", "--filter", "word took:2s")
+    assert wrong.code == 2
+    assert "--filter: expected longer or shorter than how long, like" in wrong.err
+    assert 'found 2s, at "took:2s"' in wrong.err
+    twice = shop("runs", "list", "--filter", "queue:a", "--queue", "b")
+    assert twice.code == 2
+    assert "expected queue either there or as an option, found both" in twice.err
+
+
 def test_the_filters_of_a_list_are_asked_of_the_daemon(shop: World) -> None:
     done = shop(
         "runs", "list", "--state", "dead", "-s", "failed", "--task", "a", "-t", "b", "--queue", "q", "--tag", "eu",

@@ -19,8 +19,6 @@ from holdfast.core.lifecycle import Kind
 from holdfast.core.model import ErrorInfo, State
 from holdfast.wire import api, codec
 from holdfast.wire.values import encode_value
-from holdfast_tui import filter
-from holdfast_tui.filter import Filter
 from holdfast_tui.model.link import BACKOFF, DOWN, STALE, Link
 from holdfast_tui.model.ring import Ring
 from holdfast_tui.model.run import ROOT, Story
@@ -230,21 +228,6 @@ def test_attempts_to_connect_grow_further_apart_and_never_end() -> None:
     link = Link()
     pauses = [link.waits(NOW) for _ in range(10)]
     assert pauses == [*BACKOFF, 15, 15, 15, 15]
-
-
-def test_a_filter_has_fields_and_words() -> None:
-    read = filter.read("state:fail,dead queue:emails task:a,b Time out")
-    assert read == Filter(words=("time", "out"), states=(State.FAILED, State.DEAD), queue="emails", tasks=("a", "b"))
-    assert read.matches("x", "TIMEOUT")
-    assert not read.matches("time")
-    assert filter.read("state:fai").wrong == ""  # half typed
-    assert "no state 'nope'" in filter.read("state:nope").wrong
-    paused = filter.read("is:paused state:wait x")
-    assert (paused.paused, paused.states, paused.words, paused.wrong) == (True, (State.WAITING,), ("x",), "")
-    assert (filter.read("is:pau").paused, filter.read("is:pau").wrong) == (False, "")
-    assert "only is:paused" in filter.read("is:dead").wrong
-    assert "is:paused" in filter.read("state:paused").wrong
-    assert filter.read("http://x").words == ("http://x",)
 
 
 def test_a_plan_says_what_it_hits() -> None:

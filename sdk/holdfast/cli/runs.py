@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import msgspec.structs
 import typer
 
 from holdfast.cli import entries, given, text
-from holdfast.cli.app import FAILED
+from holdfast.cli.app import FAILED, Usage
 from holdfast.cli.output import Cell, Column, Output, Style, json_value, plain, progress, short, stands, state
 from holdfast.cli.session import RunName, connected, group, resolve
 from holdfast.cli.tree import draw
@@ -19,6 +20,7 @@ from holdfast.core.lifecycle import fold, story
 from holdfast.core.model import Origin, State
 from holdfast.core.pending import Wait, answers, pending
 from holdfast.core.tree import Tree
+from holdfast.filters import read, runs_query
 from holdfast.wire.api import RunRow, RunsQuery, RunView
 
 app = group("List, show and watch runs, and act on them.")
@@ -67,13 +69,18 @@ async def list_(
     ] = "",
     waits: Annotated[str, typer.Option("--waits", help="Part of what it waits for: a token, an event.")] = "",
     since: given.Since = None,
+    filter: Annotated[
+        str,
+        typer.Option("--filter", "-f", help="As in `holdfast tui`: 'state:fail took:>2s error:\"HTTP 410\" -word'."),
+    ] = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 50,
 ) -> None:
     """Runs, newest first."""
-    query = RunsQuery(
-        states=tuple(state or ()), tasks=tuple(task or ()), queue=queue, tag=tag, worker=worker, text=grep,
-        since=given.since(since), paused=paused, origin=origin, code=code, waits=waits,
-    )  # fmt: skip
+    options = {
+        "states": tuple(state or ()), "tasks": tuple(task or ()), "queue": queue, "tag": tag, "worker": worker,
+        "text": grep, "since": given.since(since), "paused": paused, "origin": origin, "code": code, "waits": waits,
+    }  # fmt: skip
+    query = _narrowed(filter, options)
     rows, total = await pages(client, query, limit)
     if out.json:
         out.records(rows)
@@ -84,6 +91,18 @@ async def list_(
         out.note("no run matches")
     elif total > len(rows) and out.tty:
         out.note(f"{len(rows):,} of {text.count(total, 'run')}; --limit shows more")
+
+
+def _narrowed(filter: str, options: Mapping[str, Any]) -> RunsQuery:
+    """What a filter and options ask for together. Raises: Usage: it can't be read, or both say the same."""
+    found = read(filter)
+    if wrong := found.wrong or found.half:
+        raise Usage(f'--filter: {wrong}, at "{filter[found.at :]}"')
+    query = runs_query(found, time.time())
+    for name, value in options.items():
+        if value and getattr(query, name):
+            raise Usage(f"--filter: expected {name} either there or as an option, found both")
+    return msgspec.structs.replace(query, **{name: value for name, value in options.items() if value})
 
 
 async def pages(client: Client, query: RunsQuery, limit: int) -> tuple[list[RunRow], int]:
