@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -15,14 +15,19 @@ from holdfast_tui import command, keys
 from holdfast_tui.format import short
 from holdfast_tui.gateway import Gateway
 from holdfast_tui.plan import Plan, Verb
+from holdfast_tui.screens.audit import Audit
 from holdfast_tui.screens.dead import Dead
+from holdfast_tui.screens.events import Events
 from holdfast_tui.screens.frame import Frame
 from holdfast_tui.screens.help import HelpScreen
 from holdfast_tui.screens.logs import Logs
+from holdfast_tui.screens.metrics import Metrics
 from holdfast_tui.screens.page import Page
 from holdfast_tui.screens.queues import Queues
 from holdfast_tui.screens.run import RunTree
 from holdfast_tui.screens.runs import Runs
+from holdfast_tui.screens.schedules import Schedules
+from holdfast_tui.screens.workers import Workers
 from holdfast_tui.terminal.clipboard import copy
 from holdfast_tui.terminal.editor import Edited, edit
 from holdfast_tui.terminal.link import Linked
@@ -36,6 +41,11 @@ SECTIONS: dict[str, Callable[[], Page]] = {
     keys.RUNS: Runs,
     keys.LOGS: Logs,
     keys.DEAD: Dead,
+    keys.SCHEDULES: Schedules,
+    keys.WORKERS: Workers,
+    keys.METRICS: Metrics,
+    keys.AUDIT: Audit,
+    keys.EVENTS: Events,
 }
 """The screens that stand by themselves."""
 
@@ -58,7 +68,13 @@ class Desk(Linked, inherit_bindings=False):
     Page.-wide Pane { display: block; width: 39; height: 1fr; }
     RunTree Pane { display: block; height: 6; width: 1fr; }
     RunTree.-wide Pane { width: 44; height: 1fr; }
-    Page.-zoom Table { display: none; }
+    Schedules #left { layout: vertical; height: 1fr; width: 1fr; }
+    Schedules .lanes, Schedules.-wide .lanes { display: block; height: 9; width: 1fr; }
+    Schedules.-wide .lanes { height: 13; }
+    Audit Pane { display: block; height: 8; width: 1fr; }
+    Audit.-wide Pane { width: 39; height: 1fr; }
+    Metrics Table { display: none; }
+    Page.-zoom Table, Schedules.-zoom #left { display: none; }
     Page.-zoom Pane { display: block; width: 1fr; height: 1fr; }
     Page.-short .less, Page.-tiny .less { display: none; }
     #keys { height: 1fr; }
@@ -132,6 +148,10 @@ class Desk(Linked, inherit_bindings=False):
     def open_runs(self, *, queue: str) -> None:
         self.push_screen(Runs(filter=f"queue:{queue}"))
 
+    def open_filtered(self, filter: str) -> None:
+        """Show the runs that a filter means."""
+        self.push_screen(Runs(filter=filter))
+
     def open_run(self, run: str) -> None:
         self.push_screen(RunTree(run))
 
@@ -143,6 +163,10 @@ class Desk(Linked, inherit_bindings=False):
 
     def open_logs(self, run: str) -> None:
         self.push_screen(Logs(run))
+
+    def open_logs_of(self, runs: Sequence[str], worker: str) -> None:
+        """Show the output of the runs that a worker holds."""
+        self.push_screen(Logs(among=runs, of=worker))
 
     def help(self, page: Frame) -> None:
         self.push_screen(HelpScreen(page.kind, read_only=self.gateway.read_only))

@@ -200,6 +200,13 @@ def date(at: Instant | None) -> str:
     return "-" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
+def moment(at: Instant, now: Instant) -> str:
+    """When something was, in eight columns: the time of day, or of what is longer ago the day and its hour."""
+    if now - at < 86_400:
+        return clock(at)
+    return datetime.fromtimestamp(at, UTC).strftime("%m-%dT%H")
+
+
 def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
@@ -239,3 +246,12 @@ def until(due: Instant, now: Instant) -> str:
 def value(data: bytes | None) -> str:
     """A value of the journal for reading; empty where there is none."""
     return "" if data is None else render_json(data)
+
+
+def size(number: float) -> str:
+    """Bytes in at most five columns: 212, 4.1K, 200M, 1.2G."""
+    for bytes_, unit in ((2**40, "T"), (2**30, "G"), (2**20, "M"), (2**10, "K")):
+        if number >= 0.9995 * bytes_:
+            value = number / bytes_
+            return f"{value:.1f}".removesuffix(".0") + unit if value < 9.95 else f"{value:.0f}{unit}"
+    return f"{number:.0f}"

@@ -1,4 +1,4 @@
-"""What an operator can do to runs and queues: one row a verb says how it asks, how it is sent and how it is told.
+"""What an operator can do, to runs and all else: one row a verb says how it asks, how it is sent and how it is told.
 
 A new verb is a member of `Verb`, a row of `DEEDS`, and what the row needs of the gateway: nothing else tells verbs
 apart.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from holdfast.ticks import Cron, Every
 from holdfast_tui.format import clean, plural, short
 from holdfast_tui.router import Question
 
@@ -39,6 +40,22 @@ class Verb(StrEnum):
     """Retry every dead letter that matches, at `RATE`."""
     PAUSE = "pause"
     RESUME = "resume"
+    HOLD = "hold"
+    """Pause schedules."""
+    UNHOLD = "unhold"
+    """Resume schedules."""
+    TRIGGER = "trigger"
+    """Start a run of a schedule now."""
+    RESCHEDULE = "reschedule"
+    """Have a schedule tick at other times."""
+    REST = "rest"
+    """Drain workers: they take up nothing until they are resumed."""
+    WORK = "work"
+    """Have drained workers take up runs again."""
+    STOP = "stop"
+    """Drain a worker and end it."""
+    REROUTE = "reroute"
+    """Route events once more."""
 
 
 class Deed(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +129,77 @@ async def _pause(gateway: Gateway, plan: Plan, target: str) -> None:
     await gateway.pause(target, paused=plan.verb is Verb.PAUSE)
 
 
+async def _hold(gateway: Gateway, plan: Plan, target: str) -> None:
+    await gateway.pause_schedule(target, paused=plan.verb is Verb.HOLD)
+
+
+async def _trigger(gateway: Gateway, plan: Plan, target: str) -> None:
+    await gateway.run_schedule(target)
+
+
+async def _reschedule(gateway: Gateway, plan: Plan, target: str) -> None:
+    await gateway.reschedule(target, plan.values[target])
+
+
+async def _rest(gateway: Gateway, plan: Plan, target: str) -> None:
+    await gateway.drain_worker(target)
+
+
+async def _work(gateway: Gateway, plan: Plan, target: str) -> None:
+    await gateway.resume_worker(target)
+
+
+async def _stop(gateway: Gateway, plan: Plan, target: str) -> None:
+    await gateway.stop_worker(target)
+
+
+async def _reroute(gateway: Gateway, plan: Plan, target: str) -> None:
+    await gateway.reroute(int(target), again=plan.again)
+
+
+def _asks(verb: str, more: str = "") -> Callable[[Plan], Question]:
+    """A plain question with another verb's name than its own."""
+    return lambda plan: Question(text=f"{verb} {plural(plan.size, plan.what)}?{plan.which()}{more}")
+
+
+def _ask_reschedule(plan: Plan) -> Question:
+    (name,) = plan.targets
+    return Question(text=f"Have {clean(name)} tick {clean(told_times(plan.values[name]))} from now on?")
+
+
+def told_times(when: Cron | Every) -> str:
+    """The times of a schedule, as they are typed."""
+    return when.expression if isinstance(when, Cron) else f"every {when.seconds:g}s"
+
+
+def _times(plan: Plan, name: str) -> str:
+    when = plan.values[name]
+    times = f'--cron "{clean(when.expression)}"' if isinstance(when, Cron) else f"--every {when.seconds:g}s"
+    return f"holdfast schedules change {clean(name)} {times}"
+
+
+def _ask_stop(plan: Plan) -> Question:
+    (name,) = plan.targets
+    held = plan.before.get(name, 0)
+    text = f"STOP worker {clean(name)}: it ends once its {plural(held, 'run')} ended or wait. Type its name"
+    return Question(text=text, typed=name)
+
+
+def _ask_reroute(plan: Plan) -> Question:
+    would = plan.before
+    parts = [f"{would['created']:,} new"] if would["created"] else []
+    parts += [f"{would['existed']:,} there already"] if would["existed"] else []
+    parts += [f"{would['unmapped']:,} dead at once"] if would["unmapped"] else []
+    parts += [f"{would['unwanted']:,} wanted by no route"] if would["unwanted"] else []
+    text = f"Route {plural(plan.size, plan.what)} again?  runs: {', '.join(parts) or 'none'}"
+    options = (("y", "yes"), ("a", "another run also where there is one")) if would["existed"] else (("y", "yes"),)
+    return Question(text=text, options=options)
+
+
+def _again(plan: Plan) -> str:
+    return " --again" if plan.again else ""
+
+
 def _start(plan: Plan) -> str:
     return " --from-start" if plan.from_start else ""
 
@@ -173,6 +261,53 @@ DEEDS: Mapping[Verb, Deed] = MappingProxyType(
             send=_pause,
             shell=lambda plan, queue: f"holdfast queues resume {clean(queue)}",
             undo=_opposite(Verb.PAUSE),
+        ),
+        Verb.HOLD: Deed(
+            done="paused",
+            ask=_asks("Pause"),
+            send=_hold,
+            shell=lambda plan, name: f"holdfast schedules pause {clean(name)}",
+            undo=_opposite(Verb.UNHOLD),
+        ),
+        Verb.UNHOLD: Deed(
+            done="resumed",
+            ask=_asks("Resume", "  from now on; nothing is made up for"),
+            send=_hold,
+            shell=lambda plan, name: f"holdfast schedules resume {clean(name)}",
+            undo=_opposite(Verb.HOLD),
+        ),
+        Verb.TRIGGER: Deed(
+            done="triggered",
+            ask=_asks("Start a run now of"),
+            send=_trigger,
+            shell=lambda plan, name: f"holdfast schedules run {clean(name)}",
+        ),
+        Verb.RESCHEDULE: Deed(done="changed", ask=_ask_reschedule, send=_reschedule, shell=_times),
+        Verb.REST: Deed(
+            done="told to drain",
+            ask=_asks("Drain", "  until resumed: what runs ends, nothing new begins"),
+            send=_rest,
+            shell=lambda plan, name: f"holdfast workers drain {clean(name)}",
+            undo=_opposite(Verb.WORK),
+        ),
+        Verb.WORK: Deed(
+            done="told to go on",
+            ask=_asks("Resume"),
+            send=_work,
+            shell=lambda plan, name: f"holdfast workers resume {clean(name)}",
+            undo=_opposite(Verb.REST),
+        ),
+        Verb.STOP: Deed(
+            done="told to stop",
+            ask=_ask_stop,
+            send=_stop,
+            shell=lambda plan, name: f"holdfast workers stop {clean(name)}",
+        ),
+        Verb.REROUTE: Deed(
+            done="routed again",
+            ask=_ask_reroute,
+            send=_reroute,
+            shell=lambda plan, seq: f"holdfast events replay {seq}{_again(plan)}",
         ),
     }
 )

@@ -1,0 +1,32 @@
+"""Schedules, workers, metrics, audit and events as text at both sizes: full, empty, read-only, with the link lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from tui.desks import bench
+from tui.test_frames import SIZES, check
+from tui.world import FakeClient
+
+PLACES = {"schedules": "5", "workers": "6", "metrics": "7", "audit": "8", "events": "9"}
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_full_places_then_a_lost_link(size: str) -> None:
+    async with bench(size=SIZES[size]) as desk:
+        for screen, key in PLACES.items():
+            await desk.press(key, "down", "down")
+            check(desk, f"{screen}-full-{size}")
+        desk.client.down = True
+        await desk.later(14)
+        for screen, key in PLACES.items():
+            await desk.press(key)
+            check(desk, f"{screen}-lost-{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_empty_places_say_what_to_do(size: str) -> None:
+    async with bench(FakeClient(full=False), size=SIZES[size]) as desk:
+        for screen, key in PLACES.items():
+            await desk.press(key)
+            check(desk, f"{screen}-empty-{size}")
