@@ -15,6 +15,8 @@ from holdfast.client import Client
 from holdfast.errors import ConnectError
 from holdfast_tui.app import Desk
 from holdfast_tui.gateway import Gateway
+from holdfast_tui.keymap import Mapped
+from holdfast_tui.memory import Memory
 from holdfast_tui.screens.page import Page
 from holdfast_tui.theme import ANSI
 from tui.world import NOW, FakeClient
@@ -99,7 +101,10 @@ async def bench(
     size: tuple[int, int] = (80, 24),
     read_only: bool = False,
     reachable: bool = True,
+    memory: Memory | None = None,
+    mapped: Mapped | None = None,
 ) -> AsyncIterator[Bench]:
+    """A desk over a fake client; without a memory its user knows the desk already."""
     client, clock = client or FakeClient(), Clock()
 
     async def factory() -> Client:
@@ -107,7 +112,7 @@ async def bench(
             raise ConnectError("nats://10.0.0.4:4222: connection refused")
         return client.real
 
-    async with over(factory, client, clock, size=size, read_only=read_only) as found:
+    async with over(factory, client, clock, size=size, read_only=read_only, memory=memory, mapped=mapped) as found:
         yield found
 
 
@@ -120,10 +125,13 @@ async def over(
     size: tuple[int, int] = (80, 24),
     read_only: bool = False,
     project: str = "demo",
+    memory: Memory | None = None,
+    mapped: Mapped | None = None,
 ) -> AsyncIterator[Bench]:
     """A desk over any client."""
     gateway = Gateway(factory, project=project, read_only=read_only, clock=clock)
-    app = Desk(gateway, clock=clock)
+    memory = memory or Memory(explained=("capitals",))
+    app = Desk(gateway, clock=clock, memory=memory, mapped=mapped)
     async with anyio.create_task_group() as tasks:
         await tasks.start(gateway.run)
         async with app.run_test(size=size) as pilot:

@@ -341,7 +341,7 @@ async def test_the_commands_do_what_the_keys_do() -> None:
         await desk.press(":", *"ans", "tab", "enter")
         assert "did it happen?" in last(desk)[0]
         await desk.press("n", ":", *"kill", "space", "x", "enter")
-        assert ":kill takes no words" in last(desk)[0]
+        assert "expected a run that a list has shown, or its whole id, found x" in last(desk)[0]
         await desk.press("2", ":", *"kill", "enter")
         assert ":kill is not for this screen: run" in last(desk)[0]
         assert desk.client.changed == []

@@ -155,3 +155,41 @@ async def test_help_lists_the_keys_of_the_screen() -> None:
 async def test_a_small_terminal_keeps_the_list() -> None:
     async with bench(size=(60, 14)) as desk:
         check(desk, "queues-60x14")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_help_in_columns(size: str) -> None:
+    async with bench(size=SIZES[size]) as desk:
+        await desk.press("?")
+        check(desk, f"queues-help-{size}")
+        await desk.press(*"pau")
+        check(desk, f"queues-help-search-{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_command_line_is_the_palette(size: str) -> None:
+    async with bench(size=SIZES[size]) as desk:
+        await desk.press(":", "r")
+        check(desk, f"command-{size}")
+        await desk.press("tab", "tab")
+        check(desk, f"command-tab-{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_choice_a_dry_run_and_the_tour(size: str) -> None:
+    async with bench(size=SIZES[size]) as desk:
+        desk.page.pick("Sort by", (("n", "name"), ("d", "depth"), ("o", "oldest")), desk.page.say)
+        await desk.press("x")
+        check(desk, f"pick-{size}")
+        await desk.press("escape", "P", "d")
+        check(desk, f"dry-run-{size}")
+        await desk.press("n", ":", *"tour", "enter")
+        check(desk, f"tour-{size}")
+
+
+async def test_the_help_while_the_link_is_lost() -> None:
+    async with bench() as desk:
+        desk.client.bus.connected = False
+        await desk.later(14)
+        await desk.press("?")
+        check(desk, "queues-help-lost-80x24")

@@ -10,7 +10,26 @@ from pathlib import Path
 import holdfast_tui
 
 ROOT = Path(holdfast_tui.__file__).parent
-PURE = [ROOT / f"{name}.py" for name in ("format", "router", "filter", "plan", "verbs", "message", "keys", "command")]
+PURE = [
+    ROOT / f"{name}.py"
+    for name in (
+        *(
+            "bottom",
+            "command",
+            "failure",
+            "filter",
+            "format",
+            "intents",
+            "keymap",
+            "keys",
+            "memory",
+            "message",
+            "plan",
+            "router",
+        ),
+        *("tour", "verbs", "vocabulary"),
+    )
+]
 
 
 def imports(file: Path) -> set[str]:
@@ -53,3 +72,9 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     code = f"import sys, holdfast_tui; print([name for name in {heavy} if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
     assert shown.stdout.strip() == "[]"
+
+
+def test_the_table_of_keys_is_printed_without_textual() -> None:
+    code = "import sys, holdfast_tui; holdfast_tui.key_table(None); print('textual' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
+    assert shown.stdout.strip() == "False"

@@ -46,7 +46,7 @@ def scene(screen: str = keys.DEAD, **changed: object) -> Scene:
     base = Scene(
         keys={key: action.id for key, action in actions.items()},
         moves=frozenset(action.id for action in actions.values() if action.moves),
-        words=("queues", "quit"),
+        complete=lambda text: [word for word in ("queues ", "quit") if word.startswith(text)],
         history=("runs", "dead"),
     )
     return base._replace(**changed)  # type: ignore[arg-type]
@@ -105,6 +105,51 @@ def test_commands_are_recalled_and_completed() -> None:
     assert press(press(state, "q", scene()).state, "tab", scene()).state.text == "queues "
     assert press(msgspec.structs.replace(state, text="dead"), "enter", scene()).intents == (Submit("dead"),)
     assert press(state, "backspace", scene()).state == router.NORMAL
+
+
+def typed(text: str) -> State:
+    return State(mode=Mode.COMMAND, text=text)
+
+
+def test_tab_goes_round_the_ways_to_complete_and_back_to_what_was_typed() -> None:
+    here = scene(complete=lambda text: [word for word in ("quit", "queues ", "queue ") if word.startswith(text)])
+    state, found = typed("qu"), []
+    for _ in range(5):
+        state = press(state, "tab", here).state
+        found.append(state.text)
+    assert found == ["quit", "queues ", "queue ", "qu", "quit"]
+    assert press(press(typed("qu"), "shift+tab", here).state, "shift+tab", here).state.text == "queues "
+    assert press(state, "x", here).state == typed("quitx")
+    assert press(typed("z"), "tab", here).state == typed("z")
+
+
+def test_the_ghost_is_the_last_command_that_began_so_or_else_the_likeliest_word() -> None:
+    here = scene(history=("runs state:dead", "runs queue:a"), complete=lambda text: ["runs "])
+    assert router.ghost(typed("ru"), here) == "ns queue:a"
+    assert router.ghost(typed("runs s"), here) == "tate:dead"
+    assert router.ghost(typed(""), here) == ""
+    assert router.ghost(typed("ru"), here._replace(history=())) == "ns "
+    assert press(typed("ru"), "right", here).state == typed("runs queue:a")
+    assert press(typed("x"), "ctrl+e", here).state == typed("x")
+
+
+def test_only_commands_that_begin_as_what_was_typed_are_recalled() -> None:
+    here = scene(history=("runs a", "dead b", "runs c"))
+    state, found = typed("runs"), []
+    for key in ("up", "up", "up", "down", "down"):
+        state = press(state, key, here).state
+        found.append(state.text)
+    assert found == ["runs c", "runs a", "runs a", "runs c", "runs"]
+
+
+def test_a_dry_run_says_what_would_be_sent_and_asks_on() -> None:
+    asked = router.ask(Question(text="Retry 3 runs?", dry="dry run, nothing sent: holdfast runs retry x"))
+    step = press(asked, "d", scene())
+    assert step.intents == ()
+    assert step.state.question == Question(text="dry run, nothing sent: holdfast runs retry x")
+    assert press(step.state, "d", scene()) == (step.state, ())
+    assert press(step.state, "y", scene()).intents == (Answer("y"),)
+    assert press(router.ask(QUESTION), "d", scene()) == (router.ask(QUESTION), ())
 
 
 @pytest.mark.parametrize("key", ["enter", "space", "Y", "R", "tab", "1"])

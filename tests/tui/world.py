@@ -498,3 +498,10 @@ def log_line(number: int) -> api.LogRow:
 
 def logs() -> list[api.LogRow]:
     return [log_line(number) for number in range(1, 41)]
+
+
+class ReadingClient(FakeClient):
+    """A client that only answers: whatever would change something fails the test."""
+
+    def change(self, verb: str, target: str, *more: Any) -> None:
+        raise AssertionError(f"{verb} {target} reached the client")

@@ -1,12 +1,11 @@
-"""The operator's desk: queues, runs, checkpoints, logs and dead letters in a terminal.
-
-Others import `run` and `replay`, only.
-"""
+"""The operator's desk: queues, runs, checkpoints, logs and dead letters in a terminal. Others import what is in
+`__all__`, only."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
     from holdfast.client import Client
 
-__all__ = ["replay", "run"]
+__all__ = ["key_table", "replay", "run"]
 
 
 def run(
@@ -23,6 +22,8 @@ def run(
     project: str,
     read_only: bool = False,
     env: Mapping[str, str],
+    config_dir: Path | None = None,
+    state_dir: Path | None = None,
     record: Path | None = None,
     values: bool = True,
 ) -> int:
@@ -34,6 +35,8 @@ def run(
         project: the name to show.
         read_only: no key changes anything, and nothing that changes is sent.
         env: the operator's environment: which terminal, which editor.
+        config_dir: where `keys.toml` is, if there is one.
+        state_dir: where commands given and the like are kept from one session to the next; None: nowhere.
         record: a file, not there yet, to which the session is recorded, for `replay`.
         values: whether payloads, results, log lines and messages of errors are recorded too.
 
@@ -42,22 +45,23 @@ def run(
     """
     from holdfast_tui.app import operate
 
+    show = partial(operate, project=project, read_only=read_only, env=env, config_dir=config_dir, state_dir=state_dir)
     if record is None:
-        return operate(client_factory, project=project, read_only=read_only, env=env)
+        return show(client_factory)
     from holdfast_tui.recording import Recorder
 
     with Recorder(record, project=project, values=values) as recorder:
-        code = operate(recorder.around(client_factory), project=project, read_only=read_only, env=env)
+        code = show(recorder.around(client_factory))
     if recorder.full:
         sys.stderr.write(f"holdfast: {record} is full: the end of the session is not in it\n")
     return code
 
 
-def replay(path: Path, *, env: Mapping[str, str], speed: float = 1.0) -> int:
+def replay(path: Path, *, env: Mapping[str, str], config_dir: Path | None = None, speed: float = 1.0) -> int:
     """Show the desk over a recorded session, without any server, until the operator quits; returns the exit code.
 
     Args:
-        env: as of `run`.
+        env, config_dir: as of `run`.
         speed: so many seconds of the recording are shown in one.
 
     Raises:
@@ -69,4 +73,20 @@ def replay(path: Path, *, env: Mapping[str, str], speed: float = 1.0) -> int:
 
     played = Replay(tape.read(path), speed=speed)
     project = f"{played.tape.head.project} (replay)"
-    return operate(played.client, project=project, read_only=True, env=env, clock=played.clock)
+    return operate(
+        played.client,
+        project=project,
+        read_only=True,
+        env=env,
+        config_dir=config_dir,
+        state_dir=None,
+        clock=played.clock,
+    )
+
+
+def key_table(config_dir: Path | None) -> tuple[str, tuple[str, ...]]:
+    """The table of keys in effect as text, and what is wrong with the user's own, one line each; opens no desk."""
+    from holdfast_tui import keymap
+
+    mapped = keymap.load(config_dir)
+    return keymap.table(mapped.actions), mapped.wrong

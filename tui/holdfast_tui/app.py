@@ -5,23 +5,36 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from itertools import chain, count, islice
+from pathlib import Path
 
 import anyio
+import msgspec
 
 from holdfast.client import Client
 from holdfast.core.model import Instant
-from holdfast_tui import command, keys
+from holdfast_tui import command, keymap, keys
+from holdfast_tui.command import Known, Offer
+from holdfast_tui.failure import Failure
 from holdfast_tui.format import short
 from holdfast_tui.gateway import Gateway
-from holdfast_tui.plan import Plan, Verb
+from holdfast_tui.keymap import Mapped
+from holdfast_tui.keys import Action
+from holdfast_tui.memory import Memory
+from holdfast_tui.message import Message
+from holdfast_tui.model.trail import Trail
+from holdfast_tui.model.window import Listing
+from holdfast_tui.plan import Plan
 from holdfast_tui.screens.audit import Audit
 from holdfast_tui.screens.dead import Dead
+from holdfast_tui.screens.details import Details
 from holdfast_tui.screens.events import Events
 from holdfast_tui.screens.frame import Frame
 from holdfast_tui.screens.help import HelpScreen
 from holdfast_tui.screens.logs import Logs
 from holdfast_tui.screens.metrics import Metrics
+from holdfast_tui.screens.obeying import hooks, obey
 from holdfast_tui.screens.page import Page
 from holdfast_tui.screens.queues import Queues
 from holdfast_tui.screens.run import RunTree
@@ -31,9 +44,13 @@ from holdfast_tui.screens.workers import Workers
 from holdfast_tui.terminal.clipboard import copy
 from holdfast_tui.terminal.editor import Edited, edit
 from holdfast_tui.terminal.link import Linked
+from holdfast_tui.tour import STOPS, Tour
+from holdfast_tui.vocabulary import known
 
 TICK = 1.0
 """Seconds between looks."""
+READ = 1000
+"""How many rows of a list are looked through for the names that complete a command."""
 
 
 SECTIONS: dict[str, Callable[[], Page]] = {
@@ -81,26 +98,58 @@ class Desk(Linked, inherit_bindings=False):
     """
 
     def __init__(
-        self, gateway: Gateway, *, clock: Callable[[], Instant] = time.time, env: Mapping[str, str] | None = None
+        self,
+        gateway: Gateway,
+        *,
+        clock: Callable[[], Instant] = time.time,
+        memory: Memory | None = None,
+        mapped: Mapped | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         """
         Args:
+            memory: what is kept of the user; without it nothing is.
             env: the operator's environment: which terminal, which editor.
+            mapped: the table of keys in effect, and what is wrong with the user's own.
         """
         super().__init__()
         self.gateway = gateway
         self.clock = clock
         self.env = env or {}
-        self.commands: list[str] = []
-        """Commands given, oldest first."""
+        self.memory = memory or Memory()
+        self.mapped = mapped or Mapped()
+        self.tour = Tour(self.actions)
+        self.tour.at = len(STOPS)
+        self.deeds: list[Plan] = []
+        """What was done in this session and can be taken back, oldest first, with whom it was done to."""
+        self.failure: Failure | None = None
+        """The last look that failed."""
+        self.trail: Trail[tuple[Page, ...]] = Trail()
+        """Where the operator has been: the screen, and those below it."""
         self.animation_level = "none"
         self.theme = "ansi-dark"
         self._sections: dict[str, Page] = {}
+        self._opened: dict[str, Page] = {}
+        """The other screens that somebody may come back to, by the name they are installed under."""
+        self._number = count()
+
+    @property
+    def actions(self) -> Sequence[Action]:
+        """The table of keys in effect."""
+        return self.mapped.actions
+
+    def key(self, action: str) -> str:
+        """The key of an action, to be named in a line."""
+        return next(each.keys[0] for each in self.actions if each.id == action)
 
     def on_mount(self) -> None:
         self.section(keys.QUEUES)
         self.set_interval(TICK, self.tick)
         self.run_worker(self._greet(), exit_on_error=True)
+        wrong = [*self.mapped.wrong, *([f"nothing is kept: {self.memory.wrong}"] if self.memory.wrong else [])]
+        if wrong:
+            more = f"  (and {len(wrong) - 1} more: holdfast tui --keys)" if len(wrong) > 1 else ""
+            self.call_later(self.say, wrong[0] + more, "warn")
 
     async def _greet(self) -> None:
         """Look as soon as there is a connection, not at the next tick."""
@@ -128,48 +177,95 @@ class Desk(Linked, inherit_bindings=False):
         if page is None:
             page = self._sections[name] = SECTIONS[name]()
             self.install_screen(page, name)
-        while len(self.screen_stack) > 1 and self.screen is not page:
-            self.pop_screen()
-        if self.screen is not page:
-            self.push_screen(page)
+        self._show((page,))
         if filter is not None:
             page.filter = filter
             page.call_later(page.narrowed)
+
+    def _show(self, place: tuple[Page, ...]) -> None:
+        """Bring the screens that are shown in line with a place; each is as it was left."""
+        while len(self.screen_stack) > 1 and tuple(self.screen_stack[1:]) != place[: len(self.screen_stack) - 1]:
+            self.pop_screen()
+        for page in place[len(self.screen_stack) - 1 :]:
+            self.push_screen(page)
+        self._arrived()
+
+    def _open(self, page: Page) -> None:
+        """Show a screen above the one that is shown."""
+        name = f"opened-{next(self._number)}"
+        self._opened[name] = page
+        self.install_screen(page, name)
+        self.push_screen(page)
+        self._arrived()
+
+    def _arrived(self) -> None:
+        """Note where the operator is; screens that no way leads back to end."""
+        self.trail.visit(tuple(page for page in self.screen_stack if isinstance(page, Page)))
+        kept = {id(page) for place in self.trail.places for page in place}
+        for name, page in list(self._opened.items()):
+            if id(page) not in kept:
+                del self._opened[name]
+                self.uninstall_screen(page)
+                page.remove()
+
+    def walk(self, by: int) -> None:
+        """Go back along the way that the operator came, or forward again."""
+        place = self.trail.walk(by)
+        if place is None:
+            self.say(f"this is the {'first' if by < 0 else 'last'} screen that you were on")
+        else:
+            self._show(place)
+
+    def back(self) -> None:
+        """Close the screen that is shown; the one below it is as it was left."""
+        if not self.at_root:
+            self.pop_screen()
+            self._arrived()
 
     def say(self, text: str, role: str = "") -> None:
         """A line in row 23 of the screen that is shown."""
         if isinstance(self.screen, Page):
             self.screen.say(text, role)
-
-    def back(self) -> None:
-        if not self.at_root:
-            self.pop_screen()
+            self.screen.paint()
 
     def open_runs(self, *, queue: str) -> None:
-        self.push_screen(Runs(filter=f"queue:{queue}"))
+        self._open(Runs(filter=f"queue:{queue}"))
 
     def open_filtered(self, filter: str) -> None:
         """Show the runs that a filter means."""
-        self.push_screen(Runs(filter=filter))
+        self._open(Runs(filter=filter))
 
     def open_run(self, run: str) -> None:
-        self.push_screen(RunTree(run))
+        self._open(RunTree(run))
 
     def open_made(self, run: str, *, of: str) -> None:
         """Show a run that was made from another one just now."""
         made = RunTree(run, new=True)
-        self.push_screen(made)
+        self._open(made)
         made.say(f"this is a new run, made from {short(of)}")
 
     def open_logs(self, run: str) -> None:
-        self.push_screen(Logs(run))
+        self._open(Logs(run))
+
+    def details(self) -> None:
+        """Show what went wrong with the last look."""
+        if self.failure is not None:
+            self.push_screen(Details(self.failure))
 
     def open_logs_of(self, runs: Sequence[str], worker: str) -> None:
         """Show the output of the runs that a worker holds."""
-        self.push_screen(Logs(among=runs, of=worker))
+        self._open(Logs(among=runs, of=worker))
 
     def help(self, page: Frame) -> None:
-        self.push_screen(HelpScreen(page.kind, read_only=self.gateway.read_only))
+        self.push_screen(HelpScreen(page))
+
+    def take_tour(self) -> None:
+        """Begin the tour, or end it."""
+        if self.tour.over:
+            self.tour = Tour(self.actions)
+        else:
+            self.tour.at = len(STOPS)
+            self.say("the tour is over")
 
     # --- the terminal -------------------------------------------------------------------------------------------------
 
@@ -185,60 +281,46 @@ class Desk(Linked, inherit_bindings=False):
 
     def command(self, text: str) -> None:
         """Carry out what was typed behind `:`."""
-        self.commands.append(text)
+        self.memory.given(text)
         page = self.screen
         assert isinstance(page, Page)
-        match command.read(text):
-            case command.Go(screen, filter):
-                self.section(screen, filter or None)
-            case command.OpenRun(run):
-                self.open_run(run)
-            case command.Help():
-                self.help(page)
-            case command.Quit():
-                self.exit()
-            case command.Perform(id, rest):
-                self._perform(page, id, rest)
-            case command.Wrong(why):
-                page.say(why, "warn")
-            case command.Hold(queue, paused):
-                self._hold(page, queue, paused)
-            case command.Drain(filter):
-                self._drain(page, filter)
+        obey(self, page, text)
 
-    def _perform(self, page: Page, id: str, rest: str) -> None:
-        action = keys.BY_ID[id]
-        if page.kind not in action.on:
-            page.say(f":{id} is not for this screen: {', '.join(action.on)}", "warn")
-        elif rest:
-            page.say(f":{id} takes no words: it is about what is under the cursor", "warn")
-        elif not self._refused(page):
-            getattr(page, f"do_{id}")()
+    def known(self) -> Known:
+        """The names that the lists have."""
+        pages = dict.fromkeys([*self.screen_stack[:0:-1], *self._sections.values()])
+        lists = (getattr(page, "listing", None) for page in pages)
+        rows = (islice(listing.rows.values(), READ) for listing in lists if isinstance(listing, Listing))
+        return known(chain.from_iterable(rows))
 
-    def _refused(self, page: Page) -> bool:
-        why = keys.READ_ONLY if self.gateway.read_only else self.gateway.link.refusal(self.clock())
-        if why:
-            page.say(why, "warn")
-        return bool(why)
+    def offers(self, page: Frame, text: str) -> list[Offer]:
+        """The ways to go on with a command on a screen."""
+        words = command.words(
+            page.kind,
+            read_only=self.gateway.read_only,
+            hooks=hooks(page),
+            sections=SECTIONS,
+            actions=self.actions,
+        )
+        return command.offers(text, words, self.known(), {action.id: action.keys[0] for action in self.actions})
 
-    def _hold(self, page: Page, queue: str, paused: bool) -> None:
-        if self._refused(page):
+    # --- what was done ------------------------------------------------------------------------------------------------
+
+    def done(self, plan: Plan | Message, targets: Sequence[str]) -> None:
+        """Note what was done to whom, so that it can be taken back."""
+        if not isinstance(plan, Plan) or not targets:
             return
-        if isinstance(page, Queues):
-            page.hold([queue] if queue else page.window.chosen(), paused)
-        elif queue:
-            page.propose(Plan(verb=Verb.PAUSE if paused else Verb.RESUME, targets=(queue,), what="queue"))
-        else:
-            page.say(f":{'pause' if paused else 'resume'} QUEUE: which queue?", "warn")
+        if plan.undoes is not None:
+            self.deeds = [deed for deed in map(partial(_without, plan.undoes, targets), self.deeds) if deed.targets]
+        elif plan.deed.undo is not None:
+            self.deeds.append(msgspec.structs.replace(plan, targets=tuple(targets), hidden=0, passed=0))
 
-    def _drain(self, page: Page, filter: str) -> None:
-        if self._refused(page):
-            return
-        if isinstance(page, Dead) and not filter:
-            page.do_drain()
-        else:
-            self.section(keys.DEAD, filter)
-            self._sections[keys.DEAD].say("Z drains what is shown here")
+
+def _without(undone: Plan, targets: Sequence[str], deed: Plan) -> Plan:
+    """What is left of a deed of which some was taken back."""
+    if deed is not undone:
+        return deed
+    return msgspec.structs.replace(deed, targets=tuple(target for target in deed.targets if target not in targets))
 
 
 def operate(
@@ -247,22 +329,19 @@ def operate(
     project: str,
     read_only: bool,
     env: Mapping[str, str],
+    config_dir: Path | None,
+    state_dir: Path | None,
     clock: Callable[[], Instant] = time.time,
 ) -> int:
     """Run the desk in this terminal until the operator quits."""
-    return asyncio.run(_operate(client_factory, env, clock, project=project, read_only=read_only))
+    gateway = Gateway(client_factory, project=project, read_only=read_only, clock=clock)
+    desk = Desk(gateway, clock=clock, memory=Memory(state_dir), mapped=keymap.load(config_dir), env=env)
+    return asyncio.run(_operate(desk))
 
 
-async def _operate(
-    client_factory: Callable[[], Awaitable[Client]],
-    env: Mapping[str, str],
-    clock: Callable[[], Instant],
-    **options: Any,
-) -> int:
-    gateway = Gateway(client_factory, clock=clock, **options)
-    desk = Desk(gateway, env=env, clock=clock)
+async def _operate(desk: Desk) -> int:
     async with anyio.create_task_group() as tasks:
-        await tasks.start(gateway.run)
+        await tasks.start(desk.gateway.run)
         await desk.run_async()
         tasks.cancel_scope.cancel()
     return desk.return_code or 0

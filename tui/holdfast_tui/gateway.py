@@ -22,7 +22,7 @@ from holdfast.ticks import Cron, Every
 from holdfast.wire import api
 from holdfast.wire.events import EventRow, EventsPage, EventsQuery
 from holdfast.wire.schedules import Past, ScheduleRow
-from holdfast_tui.keys import READ_ONLY
+from holdfast_tui.keys import READ_ONLY, READ_ONLY_NOW
 from holdfast_tui.model.link import Link
 
 T = TypeVar("T")
@@ -57,6 +57,8 @@ class Gateway:
     ) -> None:
         self.project = project
         self.read_only = read_only
+        self.locked = read_only
+        """Whether it was started so, and stays so."""
         self.clock = clock
         self.link = Link()
         self.events = 0.0
@@ -97,25 +99,43 @@ class Gateway:
         self.link.why, self.link.attempts, self.link.next_at = "", 0, None
 
     def _back(self) -> None:
+        self.link.next_at = None
         for call in list(self._returned):
             call()
 
     def again(self) -> None:
-        """Try to connect now."""
+        """Try to connect, or to get an answer, now."""
         self._wake.set()
+        if self._client is not None:
+            self.link.next_at = None
+
+    @property
+    def due(self) -> bool:
+        """Whether to ask: while nothing answers there are pauses, which grow."""
+        return self._client is None or self.link.due(self.clock())
+
+    def refusal(self) -> str:
+        """Why nothing can be changed now; empty where it can."""
+        return self.why_read_only or self.link.refusal(self.clock())
+
+    @property
+    def why_read_only(self) -> str:
+        if not self.read_only:
+            return ""
+        return READ_ONLY if self.locked else READ_ONLY_NOW
 
     async def _asked(self, ask: Callable[[Client], Awaitable[T]]) -> T:
         client = self._client
         if client is None:
             raise Lost(self.link.why or "not connected yet")
         if not client.bus.connected:
-            self.link.failed("the server is gone; reconnecting")
+            self._failed("the server is gone; reconnecting")
             raise Lost(self.link.why)
         begun = time.perf_counter()
         try:
             answer = await ask(client)
         except (ConnectError, BusError, TimeoutError, OSError) as error:
-            self.link.failed(str(error))
+            self._failed(str(error))
             raise Lost(self.link.why, unsure=isinstance(error, (Unanswered, TimeoutError))) from error
         except msgspec.DecodeError as error:
             raise Refused(f"an answer that this version can't read: {error}", code="internal") from error
@@ -124,6 +144,10 @@ class Gateway:
             raise
         self.link.answered(self.clock(), time.perf_counter() - begun)
         return answer
+
+    def _failed(self, why: str) -> None:
+        self.link.failed(why)
+        self.link.waits(self.clock())
 
     # --- looks ------------------------------------------------------------------------------------------------------
 
@@ -281,7 +305,7 @@ class Gateway:
 
     async def _changed(self, change: Callable[[Client], Awaitable[T]]) -> T:
         if self.read_only:
-            raise ReadOnly(READ_ONLY)
+            raise ReadOnly(self.why_read_only)
         return await self._asked(change)
 
 

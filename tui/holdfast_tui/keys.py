@@ -5,7 +5,7 @@ Lowercase, digits, symbols and ctrl keys look; capitals change, and ask first (`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -30,6 +30,7 @@ SECTIONS = MappingProxyType(
 """The keys of the screens that stand by themselves."""
 
 READ_ONLY = "read-only session: nothing can be changed (start without --read-only)"
+READ_ONLY_NOW = "read-only: nothing can be changed (:rw leaves it)"
 
 
 class Confirm(StrEnum):
@@ -53,7 +54,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     """Something that a key does."""
 
     id: str
-    """Screens implement it as `do_<id>`; `router` owns those in `ROUTED`."""
+    """Screens implement it as `do_<id>`; `router` owns those in `ROUTED`. Screens may have it in rows of their own."""
     keys: tuple[str, ...]
     """A printable key is itself, any other has Textual's name."""
     label: str
@@ -69,6 +70,8 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     """It moves the cursor only: allowed while something is being sent."""
     changes: bool = False
     confirm: Confirm = Confirm.NONE
+    remapped: bool = False
+    """Its keys are a user's own."""
 
     @property
     def written(self) -> str:
@@ -152,7 +155,10 @@ ACTIONS: tuple[Action, ...] = (
         on=(METRICS, AUDIT, EVENTS),
     ),
     Action(id="longer", keys=(">",), label="", on=(METRICS, AUDIT, EVENTS)),
-    Action(id="explain", keys=("e",), label="why it stands so", hint="e why", rank=35, on=(SCHEDULES,)),
+    Action(id="backward", keys=("[",), show="[ ]", label="screens been on"),
+    Action(id="forward", keys=("]",), label=""),
+    Action(id="why", keys=("e",), label="why it stands so", hint="e why", rank=35, on=(SCHEDULES,)),
+    Action(id="explain", keys=("e",), label="why keys are off", on=(LOGS, DEAD, WORKERS, METRICS, AUDIT, EVENTS)),
     Action(id="again", keys=("ctrl+r",), label="read again, connect"),
     Action(id="redraw", keys=("ctrl+l",), label="redraw"),
     Action(
@@ -305,6 +311,7 @@ ACTIONS: tuple[Action, ...] = (
         changes=True,
         confirm=Confirm.YES,
     ),
+    Action(id="undo", keys=("U",), label="undo pause, limit", changes=True, confirm=Confirm.YES),
 )
 
 BY_ID: Mapping[str, Action] = MappingProxyType({action.id: action for action in ACTIONS})
@@ -329,45 +336,65 @@ HINT_WORDS: Mapping[tuple[str, str], str] = MappingProxyType(
 """Hints that a screen words better than the table."""
 
 
-def on(screen: str) -> list[Action]:
+def on(screen: str, actions: Sequence[Action] = ACTIONS) -> list[Action]:
     """The actions of a screen, in the table's order."""
-    return [action for action in ACTIONS if screen in action.on]
+    return [action for action in actions if screen in action.on]
 
 
-def keymap(screen: str, *, read_only: bool = False) -> dict[str, Action]:
+def screens(id: str) -> tuple[str, ...]:
+    """Where there is an action."""
+    return tuple(screen for action in ACTIONS if action.id == id for screen in action.on)
+
+
+def keymap(screen: str, *, read_only: bool = False, actions: Sequence[Action] = ACTIONS) -> dict[str, Action]:
     """What each key does on a screen; read-only takes away what changes."""
-    return {key: action for action in on(screen) if not (read_only and action.changes) for key in action.keys}
+    return {key: action for action in on(screen, actions) if not (read_only and action.changes) for key in action.keys}
 
 
-def refused(screen: str, *, read_only: bool = False) -> dict[str, str]:
-    """Keys that are off on a screen, with the reason."""
-    if not read_only:
-        return {}
-    return {key: READ_ONLY for action in on(screen) if action.changes for key in action.keys}
+def refused(screen: str, *, why: str, actions: Sequence[Action] = ACTIONS) -> dict[str, str]:
+    """Keys that are off on a screen, with the reason; without one none is.
+
+    Args:
+        why: nothing can be changed now.
+    """
+    return {key: why for action in on(screen, actions) if action.changes for key in action.keys} if why else {}
 
 
 def hints(
-    screen: str, width: int, *, read_only: bool = False, off: bool = False, idle: frozenset[str] = frozenset()
+    screen: str,
+    width: int,
+    *,
+    read_only: bool = False,
+    off: bool = False,
+    lead: str = "",
+    idle: frozenset[str] = frozenset(),
+    actions: Sequence[Action] = ACTIONS,
 ) -> str:
     """Row 24: dropped from the end until they fit; `? help` stands at the right, always.
 
     Args:
         off: what changes is off just now (the link is down), so it is not offered.
+        lead: what stands before all hints.
         idle: ids of actions that would find nothing to act on just now.
     """
     shown = [
         action
-        for action in on(screen)
+        for action in on(screen, actions)
         if action.hint and action.rank and action.id not in idle and not (action.changes and (read_only or off))
     ]
-    tail, line = "? help", "ctrl+r now" if off else ""
+    tail, line = _hint(next(action for action in actions if action.id == "help"), screen), lead
     for action in sorted(shown, key=lambda action: action.rank):
-        text = HINT_WORDS.get((screen, action.id), action.hint)
+        text = _hint(action, screen)
         longer = f"{line}  {text}" if line else text
         if len(longer) + 2 + len(tail) > width:
             break
         line = longer
     return line + tail.rjust(width - len(line))
+
+
+def _hint(action: Action, screen: str) -> str:
+    text = HINT_WORDS.get((screen, action.id), action.hint)
+    return f"{action.written} {text.partition(' ')[2]}" if action.remapped else text
 
 
 class Help(msgspec.Struct, frozen=True):
@@ -381,14 +408,15 @@ class Help(msgspec.Struct, frozen=True):
     """Why the key is off, or empty."""
 
 
-def help_rows(screen: str, *, read_only: bool = False, search: str = "") -> list[Help]:
-    """The help of a screen, narrowed to what has `search` in its keys or label."""
+def help_rows(screen: str, *, off: str = "", search: str = "", actions: Sequence[Action] = ACTIONS) -> list[Help]:
+    """The help of a screen, narrowed to what has `search` in its keys or label.
+
+    Args:
+        off: why nothing can be changed now, if so.
+    """
     rows = []
-    for action in on(screen):
+    for action in on(screen, actions):
         group = "CHANGE" if action.changes else "MOVE" if action.moves else "LOOK"
-        off = READ_ONLY if action.changes and read_only else ""
-        if not action.label:
-            continue
-        if search in action.written or search.lower() in action.label.lower():
-            rows.append(Help(action.written, action.label, group, off))
+        if action.label and (search in action.written or search.lower() in action.label.lower()):
+            rows.append(Help(action.written, action.label, group, off if action.changes else ""))
     return rows

@@ -42,6 +42,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """By target: what goes with it, such as the limit that a queue gets."""
     before: Mapping[str, Any] = {}
     """By target: what stood there when the key was pressed, for what takes it back."""
+    undoes: Plan | None = None
+    """What it takes back."""
 
     @property
     def deed(self) -> Deed:
@@ -58,7 +60,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, from_start=True) if option == "s" else self
 
     def question(self) -> Question:
-        return self.deed.ask(self)
+        question = self.deed.ask(self)
+        return question if question.typed else msgspec.structs.replace(question, dry=self.dry())
+
+    def dry(self) -> str:
+        """What would be sent, as the commands that do the same."""
+        if self.query is not None:
+            return f"dry run, nothing sent: {self.deed.shell(self, '')} would take {self.total:,} {self.matching()}"
+        more = f"  and {self.size - 1:,} more like it" if self.size > 1 else ""
+        return f"dry run, nothing sent: {self.command(self.targets[0])}{more}" if self.targets else ""
+
+    def undone(self) -> Plan | None:
+        """What takes it back; None: nothing does."""
+        if self.deed.undo is None:
+            return None
+        return msgspec.structs.replace(self.deed.undo(self), undoes=self)
 
     def which(self) -> str:
         """The first three targets, how many the filter hides and how many were passed over, for a question."""

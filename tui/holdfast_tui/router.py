@@ -5,168 +5,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from enum import StrEnum
-from typing import NamedTuple, TypeAlias, assert_never
+from typing import assert_never
 
 import msgspec
 
+from holdfast_tui.intents import (
+    NORMAL,
+    NOTHING_SENT,
+    Act,
+    Answer,
+    Blank,
+    Choices,
+    Do,
+    Given,
+    Intent,
+    Mode,
+    Narrow,
+    Picked,
+    Question,
+    Say,
+    Scene,
+    State,
+    Step,
+    Submit,
+)
+
+__all__ = [
+    "NORMAL",
+    "NOTHING_SENT",
+    "ROOT",
+    "Act",
+    "Answer",
+    "Blank",
+    "Choices",
+    "Do",
+    "Given",
+    "Intent",
+    "Mode",
+    "Narrow",
+    "Picked",
+    "Question",
+    "Say",
+    "Scene",
+    "State",
+    "Step",
+    "Submit",
+    "ask",
+    "edit",
+    "fill",
+    "ghost",
+    "key_name",
+    "paste",
+    "pick",
+    "press",
+    "sending",
+]
+
 ROOT = "this is the first screen: ctrl+c quits"
-NOTHING_SENT = "nothing was sent"
-
-
-class Mode(StrEnum):
-    """What the bottom line is for."""
-
-    NORMAL = "normal"
-    FILTER = "filter"
-    COMMAND = "command"
-    ASK = "ask"
-    """A question that `y` answers."""
-    TYPED = "typed"
-    """A question that is answered by typing a word."""
-    BLANK = "blank"
-    """Something is typed that a question or a look needs; enter hands it over, and sends nothing."""
-    PICK = "pick"
-    """One key chooses among a few; nothing is sent."""
-    SENDING = "sending"
-    """A batch is on its way; esc stops it."""
-
-
-class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked before something changes."""
-
-    text: str
-    options: tuple[tuple[str, str], ...] = (("y", "yes"),)
-    """Keys that send, with their words."""
-    typed: str = ""
-    """What must be typed, exactly; empty: a key is enough."""
-
-
-class Blank(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be typed before a question can be asked or something shown."""
-
-    text: str
-    name: str
-    """What stands before the text that is typed."""
-    start: str = ""
-    """What stands there at first."""
-    left: str = NOTHING_SENT
-    """What is said where it is left without an answer."""
-
-
-class Choices(msgspec.Struct, frozen=True, kw_only=True):
-    """What one key chooses among."""
-
-    title: str
-    """What is chosen."""
-    choices: tuple[tuple[str, str], ...]
-    """Keys with their words."""
-
-
-class State(msgspec.Struct, frozen=True, kw_only=True):
-    """The router's state."""
-
-    mode: Mode = Mode.NORMAL
-    text: str = ""
-    """What stands in the prompt."""
-    before: str = ""
-    """The filter as it was when its prompt opened."""
-    recall: int = 0
-    """How far back in the history of commands."""
-    question: Question | None = None
-    blank: Blank | None = None
-    pick: Choices | None = None
-    wrong: str = ""
-    """Why what was typed can't be taken, until the next key."""
-    warned: bool = False
-    """Whether ctrl+c was pressed while sending."""
-
-
-class Scene(NamedTuple):
-    """What the router must know of the screen."""
-
-    keys: Mapping[str, str]
-    """Key to the id of its action."""
-    off: Mapping[str, str] = {}
-    """Key to the reason why it is off."""
-    moves: frozenset[str] = frozenset()
-    """Ids of actions that only move."""
-    filter: str = ""
-    home: str = ""
-    """The filter that the screen was opened with: esc goes no further."""
-    marked: int = 0
-    zoomed: bool = False
-    """Whether something is open over the list that esc closes first."""
-    root: bool = True
-    history: tuple[str, ...] = ()
-    """Commands given before, oldest first."""
-    words: tuple[str, ...] = ()
-    """What a command may begin with."""
-
-
-class Act(NamedTuple):
-    """Carry out an action."""
-
-    id: str
-
-
-class Narrow(NamedTuple):
-    """The filter is this now."""
-
-    text: str
-
-
-class Submit(NamedTuple):
-    """Carry out a command."""
-
-    text: str
-
-
-class Answer(NamedTuple):
-    """The question was answered with this option; empty: no."""
-
-    option: str
-
-
-class Given(NamedTuple):
-    """This was typed where something was asked for."""
-
-    text: str
-
-
-class Picked(NamedTuple):
-    """This key was chosen; empty: none."""
-
-    key: str
-
-
-class Say(NamedTuple):
-    """Show a line."""
-
-    text: str
-
-
-class Do(StrEnum):
-    """What needs no more words."""
-
-    UNZOOM = "unzoom"
-    UNMARK = "unmark"
-    BACK = "back"
-    QUIT = "quit"
-    STOP = "stop"
-    """Stop sending."""
-
-
-Intent: TypeAlias = Act | Narrow | Submit | Answer | Given | Picked | Say | Do
-
-
-class Step(NamedTuple):
-    state: State
-    intents: tuple[Intent, ...] = ()
-
-
-NORMAL = State()
 
 
 def key_name(key: str, character: str | None) -> str:
@@ -242,17 +137,21 @@ def _quit(state: State) -> Step:
 
 
 def _normal(state: State, key: str, scene: Scene) -> Step:
-    if key in ("escape", "q"):
-        return Step(state, (_back(scene),))
-    if key == "/":
-        return Step(State(mode=Mode.FILTER, text=scene.filter, before=scene.filter))
-    if key == ":":
-        return Step(State(mode=Mode.COMMAND))
     if key in scene.off:
         return Step(state, (Say(f"{key} is off: {scene.off[key]}"),))
-    if key in scene.keys:
-        return Step(state, (Act(scene.keys[key]),))
-    return Step(state, (Say(f"{key} does nothing here: ? shows the keys"),)) if len(key) == 1 else Step(state)
+    match scene.keys.get(key):
+        case "back":
+            return Step(state, (_back(scene),))
+        case "quit":
+            return _quit(state)
+        case "filter":
+            return Step(State(mode=Mode.FILTER, text=scene.filter, before=scene.filter))
+        case "command":
+            return Step(State(mode=Mode.COMMAND))
+        case None:
+            return Step(state, (Say(f"{key} does nothing here: ? shows the keys"),)) if len(key) == 1 else Step(state)
+        case id:
+            return Step(state, (Act(id),))
 
 
 def _back(scene: Scene) -> Intent:
@@ -282,19 +181,52 @@ def _command(state: State, key: str, scene: Scene) -> Step:
     if key == "enter":
         return Step(NORMAL, (Submit(state.text),)) if state.text.strip() else Step(NORMAL)
     if key in ("up", "down"):
-        back = max(0, min(len(scene.history), state.recall + (1 if key == "up" else -1)))
-        text = scene.history[-back] if back else ""
-        return Step(msgspec.structs.replace(state, text=text, recall=back))
-    if key == "tab":
-        found = [word for word in scene.words if word.startswith(state.text)]
-        return Step(_typing(state, found[0] + " ")) if found and state.text else Step(state)
+        return Step(_recalled(state, 1 if key == "up" else -1, scene))
+    if key in ("tab", "shift+tab"):
+        return Step(_completed(state, 1 if key == "tab" else -1, scene))
+    if key in ("right", "ctrl+e", "end"):
+        return Step(_typing(state, state.text + ghost(state, scene)))
     return Step(_typing(state, edit(state.text, key)))
+
+
+def _recalled(state: State, by: int, scene: Scene) -> State:
+    """The next older or newer command that begins as what was typed."""
+    begun = state.before if state.recall else state.text
+    found = [line for line in scene.history if line.startswith(begun)]
+    recall = max(0, min(len(found), state.recall + by))
+    text = found[-recall] if recall else begun
+    return msgspec.structs.replace(state, text=text, recall=recall, before=begun, stem=None)
+
+
+def _completed(state: State, by: int, scene: Scene) -> State:
+    """The next way to complete the line; each tab another, and behind the last what was typed."""
+    stem = state.text if state.stem is None else state.stem
+    found = scene.complete(stem)
+    if not found:
+        return state
+    if len(found) == 1:
+        return _typing(state, found[0])
+    fresh = 0 if by > 0 else len(found) - 1
+    turn = fresh if state.stem is None else (state.turn + by) % (len(found) + 1)
+    text = found[turn] if turn < len(found) else stem
+    return msgspec.structs.replace(state, text=text, stem=stem, turn=turn, recall=0)
+
+
+def ghost(state: State, scene: Scene) -> str:
+    """What stands dim behind a command: the rest of the last one that began so, or else of the likeliest."""
+    if not state.text or state.stem is not None:
+        return ""
+    lines = (*reversed(scene.history), *scene.complete(state.text))
+    return next((line[len(state.text) :] for line in lines if line.startswith(state.text) and line != state.text), "")
 
 
 def _ask(state: State, key: str) -> Step:
     assert state.question is not None
     if key in dict(state.question.options):
         return Step(NORMAL, (Answer(key),))
+    if key == "d" and state.question.dry:
+        dry = msgspec.structs.replace(state.question, text=state.question.dry, dry="")
+        return Step(msgspec.structs.replace(state, question=dry))
     if key in ("n", "q", "escape"):
         return Step(NORMAL, (Answer(""), Say(NOTHING_SENT)))
     return Step(state)
@@ -349,4 +281,4 @@ def edit(text: str, key: str) -> str:
 
 
 def _typing(state: State, text: str) -> State:
-    return msgspec.structs.replace(state, text=text, recall=0, wrong="")
+    return msgspec.structs.replace(state, text=text, recall=0, stem=None, wrong="")

@@ -6,16 +6,17 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from msgspec.structs import replace
 
 from holdfast.cli.app import INTERRUPTED, Config, Place, Project, Url, Usage
 from holdfast.cli.session import group
+from holdfast.errors import ConfigError
 from holdfast.loops import loop_run
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ def worker(
 def tui(
     ctx: typer.Context,
     read_only: Annotated[bool, typer.Option("--read-only", help="Keys that change things do nothing.")] = False,
+    keys: Annotated[bool, typer.Option("--keys", help="Print the table of keys in effect, and end.")] = False,
     record: Annotated[
         Path | None, typer.Option("--record", metavar="FILE", help="Record the session to a new file, to be replayed.")
     ] = None,
@@ -166,6 +168,14 @@ def tui(
     """The operator's desk."""
     import holdfast_tui
 
+    home = _home(os.environ)
+    if keys:
+        table, wrong = holdfast_tui.key_table(home.config)
+        print(table, end="")
+        if wrong:
+            raise ConfigError(f"in {home.config}: {'; '.join(wrong)}")
+        return
+
     if replay is not None and (record is not None or no_values):
         raise Usage("expected --record or --replay, found both: a replay is not recorded")
     if speed is not None and replay is None:
@@ -175,11 +185,18 @@ def tui(
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Usage("expected a terminal, found none: `holdfast runs list` and its like print the same")
     if replay is not None:
-        raise typer.Exit(holdfast_tui.replay(replay, env=os.environ, speed=1.0 if speed is None else speed))
-    raise typer.Exit(_desk(ctx.obj.at(project=project, config=config, url=url), read_only, record, not no_values))
+        raise typer.Exit(_replay(replay, home, speed))
+    place = ctx.obj.at(project=project, config=config, url=url)
+    raise typer.Exit(_desk(place, home, read_only=read_only, record=record, values=not no_values))
 
 
-def _desk(place: Place, read_only: bool, record: Path | None, values: bool) -> int:
+def _replay(path: Path, home: Home, speed: float | None) -> int:
+    import holdfast_tui
+
+    return holdfast_tui.replay(path, env=os.environ, config_dir=home.config, speed=1.0 if speed is None else speed)
+
+
+def _desk(place: Place, home: Home, *, read_only: bool, record: Path | None, values: bool) -> int:
     import holdfast_tui
     from holdfast.connecting import connect
 
@@ -188,8 +205,36 @@ def _desk(place: Place, read_only: bool, record: Path | None, values: bool) -> i
     async def client() -> Any:
         return await connect(place.url, project=place.project, config=place.config, name="tui").open()
 
-    name = place.project or settings.default_project
-    return holdfast_tui.run(client, project=name, read_only=read_only, env=os.environ, record=record, values=values)
+    return holdfast_tui.run(
+        client,
+        project=place.project or settings.default_project,
+        read_only=read_only,
+        env=os.environ,
+        config_dir=home.config,
+        state_dir=home.state,
+        record=record,
+        values=values,
+    )
+
+
+class Home(NamedTuple):
+    """Where a user's own files are; None: nowhere."""
+
+    config: Path | None
+    """What they want, such as `keys.toml`."""
+    state: Path | None
+    """What is kept of them from one session to the next."""
+
+
+def _home(env: Mapping[str, str]) -> Home:
+    """By the XDG base directories (https://specifications.freedesktop.org/basedir-spec); a relative one is ignored."""
+
+    def place(variable: str, *default: str) -> Path | None:
+        if (given := Path(env.get(variable, ""))).is_absolute():
+            return given / "holdfast"
+        return Path(env["HOME"], *default, "holdfast") if env.get("HOME") else None
+
+    return Home(place("XDG_CONFIG_HOME", ".config"), place("XDG_STATE_HOME", ".local", "state"))
 
 
 def _settings(path: str | None, project: str | None) -> Settings:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from holdfast.core.model import Instant, Seconds
 from holdfast_tui.format import Cell, age
 
@@ -25,7 +27,7 @@ class Link:
         self.why = ""
         """What went wrong since the last answer, in one line."""
         self.attempts = 0
-        """To connect, since there was a connection."""
+        """To connect or to get an answer, since there was one."""
         self.next_at: Instant | None = None
         """When the next one is made."""
 
@@ -42,6 +44,10 @@ class Link:
         self.attempts += 1
         self.next_at = now + pause
         return pause
+
+    def due(self, now: Instant) -> bool:
+        """Whether to ask, or to wait still for the next attempt."""
+        return self.next_at is None or now >= self.next_at
 
     def live(self, now: Instant) -> bool:
         return self.answered_at is not None and not self.why and now - self.answered_at <= STALE
@@ -64,5 +70,6 @@ class Link:
         word = "DOWN" if old is None or old > DOWN else "STALE"
         text = word if old is None else f"{word} {age(old)}"
         if self.next_at is not None:
-            return [(text, "dead"), (f"  reconnect {self.attempts}, in {age(self.next_at - now)}", "")]
+            wait = ceil(self.next_at - now)
+            return [(text, "dead"), (f"  reconnect {self.attempts}, {f'in {age(wait)}' if wait > 0 else 'now'}", "")]
         return [(text, "dead")]

@@ -49,19 +49,28 @@ class Asking(Keyboard):
         if isinstance(plan, Message) and not plan.agreed:
             self.propose(plan)
             return
-        refusal = self.desk.gateway.link.refusal(self.now)
+        refusal = self.desk.gateway.refusal()
         if refusal:
             self.say(refusal, "fail")
             return
         self.state = router.sending()
         self._sender = self.run_worker(self._send(plan), group="send", exit_on_error=True)
 
+    def do_undo(self) -> None:
+        """Ask about taking back the last of what was done in this session that can be."""
+        for plan in reversed(self.desk.deeds):
+            undone = plan.undone()
+            if undone is not None:
+                self.propose(undone)
+                return
+        self.say("nothing to undo: a pause, limit or drain of this session can be", "warn")
+
     def stop_sending(self) -> None:
         if self._sender is not None:
             self._sender.cancel()
 
     async def _send(self, plan: Plan | Message) -> None:
-        gateway, made = self.desk.gateway, ""
+        gateway, made, hit = self.desk.gateway, "", list[str]()
         done, refused, why, stopped, unsure = 0, 0, "", True, False
         try:
             async for target in sending.targets(gateway, plan):
@@ -76,6 +85,7 @@ class Asking(Keyboard):
                     refused, why = refused + 1, str(error)
                 else:
                     done += 1
+                    hit.append(target)
                     self.window.unmark([target])
                 if isinstance(plan, Plan) and plan.deed.rate is not None:
                     await anyio.sleep(1 / plan.deed.rate)
@@ -84,6 +94,7 @@ class Asking(Keyboard):
             refused, why, stopped = refused + 1, str(error), False
         finally:
             self.state, self._pressed_at = router.NORMAL, 0
+            self.desk.done(plan, hit)
             self.say(plan.outcome(done, refused, why, stopped=stopped, unsure=unsure), "fail" if refused else "")
             self.refresh_data()
             self.paint()

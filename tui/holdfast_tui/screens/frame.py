@@ -6,7 +6,7 @@ what was painted before: what did not change sends nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import ComposeResult
@@ -15,11 +15,14 @@ from textual.screen import Screen
 
 from holdfast.core.model import Instant
 from holdfast.errors import HoldfastError
-from holdfast_tui import command, keys, router
-from holdfast_tui.format import Cell, clean, clock, rate
+from holdfast_tui import keys, router
+from holdfast_tui.bottom import Bottom, asked
+from holdfast_tui.command import Offer
+from holdfast_tui.failure import failed
+from holdfast_tui.format import Cell, age, clean, clock, rate
 from holdfast_tui.gateway import Lost
 from holdfast_tui.message import Message
-from holdfast_tui.model.window import Window
+from holdfast_tui.model.window import Listing, Window
 from holdfast_tui.plan import Plan
 from holdfast_tui.router import Mode
 from holdfast_tui.widgets.line import Line
@@ -66,6 +69,8 @@ class Frame(Screen[None], inherit_bindings=False):
         self._pressed_at: Instant = 0
         self._reading = False
         self._pending = False
+        self._lost = False
+        """Whether the last read got no answer."""
         self.context, self.time_line, self.scope_line = Line(), Line(id="time"), Line(classes="less")
         self.prompt, self.hints = Line(), Line(classes="less")
         self.table = Table(self.window, self.columns, self.cells, self.empty)
@@ -86,9 +91,14 @@ class Frame(Screen[None], inherit_bindings=False):
         return self.now if link.answered_at is None or link.live(self.now) else link.answered_at
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """What a command may begin with here."""
-        return command.words(self.kind, read_only=self.desk.gateway.read_only)
+    def offers(self) -> Sequence[Offer]:
+        """The ways to go on with the command that is being typed."""
+        return ()
+
+    @property
+    def ghost(self) -> str:
+        """What that command would go on with at once."""
+        return ""
 
     # --- for each screen to say ---------------------------------------------------------------------------------------
 
@@ -122,6 +132,10 @@ class Frame(Screen[None], inherit_bindings=False):
     def idle(self) -> frozenset[str]:
         """Ids of actions that would find nothing to act on just now: they are not offered in row 24."""
         return frozenset()
+
+    def filter_foot(self, text: str) -> str:
+        """Row 24 while the filter is typed."""
+        return " enter keeps it  esc as it was  fields: state: queue: task: is:paused"
 
     def narrowed(self) -> None:
         """The filter changed."""
@@ -161,20 +175,51 @@ class Frame(Screen[None], inherit_bindings=False):
         self.run_worker(self._read(), group="read", exit_on_error=True)
 
     async def _read(self) -> None:
+        gateway = self.desk.gateway
         try:
-            await self.desk.gateway.beat()
+            if not gateway.due:
+                raise Lost(gateway.link.why)
+            marked = self._known_marks() if self._lost else []
+            if self._lost:
+                self._pressed_at = 0  # all that is shown is old: rows may change places
+            await gateway.beat()
             await self.read()
-            self.note = ("", "")
+            self.note, self._lost = ("", ""), False
+            self._part_with(marked)
         except Lost as error:
-            self.note = (clean(str(error)), "fail")
+            self._lost = True
+            self._failed(error)
         except HoldfastError as error:
-            self.note = (clean(str(error)), "fail")
+            self._failed(error)
         finally:
             self._reading = False
         self.paint()
         if self._pending:
             self._pending = False
             self.refresh_data()
+
+    def _failed(self, error: HoldfastError) -> None:
+        self.note = (clean(str(error)), "fail")
+        failure = failed(error, self.now)
+        if failure.asked or self.desk.failure is None:  # else it is the same still: nothing was asked meanwhile
+            self.desk.failure = failure
+
+    def known(self) -> Collection[Any] | None:
+        """The ids of all rows that are loaded, shown or not; None: the screen has no list of what comes and goes."""
+        listing = getattr(self, "listing", None)
+        return listing.rows.keys() if isinstance(listing, Listing) else None
+
+    def _known_marks(self) -> list[Any]:
+        known = self.known()
+        return [] if known is None else [key for key in self.window.marks if key in known]
+
+    def _part_with(self, marked: Sequence[Any]) -> None:
+        """Say how many marks are of what is there no more."""
+        known = self.known() or ()
+        gone = [key for key in marked if key not in known]
+        if gone:
+            self.window.unmark(gone)
+            self.say(f"the link is back: {len(gone):,} marked {'is' if len(gone) == 1 else 'are'} gone", "warn")
 
     def tick(self) -> None:
         """Once a second while on the screen."""
@@ -183,7 +228,8 @@ class Frame(Screen[None], inherit_bindings=False):
             self.say("no answer for 30 s: nothing was sent")
         if self.said[0] and self.now - self._said_at > 10 and self.state.mode is not Mode.SENDING:
             self.said = ("", "")
-        self.refresh_data()
+        if self.desk.gateway.due:
+            self.refresh_data()
         self.paint()
 
     @property
@@ -206,7 +252,9 @@ class Frame(Screen[None], inherit_bindings=False):
         self.context.show([(clean(gateway.project) + " ", "title"), mode, (" │ " + self.crumbs, "")], self._link(now))
         left, right = self.scope()
         if not live and gateway.link.answered_at is not None:
-            left = [("old data: the last that is known; changes are refused", "warn")]
+            old = age(now - gateway.link.answered_at)
+            left = [(f"data is {old} old: below is the last that is known; changes are refused", "warn")]
+            right = []
         self.scope_line.show([(" ", ""), *left], [*right, (" ", "")])
         self.table.dimmed = not live
         self.table.sync()
@@ -222,56 +270,43 @@ class Frame(Screen[None], inherit_bindings=False):
         return cells
 
     def _bottom(self, live: bool) -> None:
-        state, question = self.state, self.state.question
-        tail: list[Cell] = []
-        match state.mode:
-            case Mode.FILTER:
-                row = [(" /", "title"), (clean(state.text), ""), ("▏", "")]
-                foot = " enter keeps it  esc as it was  fields: state: queue: task: is:paused"
-            case Mode.COMMAND:
-                row = [(" :", "title"), (clean(state.text), ""), ("▏", "")]
-                foot = " enter does it  tab completes  esc closes  " + " ".join(self.words)
-            case Mode.ASK if question is not None:
-                row = [(" " + clean(question.text), "ask")]
-                foot = " " + _offered((*question.options, ("n/esc", "no")))
-                tail = _where_room(foot, "nothing sent yet ", self.size.width)
-            case Mode.TYPED if question is not None:
-                row = [(" " + clean(question.text), "ask")]
-                foot = f" type {question.typed}> {clean(state.text)}▏"
-                tail = [("enter when it matches   esc cancels ", "")]
-            case Mode.BLANK if state.blank is not None:
-                row = [(" " + clean(state.wrong), "fail")] if state.wrong else [(" " + state.blank.text, "ask")]
-                tail = [("  enter goes on   esc cancels ", "")]
-                room = self.size.width - len(tail[0][0]) - len(state.blank.name) - 4
-                foot = f" {state.blank.name}> {_end(clean(state.text), room)}▏"
-            case Mode.PICK if state.pick is not None:
-                row = [(" " + clean(state.wrong), "warn")] if state.wrong else [(" " + clean(state.pick.title), "ask")]
-                foot = " " + "  ".join(
-                    f"[{key}] {clean(word)}" for key, word in (*state.pick.choices, ("esc", "leave"))
-                )
-            case _:
-                row = [(" ", ""), self.said if self.said[0] else self.note]
-                foot = " " + keys.hints(
-                    self.kind,
-                    self.size.width - 2,
-                    read_only=self.desk.gateway.read_only,
-                    off=not live,
-                    idle=self.idle(),
-                )
-        self.prompt.show(row)
-        self.hints.show([(foot, "")], tail)
+        state, foot = self.state, self.filter_foot(self.state.text)
+        bottom = asked(state, self.size.width, filter_foot=foot, ghost=self.ghost, offers=self.offers)
+        if bottom is None:
+            prompt, right = self._told()
+            bottom = Bottom(prompt, [(f" {self._hints(live)}", "")], prompt_right=right)
+        self.prompt.show(bottom.prompt, bottom.prompt_right)
+        self.hints.show(bottom.hints, bottom.hints_right)
 
+    @property
+    def troubled(self) -> bool:
+        """Whether row 23 shows what was wrong with the last read."""
+        return bool(self.note[0]) and not self.said[0]
 
-def _offered(options: Sequence[tuple[str, str]]) -> str:
-    """Keys with their words, for row 24."""
-    return "  ".join(f"[{key}] {clean(word)}" for key, word in options)
+    def _told(self) -> tuple[list[Cell], list[Cell]]:
+        """Row 23 where nothing is asked: what was said, what went wrong, the tour."""
+        if self.troubled:
+            return [(" ", ""), self.note], [(self._help, "")] if self._roomy else []
+        said = self.said if self.said[0] else (self.desk.tour.line, "title")
+        return [(" ", ""), said], []
 
+    @property
+    def _help(self) -> str:
+        """What can be done about what went wrong."""
+        now = f"{self.desk.key('again')} now, " if not self.desk.gateway.link.live(self.now) else ""
+        return f"  ({now}{self.desk.key('open')} details) "
 
-def _where_room(line: str, tail: str, width: int) -> list[Cell]:
-    """What stands at the right, where the line leaves room for it."""
-    return [(tail, "")] if len(line) + 2 + len(tail) <= width else []
+    @property
+    def _roomy(self) -> bool:
+        return len(self.note[0]) + len(self._help) < self.size.width
 
-
-def _end(text: str, room: int) -> str:
-    """The end of what is typed, where it is too long to be shown."""
-    return text if len(text) <= room else "…" + text[len(text) - room + 1 :]
+    def _hints(self, live: bool) -> str:
+        return keys.hints(
+            self.kind,
+            self.size.width - 2,
+            read_only=self.desk.gateway.read_only,
+            off=not live,
+            lead="" if not self.troubled or self._roomy else self._help.strip(" ()").replace(",", " "),
+            idle=self.idle() | ({"open", "zoom"} if self.troubled else set()),
+            actions=self.desk.actions,
+        )

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual import events
 from textual.app import ComposeResult
 from textual.screen import Screen
 
 from holdfast_tui import keys, router
-from holdfast_tui.format import Cell
+from holdfast_tui.format import Cell, clean
+from holdfast_tui.keys import Help
+from holdfast_tui.screens.frame import Frame
 from holdfast_tui.widgets.line import Line
 from holdfast_tui.widgets.pane import Pane
+
+TITLES = {"MOVE": "MOVE", "LOOK": "LOOK", "CHANGE": "CHANGE (asks first)"}
+GAP = 2
+"""Columns between two columns of keys."""
 
 
 class HelpScreen(Screen[None], inherit_bindings=False):
@@ -18,9 +26,9 @@ class HelpScreen(Screen[None], inherit_bindings=False):
     AUTO_FOCUS = ""
     ALLOW_SELECT = False
 
-    def __init__(self, screen: str, *, read_only: bool) -> None:
+    def __init__(self, of: Frame) -> None:
         super().__init__()
-        self.of_screen, self.read_only, self.search = screen, read_only, ""
+        self.of, self.search = of, ""
         self.top, self.keys_pane, self.foot = Line(), Pane(id="keys"), Line()
 
     def compose(self) -> ComposeResult:
@@ -36,26 +44,21 @@ class HelpScreen(Screen[None], inherit_bindings=False):
 
     def paint(self) -> None:
         self.top.show(
-            [(f" {self.of_screen.capitalize()} > help  ", "title"), ("/", "dim"), (self.search, ""), ("▏", "")],
+            [(f" {clean(self.of.crumbs)} > help  ", "title"), ("/", "dim"), (clean(self.search), ""), ("▏", "")],
             [("capital letters change things, and ask first ", "")],
         )
         self.keys_pane.show("", self.rows())
-        self.foot.show([(" type to search   up down scroll   esc closes", "")])
+        self.foot.show([(" type to search keys and what they do   up down scroll   esc closes", "")])
 
     def rows(self) -> list[Cell]:
-        found = keys.help_rows(self.of_screen, read_only=self.read_only, search=self.search)
-        half = max(30, (self.size.width - 2) // 2)
-        texts: list[Cell] = []
-        for group in ("MOVE", "LOOK", "CHANGE"):
-            rows = [row for row in found if row.group == group]
-            if rows:
-                texts.append((group if group != "CHANGE" else "CHANGE (asks first)", "title"))
-            across = 2 if self.size.width >= 70 else 1
-            told = [f"  {row.keys:<14} {row.label}" for row in rows]
-            down = -(-len(told) // across)
-            texts += [("".join(f"{text:<{half}}" for text in told[at::down]).rstrip(), "") for at in range(down)]
-        if any(row.off for row in found):
-            texts += [("", ""), (f"off: {keys.READ_ONLY}", "warn")]
+        desk = self.of.desk
+        found = keys.help_rows(self.of.kind, off=desk.gateway.refusal(), search=self.search, actions=desk.actions)
+        shown = [row for row in found if not row.off]
+        off = [row for row in found if row.off]
+        texts = laid_out(shown, self.size.width - 2)
+        if off:
+            texts += [("", ""), (f"off: {off[0].off}", "warn")]
+            texts += [(f"  {row.keys}  {row.label}", "dim") for row in off]
         return texts or [(f"no key does {self.search!r}", "dim")]
 
     def on_key(self, event: events.Key) -> None:
@@ -72,5 +75,35 @@ class HelpScreen(Screen[None], inherit_bindings=False):
             self.search = router.edit(self.search, key)
         self.paint()
 
+    def on_paste(self, event: events.Paste) -> None:
+        event.stop()
+        self.search += "".join(event.text.splitlines()[:1])
+        self.paint()
+
     def tick(self) -> None:
         """Nothing here moves by itself."""
+
+
+def laid_out(rows: Sequence[Help], width: int) -> list[Cell]:
+    """A column for each group side by side; where that is too wide, one below the other, each in as many as fit."""
+    groups = {group: [f"{row.keys}  {row.label}" for row in rows if row.group == group] for group in TITLES}
+    columns = [[TITLES[group], *told] for group, told in groups.items() if told]
+    wide = [max(map(len, column)) + GAP for column in columns]
+    if sum(wide) - GAP <= width:
+        return _beside(columns, wide)
+    texts: list[Cell] = []
+    for title, *told in columns:
+        size = max(map(len, told)) + GAP
+        across = max(1, (width + GAP) // size)
+        down = -(-len(told) // across)
+        pieces = [told[at : at + down] for at in range(0, len(told), down)]
+        texts += [(title, "title"), *_beside(pieces, [size] * len(pieces), titled=False)]
+    return texts
+
+
+def _beside(columns: Sequence[Sequence[str]], wide: Sequence[int], *, titled: bool = True) -> list[Cell]:
+    lines = []
+    for at in range(max(map(len, columns), default=0)):
+        across = (column[at] if at < len(column) else "" for column in columns)
+        lines.append(("".join(map(str.ljust, across, wide)).rstrip(), "title" if titled and at == 0 else ""))
+    return lines

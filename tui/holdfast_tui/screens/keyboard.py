@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 from textual import events
 
 from holdfast_tui import keys, router
+from holdfast_tui.command import Offer
 from holdfast_tui.router import Act, Answer, Do, Given, Mode, Narrow, Picked, Say, Scene, Submit
 from holdfast_tui.screens.frame import Frame
+
+CAPITALS = "capitals change things and ask first, lowercase only looks: press it again"
+"""What is said the first time that somebody presses a capital."""
 
 
 class Keyboard(Frame):
@@ -20,6 +24,8 @@ class Keyboard(Frame):
         super().__init__(**options)
         self._then: Callable[[str], None] | None = None
         """What takes the key that is picked, or the text that is typed."""
+        self._troubled = False
+        """Whether row 23 showed what was wrong when the key was pressed."""
 
     def pick(self, title: str, choices: tuple[tuple[str, str], ...], then: Callable[[str], None]) -> None:
         """Let one key choose: row 24 shows the choices, esc leaves.
@@ -46,35 +52,43 @@ class Keyboard(Frame):
 
     def scene(self) -> Scene:
         """What the router must know."""
-        read_only = self.desk.gateway.read_only
-        keymap = keys.keymap(self.kind, read_only=read_only)
+        gateway, desk = self.desk.gateway, self.desk
+        keymap = keys.keymap(self.kind, read_only=gateway.read_only, actions=desk.actions)
         return Scene(
             keys={key: action.id for key, action in keymap.items()},
-            off=self._off(read_only),
+            off=keys.refused(self.kind, why=gateway.refusal(), actions=desk.actions),
             moves=frozenset(action.id for action in keymap.values() if action.moves),
             filter=self.filter,
             home=self.home,
             marked=len(self.window.marks),
             zoomed=self.has_class("-zoom"),
-            root=self.desk.at_root,
-            history=tuple(self.desk.commands),
-            words=self.words,
+            root=desk.at_root,
+            history=tuple(desk.memory.commands),
+            complete=self._complete,
         )
 
-    def _off(self, read_only: bool) -> dict[str, str]:
-        off = keys.refused(self.kind, read_only=read_only)
-        refusal = self.desk.gateway.link.refusal(self.now)
-        if refusal and not read_only:
-            off = {key: refusal for action in keys.on(self.kind) if action.changes for key in action.keys}
-        return off
+    def _complete(self, text: str) -> list[str]:
+        return [offer.line for offer in self.desk.offers(self, text)]
+
+    @property
+    def offers(self) -> Sequence[Offer]:
+        if self.state.mode is not Mode.COMMAND:
+            return ()
+        return self.desk.offers(self, self.state.text if self.state.stem is None else self.state.stem)
+
+    @property
+    def ghost(self) -> str:
+        return router.ghost(self.state, self.scene()) if self.state.mode is Mode.COMMAND else ""
 
     def on_key(self, event: events.Key) -> None:
         event.stop()
         event.prevent_default()
         self._pressed_at = self.now
+        scene, key = self.scene(), router.key_name(event.key, event.character)
         if self.state.mode is Mode.NORMAL:
-            self.said = ("", "")
-        self._carry(router.press(self.state, router.key_name(event.key, event.character), self.scene()))
+            self._troubled, self.said = self.troubled, ("", "")
+            self.desk.tour.did(scene.keys.get(key, ""))
+        self._carry(router.press(self.state, key, scene))
 
     def on_paste(self, event: events.Paste) -> None:
         event.stop()
@@ -82,7 +96,9 @@ class Keyboard(Frame):
         self._carry(router.paste(self.state, event.text))
 
     def on_table_opened(self) -> None:
-        self._carry(router.press(self.state, "enter", self.scene()))
+        scene = self.scene()
+        opening = (key for key, action in scene.keys.items() if action in ("open", "zoom"))
+        self._carry(router.press(self.state, next(opening, "enter"), scene))
 
     def _carry(self, step: router.Step) -> None:
         self.state = step.state
@@ -94,6 +110,10 @@ class Keyboard(Frame):
         match intent:
             case Act(id) if id in keys.SECTIONS.values():
                 self.desk.section(id)
+            case Act("open" | "zoom") if self._troubled:
+                self.desk.details()
+            case Act(id) if keys.BY_ID[id].changes and self.desk.memory.once("capitals"):
+                self.say(CAPITALS, "title")
             case Act(id):
                 getattr(self, f"do_{id}")()
             case Narrow(text):
@@ -187,6 +207,23 @@ class Keyboard(Frame):
         """Give the pane the whole body, or take it back."""
         self.set_class(on, "-zoom")
         self.call_after_refresh(self.paint)
+
+    def do_backward(self) -> None:
+        self.desk.walk(-1)
+
+    def do_forward(self) -> None:
+        self.desk.walk(1)
+
+    def explained(self) -> str:
+        """Why what is under the cursor is as it is, in one line; empty where there is nothing to say."""
+        return ""
+
+    def do_explain(self) -> None:
+        """What the cursor is on, or else why keys are off."""
+        why = self.desk.gateway.refusal()
+        off = [action.keys[0] for action in keys.on(self.kind, self.desk.actions) if action.changes]
+        refused = f"{' '.join(off)} are off: {why}" if why else ""
+        self.say(self.explained() or refused or "nothing is off here, and there is nothing to explain")
 
     def do_help(self) -> None:
         self.desk.help(self)

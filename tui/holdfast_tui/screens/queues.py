@@ -92,7 +92,9 @@ class Queues(Page):
             "     holdfast demo             a daemon, a worker and runs, some of which fail",
             "     holdfast trigger TASK     one run of a task of yours",
             "",
-            "  ? all keys     : command     ctrl+c quit",
+            "  Wrong place?   holdfast tui --project NAME, or --url nats://HOST:4222",
+            "",
+            "  ? all keys     :tour the desk in eight lines     : command     ctrl+c quit",
         ]
 
     def scope(self) -> tuple[list[Cell], list[Cell]]:

@@ -125,7 +125,15 @@ class RunTree(Page):
             self._stirred = False
             self.paint()
 
+    async def on_screen_suspend(self) -> None:
+        """While another page is shown nothing is heard; what was missed is read when this one is shown again."""
+        if isinstance(self.app.screen, Page):
+            await self._stop_listening()
+
     async def on_unmount(self) -> None:
+        await self._stop_listening()
+
+    async def _stop_listening(self) -> None:
         if self._stop is not None:
             stop, self._stop = self._stop, None
             try:

@@ -214,7 +214,7 @@ class Schedules(Page):
         if self.window.cursor is not None:
             self.desk.open_filtered(f"schedule:{filter.quoted(self.window.cursor)}")
 
-    def do_explain(self) -> None:
+    def do_why(self) -> None:
         row = self.listing.rows.get(self.window.cursor or "")
         if row is not None:
             self.say(" ".join(explained(row, self.as_of)))
