@@ -157,7 +157,7 @@ class Desk(Linked, inherit_bindings=False):
         self.tick()
 
     def tick(self) -> None:
-        screen = self.screen
+        screen = self.screen_stack[-1] if self.screen_stack else None  # none is left while the desk closes
         if isinstance(screen, Page):
             screen.tick()
 
