@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import forked
 from servers import free_port
 
 HOLDFAST = [sys.executable, "-c", "from holdfast.cli import main; main()"]
@@ -129,9 +130,7 @@ class Deployment:
 
     def run(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """A command line."""
-        done = subprocess.run(
-            [*HOLDFAST, *args], cwd=self.home, env=self.env, capture_output=True, text=True, timeout=60, check=False
-        )
+        done = forked.run(args, cwd=self.home, env=self.env)
         assert not check or done.returncode == 0, f"{args}: {done.stdout}{done.stderr}\n{self.log()}"
         return done
 

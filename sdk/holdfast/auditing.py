@@ -24,7 +24,7 @@ from holdfast import context
 from holdfast.bus.ports import Bus
 from holdfast.core.model import Instant, Seconds
 from holdfast.deeds import Deed, shell
-from holdfast.errors import ConfigError, ConnectError, EncodeError, HoldfastError, PayloadError
+from holdfast.errors import ConfigError, ConnectError, EncodeError, HoldfastError, PayloadError, UnknownToken
 from holdfast.wire import codec
 from holdfast.wire.api import AuditEntry
 
@@ -45,8 +45,11 @@ SDK, CLI, TUI, HTTP = "sdk", "cli", "tui", "http"
 BY_PERSONS = frozenset({CLI, TUI, HTTP})
 """With these, also what programs do all day is noted."""
 
-_NOTHING_DONE = (ConfigError, ConnectError, EncodeError, PayloadError)
-"""Where a method raises these it has not come to what it is for."""
+LOST = "stopped before an answer came: it may have been done"
+
+_NOTHING_DONE = (ConfigError, ConnectError, EncodeError, PayloadError, UnknownToken)
+"""Where a method raises these it has not come to what it is for. Anybody may guess at tokens over HTTP: that is not to
+fill the audit."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -94,13 +97,16 @@ class Batch:
         self._targets: list[str] = []
         self.accepted = 0
         self.refused = 0
+        self.lost = 0
+        """Stopped before it was known what became of them."""
         self.why = ""
-        """Why the first one was refused."""
+        """Why the first one was refused, or lost."""
 
-    def took(self, target: str) -> None:
-        """One was done."""
-        self.accepted += 1
-        self._name(target)
+    def took(self, target: str, count: int = 1) -> None:
+        """One was done, or as many in one go as `count` says."""
+        self.accepted += count
+        if count:
+            self._name(target)
 
     def refuse(self, target: str, why: str) -> None:
         """One could not be done; the others go on."""
@@ -108,9 +114,11 @@ class Batch:
         self.why = self.why or why
         self._name(target)
 
-    def note(self, deed: Deed, why: str | None) -> None:
-        """Count a change that a method of the client says it made; `why` it was refused, None where it was not."""
-        self.took(deed.target) if why is None else self.refuse(deed.target, why)
+    def lose(self, target: str) -> None:
+        """One was stopped while it was under way."""
+        self.lost += 1
+        self.why = self.why or LOST
+        self._name(target)
 
     def _name(self, target: str) -> None:
         if len(self._targets) < TARGETS_MOST:
@@ -119,33 +127,32 @@ class Batch:
     @property
     def entry(self) -> AuditEntry | None:
         """What is to be stored; None where nothing was even tried."""
-        tried = self.accepted + self.refused
+        tried = self.accepted + self.refused + self.lost
         if not tried:
             return None
         count = tried if self._count is None else max(self._count, tried)
         done = {"accepted": self.accepted, "refused": self.refused, "why": self.why, "count": count}
         return replace(self._entry, targets=tuple(self._targets), **done)
 
+    def of(self, deed: Deed) -> Batch:
+        return self
+
 
 class _Gathering:
     """Changes that are alike are one entry each: those of one command."""
 
     def __init__(self) -> None:
-        self._batches: dict[tuple[object, ...], tuple[Deed, Batch, list[str]]] = {}
+        self._batches: dict[Deed, Batch] = {}
 
-    def note(self, deed: Deed, why: str | None) -> None:
-        key = deed._replace(target="")
-        _, batch, targets = self._batches.setdefault(key, (deed, Batch(_entry(deed), None), []))
-        batch.note(deed, why)
-        if len(targets) < TARGETS_MOST and deed.target not in targets:
-            targets.append(deed.target)
+    def of(self, deed: Deed) -> Batch:
+        return self._batches.setdefault(deed._replace(target=""), Batch(_entry(deed), None))
 
     @property
     def entries(self) -> list[AuditEntry]:
-        found = ((batch.entry, deed, targets) for deed, batch, targets in self._batches.values())
+        found = ((batch.entry, deed) for deed, batch in self._batches.items())
         return [
-            replace(entry, command=shell(deed.words, targets, deed.options))
-            for entry, deed, targets in found
+            replace(entry, command=shell(deed.words, dict.fromkeys(entry.targets), deed.options))
+            for entry, deed in found
             if entry is not None
         ]
 
@@ -153,15 +160,27 @@ class _Gathering:
 class _Passing:
     """What a noted method does on its way is a part of it."""
 
-    def note(self, deed: Deed, why: str | None) -> None:
-        pass
+    def of(self, deed: Deed) -> Batch:
+        return Batch(_entry(deed), None)
 
 
 class _Collector(Protocol):
-    def note(self, deed: Deed, why: str | None) -> None: ...
+    """What changes are part of, while it is under way."""
+
+    def of(self, deed: Deed) -> Batch:
+        """Where a change counts."""
 
 
-_collector: ContextVar[tuple[Auditor, _Collector] | None] = ContextVar("holdfast_audit", default=None)
+class _Account:
+    """Where the changes of a client count just now; tasks that go on after its end count for themselves."""
+
+    def __init__(self, auditor: Auditor, collector: _Collector) -> None:
+        self.auditor = auditor
+        self.collector = collector
+        self.open = True
+
+
+_account: ContextVar[_Account | None] = ContextVar("holdfast_audit", default=None)
 
 
 class Auditor:
@@ -184,7 +203,7 @@ class Auditor:
             at=entry.at or self._clock(),
             who=entry.who or actor.who,
             via=entry.via or self.via,
-            host=entry.host or actor.host,
+            host=entry.host or actor.host or _here().host,
             address=entry.address or actor.address,
             targets=tuple(_clipped(target) for target in entry.targets[:TARGETS_MOST]),
             why=_clipped(entry.why),
@@ -235,38 +254,37 @@ class Auditor:
 
     async def note(self, deed: Deed, change: Awaitable[R]) -> R:
         """Make a change, and leave its entry."""
-        held = _collector.get()
-        inside = held[1] if held is not None and held[0] is self else None
+        account = _account.get()
+        inside = account.collector if account is not None and account.open and account.auditor is self else None
         if self.silent or isinstance(inside, _Passing) or (deed.by_hand and self.via not in BY_PERSONS):
             return await change
+        batch = Batch(_entry(deed), None) if inside is None else inside.of(deed)
         try:
             with self._collecting(_Passing()):
                 done = await change
+            batch.took(deed.target)
+            return done
         except _NOTHING_DONE:
             raise
         except HoldfastError as error:
-            await self._tell(inside, deed, str(error) or type(error).__name__)
+            batch.refuse(deed.target, str(error) or type(error).__name__)
             raise
-        await self._tell(inside, deed, None)
-        return done
-
-    async def _tell(self, inside: _Collector | None, deed: Deed, why: str | None) -> None:
-        """Count it in what it is a part of, or store it as an entry of its own."""
-        if inside is not None:
-            inside.note(deed, why)
-            return
-        batch = Batch(_entry(deed), None)
-        batch.note(deed, why)
-        if batch.entry is not None:
-            await self.store(batch.entry)
+        except BaseException:
+            batch.lose(deed.target)
+            raise
+        finally:
+            if inside is None and batch.entry is not None:
+                await self.store(batch.entry)
 
     @contextlib.contextmanager
     def _collecting(self, collector: _Collector) -> Iterator[None]:
-        token = _collector.set((self, collector))
+        account = _Account(self, collector)
+        token = _account.set(account)
         try:
             yield
         finally:
-            _collector.reset(token)
+            account.open = False
+            _account.reset(token)
 
 
 class _Audited(Protocol):

@@ -105,6 +105,35 @@ class Client(Questions):
     def via(self, via: str) -> None:
         self.auditing.via = via
 
+    # --- the audit ------------------------------------------------------------------------------------------------
+
+    async def audit(self, query: api.AuditQuery | None = None) -> api.AuditPage:
+        """What was done by whoever operates the project, newest first. Raises: Refused: a question that can't be."""
+        return await self._ask(api.AUDIT_LIST, query or api.AuditQuery(), api.AuditPage)
+
+    async def audited(self, entry: api.AuditEntry) -> None:
+        """Leave an entry of something that was done; who, with what, where and when are filled in where it is open.
+
+        Raises nothing: where it can't be stored, `auditing.missed` is told.
+        """
+        await self.auditing.store(entry)
+
+    def audit_as(
+        self, action: str, kind: str, *, count: int | None = None, filter: str = "", reason: str = "", command: str = ""
+    ) -> AbstractAsyncContextManager[Batch]:
+        """What is changed inside of `async with client.audit_as(...) as batch`, is one entry: accepted, refused, why.
+
+        Methods of the client count in it by themselves, also in tasks that are begun inside; for whatever else
+        `batch.took(target)` and `batch.refuse(target, why)` do. It is stored at the end, also of what is stopped.
+
+        Args:
+            count: how many things are meant; None: as many as are tried.
+            filter: how they were chosen.
+            command: the same from a shell; never with payloads or values.
+        """
+        entry = api.AuditEntry(action=action, kind=kind, filter=filter, reason=reason, command=command)
+        return self.auditing.batch(entry, count)
+
     # --- runs ---------------------------------------------------------------------------------------------------
 
     def new_run(
@@ -509,35 +538,6 @@ class Client(Questions):
     async def event(self, seq: int) -> EventRow | None:
         """The event of a number, whole; None: there is none, or no more."""
         return await published.at(self.bus, seq)
-
-    # --- the audit ------------------------------------------------------------------------------------------------
-
-    async def audit(self, query: api.AuditQuery | None = None) -> api.AuditPage:
-        """What was done by whoever operates the project, newest first. Raises: Refused: a question that can't be."""
-        return await self._ask(api.AUDIT_LIST, query or api.AuditQuery(), api.AuditPage)
-
-    async def audited(self, entry: api.AuditEntry) -> None:
-        """Leave an entry of something that was done; who, with what, where and when are filled in where it is open.
-
-        Raises nothing: where it can't be stored, `auditing.missed` is told.
-        """
-        await self.auditing.store(entry)
-
-    def audit_as(
-        self, action: str, kind: str, *, count: int | None = None, filter: str = "", reason: str = "", command: str = ""
-    ) -> AbstractAsyncContextManager[Batch]:
-        """What is changed inside of `async with client.audit_as(...) as batch`, is one entry: accepted, refused, why.
-
-        Methods of the client count in it by themselves, also in tasks that are begun inside; for whatever else
-        `batch.took(target)` and `batch.refuse(target, why)` do. It is stored at the end, also of what is stopped.
-
-        Args:
-            count: how many things are meant; None: as many as are tried.
-            filter: how they were chosen.
-            command: the same from a shell; never with payloads or values.
-        """
-        entry = api.AuditEntry(action=action, kind=kind, filter=filter, reason=reason, command=command)
-        return self.auditing.batch(entry, count)
 
     # --- asked of the server --------------------------------------------------------------------------------------
 

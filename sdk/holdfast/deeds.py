@@ -180,6 +180,16 @@ def revoke_token(id: str) -> Deed:
     return Deed("token-revoke", "token", id, ("tokens", "revoke"))
 
 
+def set_secret(name: str, *, rotate: bool = False, latest_on_retry: bool | None = None) -> Deed:
+    verb = "rotate" if rotate else "set"
+    options = () if latest_on_retry is None else ("--latest-on-retry" if latest_on_retry else "--pinned-on-retry",)
+    return Deed(f"secret-{verb}", "secret", name, ("secrets", verb), options)
+
+
+def remove_secret(name: str, version: int | None = None) -> Deed:
+    return Deed("secret-remove", "secret", name, ("secrets", "remove"), _option("--version", version))
+
+
 # --- workers --------------------------------------------------------------------------------------------------------
 
 

@@ -6,9 +6,10 @@ when it is back. It is for the process that is there now; a later one of the sam
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from holdfast.bus.ports import Bus
 from holdfast.core.model import Instant, Seconds
-from holdfast.decoding import suggested
 from holdfast.errors import UnknownWorker
 from holdfast.wire import api, codec
 from holdfast.wire.api import Duty, Order, Presence
@@ -16,6 +17,9 @@ from holdfast.wire.subjects import Stream
 
 KEPT: Seconds = 3600.0
 """How long an order waits for a worker that does not answer."""
+
+NAMED = 20
+"""So many workers are named where another one was meant."""
 
 
 async def give(bus: Bus, name: str, duty: Duty, *, at: Instant, by: str) -> Presence:
@@ -27,11 +31,17 @@ async def give(bus: Bus, name: str, duty: Duty, *, at: Instant, by: str) -> Pres
     found = {worker.worker: worker for worker in await present(bus)}
     worker = found.get(name)
     if worker is None:
-        raise UnknownWorker(
-            f"no worker {name!r:.100} is there; {suggested(name, sorted(found))} (`holdfast workers list`)"
-        )
+        raise unknown(name, found)
     await bus.put(api.ORDER, name, codec.encode(Order(duty=duty, at=at, by=by)), ttl=KEPT)
     return worker
+
+
+def unknown(name: str, known: Iterable[str]) -> UnknownWorker:
+    """That none of this name, or that matches it, is there; names those that are."""
+    names = sorted(known)
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    there = f"there are {', '.join(names[:NAMED])}{more}" if names else "there is none just now"
+    return UnknownWorker(f"no worker {name!r:.100} is there: {there} (`holdfast workers list`)")
 
 
 async def present(bus: Bus) -> list[Presence]:

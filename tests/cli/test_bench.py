@@ -21,7 +21,7 @@ from holdfast.bench.workloads import WORKLOADS
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "import sys; sys.argv[0] = 'holdfast'; from holdfast.cli import main; main()", "bench"]
 
-UNITS = {"ms", "/s", "MiB", "KiB"}
+UNITS = {"ms", "/s", "MiB", "KiB", "B", "B/s"}
 
 
 def environment() -> dict[str, str]:
@@ -52,7 +52,7 @@ def test_every_workload_gives_figures_that_say_what_they_are_of(figures: list[di
     for figure in figures:
         assert figure["durability"] == "interval"
         assert figure["unit"] in UNITS
-        assert figure["value"] > 0
+        assert figure["value"] > 0 or figure["unit"] == "B/s"
         assert figure["samples"] >= 1
         assert figure["cpus"] >= 1
         assert {"holdfast", "nats-server", "python", "system"} <= figure["versions"].keys()
@@ -70,6 +70,7 @@ def test_every_workload_gives_figures_that_say_what_they_are_of(figures: list[di
         ("fanout", {"fan-out of 2 and join p50"}),
         ("recovery", {"kill -9 to next step p50"}),
         ("footprint", {"idle memory, all", "idle memory, server", "journal of a 100-step run"}),
+        ("tui", {"start to first content p50", "runs: cursor down, to first byte p50", "entries, live", "memory"}),
         ("start", {"empty directory to first result p50"}),
     ],
 )

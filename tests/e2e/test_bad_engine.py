@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from deployment import HOLDFAST, Deployment, until
+import forked
+from deployment import Deployment, until
 
 TASKS = """
 import asyncio, os
@@ -204,11 +204,9 @@ def dead(there: Deployment, task: str, payload: dict[str, Any], *says: str, reas
 
 def refused(there: Deployment, *args: str, code: int, says: tuple[str, ...], stdin: bytes | None = None) -> None:
     """Carry out what must fail within ten seconds: one line on stderr that says why, and nothing else."""
-    done = subprocess.run(
-        [*HOLDFAST, *args], cwd=there.home, env=there.env, input=stdin, capture_output=True, timeout=20, check=False
-    )
-    assert (done.returncode, done.stdout) == (code, b""), (args, done)
-    (line,) = done.stderr.decode().splitlines()
+    done = forked.run(args, cwd=there.home, env=there.env, stdin=stdin or b"", timeout=20)
+    assert (done.returncode, done.stdout) == (code, ""), (args, done)
+    (line,) = done.stderr.splitlines()
     assert line.startswith("holdfast: ")
     assert "Traceback" not in line
     for part in says:

@@ -413,8 +413,8 @@ def explore(cases: st.SearchStrategy[Case], minutes: float, examples: int) -> No
 
 
 def test_programs_end_as_foreseen_whatever_happens_to_their_workers(minutes: float) -> None:
-    explore(PERILOUS, minutes / 2, 150)
+    explore(PERILOUS, minutes / 2, 90)
 
 
 def test_programs_that_somebody_ends_undo_what_they_did_and_come_to_their_end_when_retried(minutes: float) -> None:
-    explore(ENDED, minutes / 2, 100)
+    explore(ENDED, minutes / 2, 60)

@@ -37,7 +37,9 @@ from holdfast_daemon.projection.projector import Projector
 from holdfast_daemon.projection.rows import journal_rows
 from holdfast_daemon.projection.store import Store, TooSlow, Unavailable
 from holdfast_daemon.query import sql
+from holdfast_daemon.query.audit import AuditDesk
 from holdfast_daemon.query.past import past
+from holdfast_daemon.query.portion import REPLY_MOST, fitting
 from holdfast_daemon.query.sql import Span, Statement
 from holdfast_daemon.query.why import Situation, reasons
 from holdfast_daemon.router import Counts
@@ -46,9 +48,6 @@ log = logging.getLogger("holdfast.query")
 
 WITHIN: Seconds = 1.0
 """How long an answer waits for the history at most."""
-
-REPLY_MOST = 900_000
-"""Bytes of a reply: a message of NATS holds 1 MiB."""
 
 SHOWN_MOST = 256 * 1024
 """Characters of a payload or result as JSON."""
@@ -110,6 +109,7 @@ class QueryService:
             Question(api.QUEUES_WHY, api.RunRef, self.why),
             Question(api.LETTERS_LIST, api.LettersQuery, self.letters),
             Question(api.LOGS_LIST, api.LogsQuery, self.lines),
+            Question(api.AUDIT_LIST, api.AuditQuery, AuditDesk(self._bus, self._store, self._projector).page),
             Question(schedules.PAST, schedules.PastQuery, self.pasts),
             Question(api.HEALTH, api.Nothing, self.health),
             wrong=(ValueError, TooSlow),
@@ -127,7 +127,7 @@ class QueryService:
         if len(found) <= query.limit:
             found = await self._ask(asked.page, sql.LISTED)
         rows = [sql.listed(values) for values in found]
-        page = _fitting(rows[: query.limit])
+        page = fitting(rows[: query.limit])
         return api.RunsPage(tuple(page), await self._count(asked.total), len(rows) > len(page))
 
     async def view(self, ref: api.RunRef) -> api.RunView:
@@ -207,7 +207,7 @@ class QueryService:
         asked = sql.letters(query)
         await self._fresh()
         rows = [sql.letter(values) for values in await self._ask(asked.page, sql.LETTER)]
-        page = _fitting(rows[: query.limit])
+        page = fitting(rows[: query.limit])
         return api.LettersPage(tuple(page), await self._count(asked.total), len(rows) > len(page))
 
     async def lines(self, query: api.LogsQuery) -> api.LogsPage:
@@ -220,7 +220,7 @@ class QueryService:
             asked = sql.lines(replace(query, run=id), await self._span(id))
         last_seq = self._projector.projected_lines
         rows = [sql.line(values) for values in await self._ask(asked, sql.LINE)]
-        return api.LogsPage(tuple(reversed(_fitting(rows))), last_seq)
+        return api.LogsPage(tuple(reversed(fitting(rows))), last_seq)
 
     async def pasts(self, query: schedules.PastQuery) -> schedules.Pasts:
         """What became of the runs of schedules. Raises: Refused: too many days."""
@@ -273,7 +273,7 @@ class QueryService:
     async def _view(self, values: Mapping[str, Any]) -> api.RunView:
         row = sql.listed(values)
         asked = sql.children(row.id, row.created_at)
-        children = _fitting([sql.listed(child) for child in await self._ask(asked, sql.LISTED)], REPLY_MOST // 3)
+        children = fitting([sql.listed(child) for child in await self._ask(asked, sql.LISTED)], REPLY_MOST // 3)
         waits = _waits(await self._messages(row.id)) if row.state in _SUSPENDED else ()
         return _viewed(values, row, tuple(children), waits)
 
@@ -337,7 +337,7 @@ def _waits(messages: Sequence[tuple[Message, Record]]) -> tuple[Wait, ...]:
     """What a run waits for, as many as fit into a reply."""
     records = [record for _, record in messages]
     tree, run = Tree.of(story(records)), fold(records)
-    return () if run is None else tuple(_fitting(list(pending(run, tree)), REPLY_MOST // 8))
+    return () if run is None else tuple(fitting(list(pending(run, tree)), REPLY_MOST // 8))
 
 
 def _viewed(
@@ -367,16 +367,6 @@ def _shown(text: str) -> str:
     if len(text) <= SHOWN_MOST:
         return text
     return f"{text[:SHOWN_MOST]}\n... {len(text) - SHOWN_MOST:,} more characters are not shown"
-
-
-def _fitting(rows: list[_T], most: int = REPLY_MOST) -> list[_T]:
-    """The first of these rows, as many as fit into a reply; always one."""
-    size = 0
-    for count, row in enumerate(rows):
-        size += len(codec.encode(row))
-        if size > most and count:
-            return rows[:count]
-    return rows
 
 
 def _cut(history: api.History) -> api.History:

@@ -68,7 +68,7 @@ class Deployed(NamedTuple):
     pid: int
     """Of the daemon; server and workers are its children."""
     data: Path
-    """The daemon's data directory."""
+    """The daemon's data directory; its configuration is beside it."""
     begun: float
     """When its start began (`time.time`), in an empty directory."""
 
@@ -84,14 +84,25 @@ Deploy: TypeAlias = Callable[..., AbstractAsyncContextManager[Deployed]]
 """`deploy` but for the number of workers."""
 
 
+Fill: TypeAlias = Callable[[Path, str, int, float], None]
+"""`holdfast_daemon.projection.sample.fill`."""
+
+
 @asynccontextmanager
 async def deploy(
-    durability: Durability, *, spawn: Spawn, directory: Path | None = None, workers: int = 1
+    durability: Durability,
+    *,
+    spawn: Spawn,
+    fill: Fill,
+    directory: Path | None = None,
+    workers: int = 1,
+    history: int = 0,
 ) -> AsyncIterator[Deployed]:
     """A deployment for the time of the block; its workers serve when the block begins.
 
     Args:
         directory: where its own directory is made; default: the system's temporary directory.
+        history: so many runs, ended long ago, are in its history.
 
     Raises:
         HoldfastError: it could not start; the message is its last words.
@@ -99,9 +110,11 @@ async def deploy(
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-", dir=directory, ignore_cleanup_errors=True) as made:
         home = Path(made)
         (home / FILE).write_text(CONFIG.format(durability=durability.value))
+        if history:
+            await anyio.to_thread.run_sync(fill, home / ".holdfast", "default", history, time.time())
         begun = time.time()
         daemon = spawn(
-            [*HOLDFAST, "up", "--workers", str(workers)], output=home / "up.log", env=_environment(home), cwd=home
+            [*HOLDFAST, "up", "--workers", str(workers)], output=home / "up.log", env=environment(home), cwd=home
         )
         try:
             bus = await _connected(load(home / FILE, env={}), daemon, home)
@@ -119,8 +132,8 @@ async def deploy(
             await daemon.stop(grace=20.0)
 
 
-def _environment(home: Path) -> dict[str, str]:
-    """Ours, without what would lead it elsewhere."""
+def environment(home: Path) -> dict[str, str]:
+    """Ours, without what would lead a process of the deployment elsewhere."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
     return {**kept, "HOLDFAST_CONFIG": str(home / FILE)}
 

@@ -11,7 +11,7 @@ class Measure(NamedTuple):
 
     figure: str
     unit: str
-    """`ms`, `s`, `/s`, `MiB` or `KiB`."""
+    """`ms`, `s`, `/s`, `MiB`, `KiB`, `B` or `B/s`."""
     value: float
     samples: int
     """How many runs, steps or kills it was made from."""

@@ -24,6 +24,11 @@ def resident(daemon: int) -> dict[str, int]:
     return found
 
 
+def of(pid: int) -> int:
+    """Bytes of resident memory of one process. Raises: OSError: there is no `ps`; StopIteration: no such process."""
+    return next(process.resident for process in _processes() if process.pid == pid)
+
+
 def _processes() -> list[_Process]:
     listed = subprocess.run(["ps", "-axo", "pid=,ppid=,rss=,args="], capture_output=True, text=True, check=True)
     rows = (line.split(maxsplit=3) for line in listed.stdout.splitlines())

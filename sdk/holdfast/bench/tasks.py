@@ -108,3 +108,16 @@ async def sign_of_life() -> list[Any]:
     at = time.time()
     await asyncio.sleep(0.005)
     return [os.getpid(), at]
+
+
+@task(id="bench-paced")
+async def paced(count: int, pause: float) -> None:
+    """Durable steps, one after the other, each of which takes `pause` seconds at least."""
+    for _ in range(count):
+        await resting(pause)
+
+
+@step
+async def resting(pause: float) -> None:
+    """A step that takes its time."""
+    await asyncio.sleep(pause)

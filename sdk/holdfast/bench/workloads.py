@@ -16,6 +16,7 @@ import anyio
 
 from holdfast.bench import memory, tasks
 from holdfast.bench.deployment import Deploy, Deployed
+from holdfast.bench.desk import desk
 from holdfast.bench.figures import Measure, rate, spread
 from holdfast.blocking import BlockingClient
 from holdfast.bus.ports import Bus, Publication, consumer_name
@@ -348,6 +349,7 @@ WORKLOADS = {
     "footprint": Workload("Idle memory, and journal bytes of a run.", 20, footprint),
     "waiting": Workload("Memory while runs wait for a day.", 10_000, waiting),
     "queues": Workload("Many runs queued: memory, starts beside them, and runs through a limit.", 100_000, queues),
+    "tui": Workload("The operator's desk: start, keys, bytes, at rest and live.", 1_000_000, desk),
     "start": Workload("From an empty directory to the first result.", 3, start),
 }
 

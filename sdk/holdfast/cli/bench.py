@@ -75,6 +75,7 @@ async def _bench(
     workloads: Sequence[str], levels: Sequence[Durability], runs: int | None, directory: Path | None, out: Output
 ) -> None:
     from holdfast_daemon.child import spawn
+    from holdfast_daemon.projection.sample import fill
 
     # SIGTERM ends us as Ctrl-C does, by cancelling: the deployment is stopped and its directory removed.
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
@@ -86,7 +87,7 @@ async def _bench(
         found: dict[Durability, list[Measure]] = {}
         for level in levels:
             out.note(f"{name}, {level} ...")
-            deployed = partial(deploy, level, spawn=spawn, directory=directory)
+            deployed = partial(deploy, level, spawn=spawn, fill=fill, directory=directory)
             found[level] = await workload.measure(deployed, runs or workload.runs)
             if out.json:
                 out.records(_figure(name, level, measure, disk) for measure in found[level])

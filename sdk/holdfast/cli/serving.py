@@ -203,7 +203,9 @@ def _desk(place: Place, home: Home, *, read_only: bool, record: Path | None, val
     settings = _settings(place.config, place.project)
 
     async def client() -> Any:
-        return await connect(place.url, project=place.project, config=place.config, name="tui").open()
+        client = await connect(place.url, project=place.project, config=place.config, name="tui").open()
+        client.via = "tui"
+        return client
 
     return holdfast_tui.run(
         client,

@@ -686,7 +686,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     action: str
     """A stable word: `pause`, `resume`, `limit`, `retry`, `cancel`, ..."""
     kind: str
-    """What the targets are: `run`, `queue`, `schedule`, `worker`, `secret`, `token`, `letter` or `task`."""
+    """What the targets are: `run`, `queue`, `schedule`, `worker`, `secret`, `token`, `letter` or `event`."""
     targets: tuple[str, ...] = ()
     """The first 100, by name or id."""
     count: int = 1
