@@ -43,6 +43,7 @@ from holdfast_daemon.overlap import Overlaps
 from holdfast_daemon.pool import WorkerPool
 from holdfast_daemon.projection.projector import Projector
 from holdfast_daemon.projection.store import Store
+from holdfast_daemon.purger import Purger
 from holdfast_daemon.query.service import QueryService
 from holdfast_daemon.registrar import Registrar
 from holdfast_daemon.repairs import Repairs
@@ -280,6 +281,7 @@ async def _project(
             repairs=lambda: {str(kind): count for kind, count in repairs.by_kind.items()},
             events=lambda: router.counts,
         )
+        purger = Purger(journal, store, projector)
         project.lookout = Lookout(bus, backlogs, queries.queues, least=config.project(name).workers.min)
         sweeper = Sweeper(journal, live, caught_up, repairs)
         custodian = Custodian(bus, live, projector.reach)
@@ -291,7 +293,7 @@ async def _project(
         news = News(bus, conductor)
         project.gone = news.gone
         led = (Led(lead, service) for service in conducting)
-        services: tuple[Service, ...] = (projector, news, lead, admitter, *led, custodian, queries, roster)
+        services: tuple[Service, ...] = (projector, news, lead, admitter, *led, custodian, queries, purger, roster)
         for service in services:
             await stack.enter_async_context(running(service))
         news.begun(prefix)

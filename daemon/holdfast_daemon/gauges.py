@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from math import ceil
 from typing import NamedTuple
 
@@ -23,8 +24,11 @@ RATE_OVER = 10
 ENDED_OVER, ENDED_STEP = 60, 5
 """Seconds that `QueueRow.ended` covers, and of each of its numbers."""
 
-P95_OVER: Seconds = 300.0
+LENGTHS_OVER: Seconds = 300.0
 """How far back durations count."""
+
+OLDEST = 3
+"""Runs that are named as waiting longest."""
 
 _DURATIONS_KEPT = 2048
 
@@ -50,8 +54,8 @@ class Gauges:
         for queue, state, runs, paused in standings:
             self._queues[queue].states[state] = runs
             self._queues[queue].paused += paused
-        for run, queue, since in ready:
-            self._queues[queue].ready[run] = since
+        for run, queue, since, task in ready:
+            self._queues[queue].ready[run] = (since, task)
 
     def take(self, changes: Sequence[Change]) -> None:
         """Count what happened."""
@@ -93,14 +97,15 @@ class Gauges:
 
     def ready_since(self, run: Run) -> Instant | None:
         """Since when a run is queued; None: it is not, as far as is known here."""
-        return self._queues[run.queue].ready.get(run.id) if run.queue in self._queues else None
+        found = self._queues[run.queue].ready.get(run.id) if run.queue in self._queues else None
+        return None if found is None else found[0]
 
 
 class _Queue:
     def __init__(self) -> None:
         self.states: Counter[State] = Counter()
-        self.ready: dict[str, Instant] = {}
-        """When each queued run came to be so, oldest first."""
+        self.ready: dict[str, tuple[Instant, str]] = {}
+        """When each queued run came to be so, and its task; oldest first."""
         self.paused = 0
         """Runs that wait for an operator."""
         self._created = _PerSecond()
@@ -116,7 +121,7 @@ class _Queue:
             self._count(before.state, -1)
         self._count(after.state, 1)
         if after.state is State.QUEUED:
-            self.ready[after.id] = change.time
+            self.ready[after.id] = (change.time, after.task)
         else:
             self.ready.pop(after.id, None)
         if after.final and (before is None or not before.final):
@@ -136,6 +141,8 @@ class _Queue:
         limited_by = str(hold.cause) if hold is not None else ""
         if not limited_by and states[State.QUEUED] and not workers:
             limited_by = str(Cause.UNSERVED)
+        oldest = [(run, task, since) for run, (since, task) in islice(self.ready.items(), OLDEST)]
+        lengths = sorted(length for at, length in self._durations if at >= now - LENGTHS_OVER)
         return QueueRow(
             name=name,
             paused=hold is not None and hold.cause is Cause.PAUSED,
@@ -150,20 +157,23 @@ class _Queue:
             retrying=states[State.RETRYING],
             delayed=states[State.DELAYED],
             dead=states[State.DEAD],
-            oldest=next(iter(self.ready.values()), None),
+            oldest=oldest[0][2] if oldest else None,
+            oldest_runs=tuple(oldest),
             in_rate=self._created.rate(now),
             out_rate=self._ended.rate(now),
-            p95=self._p95(now),
+            p50=_rank(lengths, 0.5),
+            p95=_rank(lengths, 0.95),
+            p99=_rank(lengths, 0.99),
             ended=self._ended.buckets(now),
             workers=workers,
             compensating=states[State.COMPENSATING],
             paused_runs=self.paused,
         )
 
-    def _p95(self, now: Instant) -> Seconds | None:
-        """By nearest rank."""
-        lengths = sorted(length for at, length in self._durations if at >= now - P95_OVER)
-        return lengths[ceil(0.95 * len(lengths)) - 1] if lengths else None
+
+def _rank(lengths: Sequence[Seconds], share: float) -> Seconds | None:
+    """So many of these sorted lengths are not longer; by nearest rank."""
+    return lengths[ceil(share * len(lengths)) - 1] if lengths else None
 
 
 class _PerSecond:

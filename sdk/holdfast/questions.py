@@ -60,13 +60,17 @@ class Questions:
     async def queues(self) -> api.Queues:
         return await self._ask(api.QUEUES_LIST, api.Nothing(), api.Queues)
 
-    async def purge_queue(self, name: str, *, reason: str = "") -> int:
+    async def purge_queue(self, name: str, *, reason: str = "", dry_run: bool = False) -> int:
         """Cancel all runs of a queue that wait (queued or delayed) and have never started; returns how many.
 
         Runs that a worker takes meanwhile go on, and those created after the call began stay. It goes page by page:
         what it has cancelled stays so where it is interrupted, and may be called again.
+
+        Args:
+            reason: why; recorded with each.
+            dry_run: only count them.
         """
-        asked = api.QueuePurge(queue=name, by=self.name, reason=reason)
+        asked = api.QueuePurge(queue=name, by=self.name, reason=reason, dry_run=dry_run)
         cancelled = 0
         while True:
             page = await self._ask(api.QUEUES_PURGE, asked, api.QueuePurged, within=LONG)

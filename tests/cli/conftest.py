@@ -76,8 +76,21 @@ class Told(Client):
         page = after[: min(query.limit, 2)]  # short pages: the command must turn them
         return api.LettersPage(tuple(page), len(self.world.letters), len(page) < len(after))
 
+    async def letter_groups(self, query: api.LettersQuery | None = None) -> api.LetterGroups:
+        self.world.asked.append(query)
+        return self.world.groups
+
+    async def metrics(self, query: api.MetricsQuery) -> api.Metrics:
+        self.world.asked.append(query)
+        assert self.world.metrics is not None
+        return self.world.metrics
+
     async def queues(self) -> api.Queues:
         return api.Queues(tuple(self.world.queues), AT)
+
+    async def purge_queue(self, name: str, *, reason: str = "", dry_run: bool = False) -> int:
+        self.world.asked.append((name, reason, dry_run))
+        return self.world.waiting
 
     async def why(self, run: str) -> api.Why:
         assert self.world.why is not None
@@ -116,7 +129,11 @@ class World:
         self.server = MemoryServer()
         self.rows: list[api.RunRow] = []
         self.letters: list[api.Letter] = []
+        self.groups = api.LetterGroups((), 0)
+        self.metrics: api.Metrics | None = None
         self.queues: list[api.QueueRow] = []
+        self.waiting = 0
+        """Runs that a purge finds."""
         self.why: api.Why | None = None
         self.log: list[api.LogRow] = []
         self.last_log = 0

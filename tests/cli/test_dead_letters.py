@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import anyio
+import msgspec.structs
 import pytest
 
 from holdfast.cli import bulk, dlq, given
 from holdfast.cli.output import Output
 from holdfast.errors import ConnectError, RunStateError
+from holdfast.wire import api
 
 from .conftest import AT, Told
 
@@ -221,3 +224,28 @@ def test_rates_are_read(typed: str, per_second: float) -> None:
 def test_the_time_of_death_orders_the_letters(shop: World) -> None:
     dead(shop, 2)
     assert [letter.last_at for letter in shop.letters] == [AT + 2, AT + 1]
+
+
+def test_letters_of_one_kind_are_one_line_with_how_many_they_are(shop: World) -> None:
+    group = api.LetterGroup(
+        error_type="payments.CardDeclined", pattern="bad currency *", count=1223, first_at=time.time() - 900_000,
+        last_at=time.time() - 260_000, tasks=("charge-card", "refund"), queues=("billing",), example="R" * 26,
+    )  # fmt: skip
+    unnamed = msgspec.structs.replace(group, error_type="", pattern="lost \x1b[31m", count=1, tasks=("pack",))
+    shop.groups = api.LetterGroups((group, unnamed), 1224, 2)
+    head, *lines = shop("dlq", "groups", "--task", "charge-card", "--since", "1h").out.splitlines()
+    assert head.split() == ["LETTERS", "ERROR", "TASK", "QUEUE", "FIRST", "LAST", "NEWEST"]
+    assert lines[0].split() == [
+        "1,223", "CardDeclined:", "bad", "currency", "*", "charge-card", "+1", "billing", "10d", "3d", "R" * 26,
+    ]  # fmt: skip
+    assert "lost \\x1b[31m" in lines[1]
+    (query,) = shop.asked
+    assert query.tasks == ("charge-card",)
+    assert query.since is not None
+    (one, _) = (json.loads(line) for line in shop("dlq", "groups", "--json").out.splitlines())
+    assert (one["pattern"], one["count"], one["tasks"]) == ("bad currency *", 1223, ["charge-card", "refund"])
+
+
+def test_no_group_says_so(shop: World) -> None:
+    done = shop("dlq", "groups")
+    assert (done.code, done.out, done.err) == (0, "", "no dead letter matches\n")

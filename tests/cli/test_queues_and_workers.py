@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from holdfast.cli import queues
 from holdfast.core.admission import QueueLimits
 from holdfast.core.model import Rate, State
 from holdfast.wire import api, codec
@@ -57,6 +58,43 @@ def test_queues_as_json_have_all_fields(shop: World) -> None:
     assert found["name"] == "billing"
     assert found["oldest"] == "2026-01-02T12:03:38.120Z"
     assert set(found) == set(api.QueueRow.__struct_fields__)
+
+
+def test_a_purge_asks_for_the_name_and_does_nothing_for_another_one(
+    shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.waiting = 1200
+    questions: list[str] = []
+    typed = "bulk"
+
+    async def ask(question: str) -> str:
+        questions.append(question)
+        return typed
+
+    monkeypatch.setattr(queues, "ask", ask)
+    done = shop("queues", "purge", "bulk", "--reason", "hook fixed")
+    assert (done.code, done.out) == (0, "bulk  1,200 runs cancelled\n")
+    assert questions == ["cancel 1,200 runs that wait in bulk? type its name to do it: "]
+    assert shop.asked == [("bulk", "", True), ("bulk", "hook fixed", False)]
+    shop.asked.clear()
+    typed = "bulks"
+    refused = shop("queues", "purge", "bulk")
+    assert refused.code == 2
+    assert 'nothing was cancelled: expected "bulk", found "bulks"' in refused.err
+    assert shop.asked == [("bulk", "", True)]
+
+
+def test_a_purge_that_need_not_ask_does_not(shop: World) -> None:
+    shop.waiting = 3
+    assert shop("queues", "purge", "bulk", "--yes").out == "bulk  3 runs cancelled\n"
+    assert shop.asked == [("bulk", "", False)]
+    shop.asked.clear()
+    assert shop("queues", "purge", "bulk", "--dry-run").out == "bulk  3 runs would be cancelled\n"
+    assert json.loads(shop("queues", "purge", "bulk", "--dry-run", "--json").out) == {"queue": "bulk", "waiting": 3}
+    assert "expected a terminal to ask on (cancel 3 runs that wait in bulk?)" in shop("queues", "purge", "bulk").err
+    shop.waiting = 0
+    assert json.loads(shop("queues", "purge", "bulk", "--json").out) == {"queue": "bulk", "cancelled": 0}
+    assert {call[2] for call in shop.asked} == {True}
 
 
 def test_queues_are_paused_and_resumed_by_name(shop: World) -> None:

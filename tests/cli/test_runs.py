@@ -178,6 +178,27 @@ def test_the_filters_of_a_list_are_asked_of_the_daemon(shop: World) -> None:
     assert query.since is not None
 
 
+def test_a_list_in_another_order_goes_on_behind_what_it_is_ordered_by(shop: World) -> None:
+    shop.rows = [
+        api.RunRow(
+            id=f"{n:026}", task="t", queue="q", priority=5, state=State.DEAD, created_at=AT - n,
+            started_at=AT, finished_at=AT + 2.5,
+        )
+        for n in range(1000)
+    ]  # fmt: skip
+    done = shop("runs", "list", "--order", "took", "--ascending", "-e", "HTTP 410", "--error", "gone", "-n", "1001")
+    assert done.code == 0
+    first = shop.asked[0]
+    assert (first.order, first.descending, first.errors) == (api.RunsOrder.TOOK, False, ("HTTP 410", "gone"))
+    shop.asked.clear()
+    shop.rows = [*shop.rows, shop.rows[-1]]
+    shop("runs", "list", "--order", "attempts", "-n", "1001")
+    assert [query.before for query in shop.asked] == [None, (0, f"{999:026}")]
+    wrong = shop("runs", "list", "--order", "beauty")
+    assert wrong.code == 2
+    assert "'took'" in wrong.err
+
+
 def test_a_run_is_shown_with_payload_and_error(shop: World) -> None:
     id = shop.run(1, started(), died())
     done = shop("runs", "show", "0001")

@@ -109,15 +109,24 @@ def test_ends_are_counted_in_steps_of_five_seconds_oldest_first() -> None:
     assert journal.row(T0 + 10_000).ended == (0,) * 12
 
 
-def test_the_95th_percentile_is_of_the_last_five_minutes() -> None:
+def test_percentiles_are_of_the_last_five_minutes() -> None:
     journal = Journal()
     for number in range(100):
         journal.create(run_id(number), T0)
         journal.start(run_id(number), T0)
         journal.say(run_id(number), T0 + 1 + number, RunCompleted(T0 + 1 + number, b""))
-    assert journal.row(T0 + 100).p95 == 95.0
+    row = journal.row(T0 + 100)
+    assert (row.p50, row.p95, row.p99) == (50.0, 95.0, 99.0)
     assert journal.row(T0 + 300 + 91).p95 == 100.0
     assert journal.row(T0 + 1000).p95 is None
+
+
+def test_the_three_runs_that_wait_longest_are_named() -> None:
+    journal = Journal()
+    for number in range(5):
+        journal.create(run_id(number), T0 + number)
+    journal.start(run_id(1), T0 + 9)
+    assert journal.row(T0 + 9).oldest_runs == tuple((run_id(number), "ship", T0 + number) for number in (0, 2, 3))
 
 
 def test_catching_up_does_not_look_like_a_rush() -> None:
@@ -132,9 +141,10 @@ def test_what_the_history_held_is_where_counting_begins() -> None:
     journal.create(run_id(9), T0)
     journal.gauges.restart(
         [Standing("default", State.QUEUED, 2), Standing("default", State.DEAD, 5), Standing("mail", State.RUNNING, 1)],
-        [Ready(run_id(1), "default", T0 - 9), Ready(run_id(2), "default", T0 - 8)],
+        [Ready(run_id(1), "default", T0 - 9, "ship"), Ready(run_id(2), "default", T0 - 8, "pack")],
     )
     row = journal.row(T0)
+    assert row.oldest_runs == ((run_id(1), "ship", T0 - 9), (run_id(2), "pack", T0 - 8))
     assert (row.depth, row.dead, row.oldest, row.in_rate) == (2, 5, T0 - 9, 0.0)
     assert journal.row(T0, "mail").running == 1
 

@@ -1,6 +1,6 @@
 """What each entry writes into the tables; every expectation is written by hand."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
@@ -39,7 +39,7 @@ from holdfast.core.entries import (
     WaitStarted,
 )
 from holdfast.core.lifecycle import Kind, Record, apply
-from holdfast.core.model import Hook, Origin, Parent, Run
+from holdfast.core.model import ErrorInfo, Hook, Origin, Parent, Run
 from holdfast.wire.api import LogBatch, LogLine
 from holdfast.wire.values import encode_value
 from holdfast_daemon.ledger import Change
@@ -97,8 +97,10 @@ def test_a_created_run_is_one_new_row_with_everything_its_trigger_said() -> None
         created_at=CREATED_AT,
         started_at=None,
         finished_at=None,
+        took=None,
         due=None,
         moved_at=datetime(2023, 11, 14, 22, 15),
+        ready_at=None,
         attempt=0,
         steps=0,
         worker=None,
@@ -110,6 +112,8 @@ def test_a_created_run_is_one_new_row_with_everything_its_trigger_said() -> None
         error="",
         traceback="",
         error_value=None,
+        pattern="",
+        place="",
         reason="",
         last_key="",
         payload=b"P",
@@ -142,6 +146,39 @@ def test_a_run_that_begins_and_ends_in_one_batch_is_one_row() -> None:
     assert (row.result, row.payload, row.fold) == (b"R", b"P", None)
     assert row.finished_at == datetime(2023, 11, 14, 22, 13, 24)
     assert rows.changed == []
+
+
+def test_a_run_that_has_ended_says_how_long_it_took_as_the_difference_of_its_columns() -> None:
+    tale = Tale().created().started().say(RunCompleted(T0 + 4.1234567, b""))
+    (row,) = journal_rows(tale.changes).created
+    assert row.started_at is not None
+    assert row.finished_at is not None
+    assert row.took == (row.finished_at - row.started_at) / timedelta(microseconds=1) == 3_123_457
+    (row,) = journal_rows(Tale().created().say(RunCancelled(T0 + 4)).changes).created
+    assert row.took is None
+
+
+def test_an_error_is_kept_with_its_pattern_and_place() -> None:
+    error = ErrorInfo("shop.Gone", "HTTP 410 from host-7\nmore", 'x\n  File "/srv/pay.py", line 88, in pay\nshop.Gone')
+    tale = Tale().created().started().say(AttemptFailed(T0 + 2, error, T0 + 9))
+    (row,) = journal_rows(tale.changes).created
+    assert (row.state, row.pattern, row.place) == ("retrying", "HTTP * from host-*", "pay.py:88")
+    (row,) = journal_rows(Tale().created().say(RunCancelled(T0 + 4, "by ana")).changes).created
+    assert (row.pattern, row.place) == ("", "")
+
+
+def test_a_delayed_run_is_known_by_when_it_was_ready_first_also_when_it_is_retried() -> None:
+    tale = Tale()
+    tale.say(replace(CREATED, due=T0 + 60), kind=Kind.TIMER, writer="")
+    tale.say(Offered(A, 1), kind=Kind.READY, writer="")
+    tale.say(AttemptStarted(T0 + 61, 1, "w1", "n1"), RunDead(T0 + 62, ERROR, "attempts used up"))
+    tale.say(RunRetried(T0 + 900))
+    (row,) = journal_rows(tale.changes).created
+    assert row.ready_at == datetime(2023, 11, 14, 22, 14, 20)
+    (row,) = journal_rows(tale.changes[-1:]).changed
+    assert row.ready_at is None
+    (row,) = journal_rows(Tale().created().started().changes).created
+    assert row.ready_at is None
 
 
 def test_a_run_that_existed_before_the_batch_is_a_changed_row_whose_kept_columns_say_nothing() -> None:

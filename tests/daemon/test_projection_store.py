@@ -198,7 +198,7 @@ def test_standings_and_queued_runs_are_what_gauges_begin_with(store: Store) -> N
         ("default", State.QUEUED, 1, 0),
         ("mail", State.QUEUED, 1, 0),
     ]
-    assert store.ready() == [(A, "default", T0 + 1), (run_id(3), "mail", T0 + 4)]
+    assert store.ready() == [(A, "default", T0 + 1, "ship"), (run_id(3), "mail", T0 + 4, "ship")]
     assert store.firsts() == {B: 2}
 
 

@@ -14,6 +14,7 @@ from histories import ERROR, T0, Stored, Teller, run_id, store
 from holdfast.bus import jetstream
 from holdfast.bus.memory import MemoryBus
 from holdfast.bus.ports import Bus
+from holdfast.client import Client
 from holdfast.core.admission import Cause, Hold, QueueLimits
 from holdfast.core.entries import (
     AttemptResumed,
@@ -340,6 +341,8 @@ async def test_queues_hold_counters_workers_and_limits(desk: Desk) -> None:
     )
     await desk.bus.put("worker", "w1", codec.encode(beat))
     default, idle, slow = (await desk.ask(api.QUEUES_LIST, api.Nothing(), api.Queues)).queues
+    assert default.oldest_runs == ((B, "ship", default.oldest),)
+    assert (len(default.depths), default.errors) == (30, ())
     assert (default.name, default.running, default.workers, default.depth) == ("default", 1, 1, 1)
     assert (default.paused, default.limited_by) == (False, "")
     assert (idle.name, idle.paused, idle.limited_by) == ("idle", True, "paused")
@@ -383,6 +386,10 @@ async def test_it_is_ready_once_the_history_has_caught_up_and_the_server_answers
         (api.RUNS_LIST, codec.encode({"limit": "x"})),
         (api.RUNS_LIST, codec.encode(api.RunsQuery(limit=5000))),
         (api.RUNS_LIST, codec.encode(api.RunsQuery(since=float("inf")))),
+        (api.RUNS_LIST, codec.encode({"order": "beauty"})),
+        (api.RUNS_COUNTS, codec.encode(api.RunsQuery(took_least=-1.0))),
+        (api.LETTERS_LIST, codec.encode(api.LettersQuery(order=api.RunsOrder.STEPS))),
+        (api.METRICS, codec.encode(api.MetricsQuery(since=T0, until=T0 - 1, step=1.0))),
         (api.LETTERS_LIST, codec.encode(api.LettersQuery(limit=0))),
         (api.LOGS_LIST, codec.encode(api.LogsQuery(limit=10_001))),
         (api.RUNS_GET, b""),
@@ -405,3 +412,9 @@ async def test_it_all_holds_over_a_real_server(tmp_path: Path) -> None:
                     await desk.ask(api.RUNS_GET, api.RunRef(B), api.RunView)
                 assert refused.value.code == "not_found"
                 assert len((await desk.ask(api.LETTERS_LIST, api.LettersQuery(), api.LettersPage)).letters) == 1
+                client = Client(bus)
+                assert (await client.run_counts()).states == {State.DEAD: 1}
+                (group,) = (await client.letter_groups()).groups
+                assert (group.pattern, group.count, group.example) == ("no more of it", 1, A)
+                found = await client.metrics(api.MetricsQuery(since=T0, until=T0 + 10, step=5.0))
+                assert (found.created, found.failed, found.p95) == ((1, 0), (0, 1), (None, 4.0))

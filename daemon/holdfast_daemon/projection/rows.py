@@ -50,6 +50,7 @@ from holdfast.core.tree import NodeState
 from holdfast.wire.api import AuditEntry, LogBatch
 from holdfast.wire.render import render_json
 from holdfast_daemon.ledger import Change
+from holdfast_daemon.projection.patterns import pattern, place
 
 
 class RunRow(NamedTuple):
@@ -63,8 +64,10 @@ class RunRow(NamedTuple):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    took: int | None
     due: datetime | None
     moved_at: datetime | None
+    ready_at: datetime | None
     attempt: int
     steps: int
     worker: str | None
@@ -76,6 +79,8 @@ class RunRow(NamedTuple):
     error: str
     traceback: str
     error_value: bytes | None
+    pattern: str
+    place: str
     reason: str
     last_key: str
     payload: bytes | None
@@ -117,7 +122,7 @@ FIXED = frozenset(
 )
 """Columns that a run's creation sets for good."""
 
-KEPT = frozenset({"moved_at", "worker", "payload", "hook"})
+KEPT = frozenset({"moved_at", "ready_at", "worker", "payload", "hook"})
 """Columns where None says: as it was."""
 
 
@@ -219,6 +224,7 @@ class Ready(NamedTuple):
     run: str
     queue: str
     since: Instant
+    task: str = ""
 
 
 class LogMessage(NamedTuple):
@@ -334,6 +340,7 @@ class _Draft:
         self._worker: str | None = None
         self._payload: bytes | None = None
         self._hook: str | None = None
+        self._ready_at: datetime | None = None
         self._run = change.after
 
     def take(self, change: Change) -> None:
@@ -346,6 +353,7 @@ class _Draft:
             self._worker = _claimed(change) or self._worker
         if run.payload:
             self._payload = run.payload
+        self._ready_at = _ready_at(run) or self._ready_at
         if run.followed is not (change.before is not None and change.before.followed):
             self._hook = _followed(change) if run.followed else ""
 
@@ -361,8 +369,10 @@ class _Draft:
             created_at=utc(run.created_at),
             started_at=_utc(run.started_at),
             finished_at=_utc(run.finished_at),
+            took=_took(run),
             due=_utc(run.due),
             moved_at=_utc(self._moved_at),
+            ready_at=self._ready_at,
             attempt=run.attempt,
             steps=run.steps,
             worker=self._worker,
@@ -374,6 +384,8 @@ class _Draft:
             error=error.message,
             traceback=error.traceback,
             error_value=error.value,
+            pattern=_pattern(run),
+            place=place(error.traceback),
             reason=run.reason,
             last_key=run.last_key,
             payload=self._payload,
@@ -398,6 +410,26 @@ class _Draft:
 
 
 _NO_ERROR, _NO_ORIGIN = ErrorInfo("", ""), Origin("", "")
+
+
+def _took(run: Run) -> int | None:
+    """Start to end in microseconds, as the difference of the two columns."""
+    if run.started_at is None or run.finished_at is None:
+        return None
+    return (utc(run.finished_at) - utc(run.started_at)) // timedelta(microseconds=1)
+
+
+def _pattern(run: Run) -> str:
+    """Of its error, or else of why it is dead; empty where it has no error."""
+    if run.error is None and run.state is not State.DEAD:
+        return ""
+    return pattern(run.reason if run.error is None else run.error.message)
+
+
+def _ready_at(run: Run) -> datetime | None:
+    """When a delayed run was to be ready first; None: it was so from the beginning, or this tells of a later time."""
+    later = run.scheduled_at > run.created_at
+    return utc(run.scheduled_at) if later and (run.started_at is None or run.scheduled_at <= run.started_at) else None
 
 
 def metadata_json(metadata: Mapping[str, bytes]) -> str:

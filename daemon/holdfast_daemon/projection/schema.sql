@@ -11,8 +11,10 @@ CREATE TABLE IF NOT EXISTS runs (
     created_at  TIMESTAMP,
     started_at  TIMESTAMP,
     finished_at TIMESTAMP,
+    took        BIGINT,                         -- start to end in microseconds, of those that have ended
     due         TIMESTAMP,
     moved_at    TIMESTAMP,                      -- when it came into its state
+    ready_at    TIMESTAMP,                      -- of a delayed run: when it was to be ready first
     attempt     BIGINT,
     steps       BIGINT,
     worker      VARCHAR,                        -- that holds it, or held it last
@@ -24,6 +26,8 @@ CREATE TABLE IF NOT EXISTS runs (
     error       VARCHAR,
     traceback   VARCHAR,
     error_value BLOB,
+    pattern     VARCHAR,                        -- the error's first line with * for what varies
+    place       VARCHAR,                        -- where the error was raised: file.py:88
     reason      VARCHAR,
     last_key    VARCHAR,
     payload     BLOB USING COMPRESSION zstd,

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from sys import intern
 from typing import IO, Any, NamedTuple, TypeVar
 
 import anyio
@@ -45,7 +46,7 @@ from holdfast_daemon.projection.rows import (
 
 log = logging.getLogger("holdfast.projection")
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Of schema.sql; a file of another version is moved aside and built again."""
 
 QUERY_WITHIN: Seconds = 5.0
@@ -269,8 +270,8 @@ class Store:
 
     def ready(self) -> list[Ready]:
         """The queued runs, those that wait longest first."""
-        sql = "SELECT id, queue, epoch_us(moved_at) FROM runs WHERE state = 'queued' ORDER BY moved_at, id"
-        return [Ready(run, name, since / 1e6) for run, name, since in self._all(sql)]
+        sql = "SELECT id, queue, epoch_us(moved_at), task FROM runs WHERE state = 'queued' ORDER BY moved_at, id"
+        return [Ready(run, name, since / 1e6, intern(task)) for run, name, since, task in self._all(sql)]
 
     def firsts(self) -> dict[str, int]:
         """Where reading each dead run begins."""

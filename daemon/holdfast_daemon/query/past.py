@@ -11,7 +11,7 @@ from holdfast.errors import Refused
 from holdfast.wire.api import RunRow
 from holdfast.wire.schedules import Day, Past, PastQuery, Pasts
 from holdfast_daemon.projection.rows import utc
-from holdfast_daemon.query import sql
+from holdfast_daemon.query import runs
 from holdfast_daemon.query.sql import Statement
 
 MOST = 90
@@ -50,9 +50,9 @@ def days(query: PastQuery, now: Instant) -> Statement:
 
 
 def last(query: PastQuery, now: Instant) -> Statement:
-    """The last runs of each schedule, newest first, in columns `sql.LISTED`."""
+    """The last runs of each schedule, newest first, in columns `runs.LISTED`."""
     return Statement(
-        f"SELECT {', '.join(sql.LISTED)} FROM (SELECT *, {_NAME} {_OF_SCHEDULES}) "
+        f"SELECT {', '.join(runs.LISTED)} FROM (SELECT *, {_NAME} {_OF_SCHEDULES}) "
         f"QUALIFY row_number() OVER (PARTITION BY schedule ORDER BY created_at DESC, id DESC) <= {LAST} "
         "ORDER BY created_at DESC, id DESC LIMIT ?",
         (*_span(query, now), SOURCE, SCHEDULES * LAST),
@@ -72,14 +72,14 @@ def name(row: RunRow) -> str:
 async def past(query: PastQuery, now: Instant, ask: Ask) -> Pasts:
     """What became of the runs of every schedule that began any. Raises: Refused: too many days."""
     counted = await ask(days(query, now), COUNTED)
-    runs = [sql.listed(values) for values in await ask(last(query, now), sql.LISTED)]
+    latest = [runs.listed(values) for values in await ask(last(query, now), runs.LISTED)]
     found = dict.fromkeys(str(values["schedule"]) for values in counted)
     return Pasts(
         tuple(
             Past(
                 name=schedule,
                 days=_days(query, [values for values in counted if values["schedule"] == schedule]),
-                last=tuple(row for row in runs if name(row) == schedule),
+                last=tuple(row for row in latest if name(row) == schedule),
             )
             for schedule in sorted(found)
         )

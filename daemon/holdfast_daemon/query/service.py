@@ -36,10 +36,12 @@ from holdfast_daemon.ledger import Change
 from holdfast_daemon.projection.projector import Projector
 from holdfast_daemon.projection.rows import journal_rows
 from holdfast_daemon.projection.store import Store, TooSlow, Unavailable
-from holdfast_daemon.query import sql
+from holdfast_daemon.query import lines, runs
 from holdfast_daemon.query.audit import AuditDesk
+from holdfast_daemon.query.lists import Lists
 from holdfast_daemon.query.past import past
 from holdfast_daemon.query.portion import REPLY_MOST, fitting
+from holdfast_daemon.query.recent import Recent
 from holdfast_daemon.query.sql import Span, Statement
 from holdfast_daemon.query.why import Situation, reasons
 from holdfast_daemon.router import Counts
@@ -97,6 +99,8 @@ class QueryService:
         self._events = events
         self._clock = clock
         self._started_at = clock()
+        self._lists = Lists(store, self._fresh, clock)
+        self._recent = Recent(lambda statement: store.query(*statement))
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
@@ -105,9 +109,12 @@ class QueryService:
             Question(api.RUNS_LIST, api.RunsQuery, self.runs),
             Question(api.RUNS_GET, api.RunRef, self.view),
             Question(api.RUNS_HISTORY, api.RunRef, self.history),
-            Question(api.QUEUES_LIST, api.Nothing, self.queues),
+            Question(api.RUNS_COUNTS, api.RunsQuery, self._lists.counts),
+            Question(api.QUEUES_LIST, api.Nothing, self._queues),
             Question(api.QUEUES_WHY, api.RunRef, self.why),
             Question(api.LETTERS_LIST, api.LettersQuery, self.letters),
+            Question(api.LETTERS_GROUPS, api.LettersQuery, self._lists.groups),
+            Question(api.METRICS, api.MetricsQuery, self._lists.metrics),
             Question(api.LOGS_LIST, api.LogsQuery, self.lines),
             Question(api.AUDIT_LIST, api.AuditQuery, AuditDesk(self._bus, self._store, self._projector).page),
             Question(schedules.PAST, schedules.PastQuery, self.pasts),
@@ -120,15 +127,8 @@ class QueryService:
     # --- the questions ----------------------------------------------------------------------------------------------
 
     async def runs(self, query: api.RunsQuery) -> api.RunsPage:
-        """A page of runs, newest first."""
-        asked = sql.runs(query, self._clock())
-        await self._fresh()
-        found = [] if asked.near is None else await self._ask(asked.near, sql.LISTED)
-        if len(found) <= query.limit:
-            found = await self._ask(asked.page, sql.LISTED)
-        rows = [sql.listed(values) for values in found]
-        page = fitting(rows[: query.limit])
-        return api.RunsPage(tuple(page), await self._count(asked.total), len(rows) > len(page))
+        """A page of runs."""
+        return await self._lists.runs(query)
 
     async def view(self, ref: api.RunRef) -> api.RunView:
         """Everything of one run.
@@ -139,7 +139,7 @@ class QueryService:
         if not await self._fresh() and ids.is_run_id(ref.run):
             return await self._view_of_journal(ref.run)
         id = await self._id(ref)
-        found = await self._ask(sql.run(id), sql.WHOLE)
+        found = await self._ask(runs.run(id), runs.WHOLE)
         return await self._view(found[0]) if found else await self._view_of_journal(id)
 
     async def history(self, ref: api.RunRef) -> api.History:
@@ -159,11 +159,14 @@ class QueryService:
             raise _not_found(ref)
         return _cut(api.History(id, tuple(stored)))
 
-    async def queues(self, nothing: api.Nothing | None = None) -> api.Queues:
-        """How each queue stands."""
+    async def queues(self) -> api.Queues:
+        """How each queue stands, without what was before."""
         await self._fresh()
         rules = {} if self._admissions is None else self._admissions.rules_of()
         return self._gauges.queues(self._clock(), await self._workers(), rules)
+
+    async def _queues(self, nothing: api.Nothing) -> api.Queues:
+        return await self._recent.add(await self.queues())
 
     async def why(self, ref: api.RunRef) -> api.Why:
         """Why a run does not run.
@@ -203,23 +206,19 @@ class QueryService:
             return ""
 
     async def letters(self, query: api.LettersQuery) -> api.LettersPage:
-        """A page of dead letters, newest first."""
-        asked = sql.letters(query)
-        await self._fresh()
-        rows = [sql.letter(values) for values in await self._ask(asked.page, sql.LETTER)]
-        page = fitting(rows[: query.limit])
-        return api.LettersPage(tuple(page), await self._count(asked.total), len(rows) > len(page))
+        """A page of dead letters."""
+        return await self._lists.letters(query)
 
     async def lines(self, query: api.LogsQuery) -> api.LogsPage:
         """The newest log lines, oldest first."""
-        asked = sql.lines(query)  # before anything is waited for: it may be refused
+        asked = lines.lines(query)  # before anything is waited for: it may be refused
         await self._projector.reach(await self._bus.last_seq(Stream.LOGS), stream=Stream.LOGS, within=WITHIN)
         if query.run:
             await self._fresh()
             id = await self._id(api.RunRef(query.run))
-            asked = sql.lines(replace(query, run=id), await self._span(id))
+            asked = lines.lines(replace(query, run=id), await self._span(id))
         last_seq = self._projector.projected_lines
-        rows = [sql.line(values) for values in await self._ask(asked, sql.LINE)]
+        rows = [lines.line(values) for values in await self._ask(asked, lines.LINE)]
         return api.LogsPage(tuple(reversed(fitting(rows))), last_seq)
 
     async def pasts(self, query: schedules.PastQuery) -> schedules.Pasts:
@@ -258,7 +257,7 @@ class QueryService:
             return part
         if not part or not part.isalnum():
             raise Refused(f"expected a run's id, or its beginning or end, found {ref.run!r}", code="bad_request")
-        found = await self._ask(sql.ids_like(part), ("id",))
+        found = await self._ask(runs.ids_like(part), ("id",))
         if not found:
             raise _not_found(ref)
         if len(found) > 1:
@@ -267,20 +266,20 @@ class QueryService:
         return str(found[0]["id"])
 
     async def _span(self, id: str) -> Span | None:
-        found = await self._ask(sql.span(id), sql.SPAN)
-        return sql.span_of(found[0]) if found else None
+        found = await self._ask(runs.span(id), runs.SPAN)
+        return runs.span_of(found[0]) if found else None
 
     async def _view(self, values: Mapping[str, Any]) -> api.RunView:
-        row = sql.listed(values)
-        asked = sql.children(row.id, row.created_at)
-        children = fitting([sql.listed(child) for child in await self._ask(asked, sql.LISTED)], REPLY_MOST // 3)
+        row = runs.listed(values)
+        asked = runs.children(row.id, row.created_at)
+        children = fitting([runs.listed(child) for child in await self._ask(asked, runs.LISTED)], REPLY_MOST // 3)
         waits = _waits(await self._messages(row.id)) if row.state in _SUSPENDED else ()
         return _viewed(values, row, tuple(children), waits)
 
     async def _view_of_journal(self, id: str) -> api.RunView:
         messages = await self._messages(id)
         values = _folded(id, messages)
-        row = sql.listed(values)
+        row = runs.listed(values)
         return _viewed(values, row, (), _waits(messages) if row.state in _SUSPENDED else ())
 
     async def _messages(self, id: str) -> list[tuple[Message, Record]]:
@@ -300,9 +299,6 @@ class QueryService:
 
     async def _ask(self, statement: Statement, columns: Sequence[str]) -> list[dict[str, Any]]:
         return [dict(zip(columns, row, strict=True)) for row in await self._store.query(*statement)]
-
-    async def _count(self, statement: Statement) -> int:
-        return int((await self._store.query(*statement))[0][0])
 
 
 def _not_found(ref: api.RunRef) -> Refused:
@@ -347,10 +343,10 @@ def _viewed(
         row=row,
         payload=_json(values["payload"]),
         result=_json(values["result"]),
-        error=sql.error(values),
+        error=runs.error(values),
         children=children,
         metadata=_shown(values["metadata"]),
-        origin=sql.origin(values),
+        origin=runs.origin(values),
         waits=waits,
         hook=values["hook"] or "",
     )

@@ -1,4 +1,4 @@
-"""`holdfast dlq`: dead letters listed, shown, retried, drained, purged.
+"""`holdfast dlq`: dead letters listed, shown, retried, drained, purged. `grouping` adds their kinds.
 
 A selection is taken once, when the command begins: letters that come later are not touched.
 """
@@ -26,7 +26,7 @@ from holdfast.deeds import shell
 from holdfast.errors import RunStateError
 from holdfast.wire.api import Letter, LettersQuery, RunView
 
-app = group("Dead letters: list, show, retry, drain, purge.")
+app = group("Dead letters: list, group, show, retry, drain, purge.")
 
 PAGE = 500
 
@@ -84,9 +84,9 @@ async def pages(client: Client, query: LettersQuery, limit: int | None = None) -
     """The newest `limit` letters that match (None: all), page by page, and how many match in all."""
     found: list[Letter] = []
     while True:
-        before = (found[-1].last_at, found[-1].run) if found else None
+        following = query.behind(found[-1]) if found else query
         most = PAGE if limit is None else min(limit - len(found), PAGE)
-        page = await client.letters(msgspec.structs.replace(query, before=before, limit=most))
+        page = await client.letters(msgspec.structs.replace(following, limit=most))
         found += page.letters
         if not page.more or not page.letters or len(found) == limit:
             return found, max(page.total, len(found))

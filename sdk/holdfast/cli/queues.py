@@ -1,4 +1,4 @@
-"""`holdfast queues`: list, pause, resume, limit, why."""
+"""`holdfast queues`: list, pause, resume, limit, purge, why."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from holdfast.cli import text
 from holdfast.cli.app import Usage
 from holdfast.cli.output import Cell, Column, Output, Style
-from holdfast.cli.session import RunName, connected, group
+from holdfast.cli.session import RunName, ask, connected, group
 from holdfast.client import Client
 from holdfast.core.admission import QueueLimits
 from holdfast.core.model import Rate
@@ -19,7 +19,7 @@ from holdfast.quantities import rate as rate_of
 from holdfast.quantities import readable_rate
 from holdfast.wire.api import QueueRow
 
-app = group("List, pause, resume and limit queues; say why a run waits.")
+app = group("List, pause, resume, limit and purge queues; say why a run waits.")
 
 Names = Annotated[list[str], typer.Argument(metavar="QUEUE", help="Names of queues.")]
 
@@ -187,6 +187,38 @@ def _show_limits(queue: str, limits: QueueLimits | None, out: Output) -> None:
             readable_rate(limits.rate) if limits.rate is not None else "",
         ]
         out.line(f"{text.visible(queue)}  {', '.join(part for part in parts if part) or 'no limit'}")
+
+
+@connected(app)
+async def purge(
+    client: Client,
+    out: Output,
+    queue: Annotated[str, typer.Argument(metavar="QUEUE", help="Its name.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; recorded with each run.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many would be cancelled.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Cancel all runs that wait in a queue and have never started; asks for its name first."""
+    name = text.visible(queue)
+    waiting = await client.purge_queue(queue, dry_run=True) if dry_run or not yes else None
+    if dry_run:
+        _purged(
+            {"queue": queue, "waiting": waiting}, f"{name}  {text.count(waiting or 0, 'run')} would be cancelled", out
+        )
+        return
+    if waiting:
+        typed = await ask(f"cancel {text.count(waiting, 'run')} that wait in {name}? type its name to do it: ")
+        if typed != queue:
+            raise Usage(f'nothing was cancelled: expected "{queue}", found "{typed}"')
+    done = 0 if waiting == 0 else await client.purge_queue(queue, reason=reason)
+    _purged({"queue": queue, "cancelled": done}, f"{name}  {text.count(done, 'run')} cancelled", out)
+
+
+def _purged(record: dict[str, object], line: str, out: Output) -> None:
+    if out.json:
+        out.record(record)
+    else:
+        out.line(line)
 
 
 @connected(app)

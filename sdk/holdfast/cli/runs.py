@@ -21,7 +21,7 @@ from holdfast.core.model import Origin, State
 from holdfast.core.pending import Wait, answers, pending
 from holdfast.core.tree import Tree
 from holdfast.filters import read, runs_query
-from holdfast.wire.api import RunRow, RunsQuery, RunView
+from holdfast.wire.api import RunRow, RunsOrder, RunsQuery, RunView
 
 app = group("List, show and watch runs, and act on them.")
 
@@ -68,19 +68,27 @@ async def list_(
         str, typer.Option("--code", help="That ran with this code last: its fingerprint's beginning.")
     ] = "",
     waits: Annotated[str, typer.Option("--waits", help="Part of what it waits for: a token, an event.")] = "",
+    error: Annotated[
+        list[str] | None, typer.Option("--error", "-e", help="Part of the error's type or message; may be repeated.")
+    ] = None,
     since: given.Since = None,
     filter: Annotated[
         str,
         typer.Option("--filter", "-f", help="As in `holdfast tui`: 'state:fail took:>2s error:\"HTTP 410\" -word'."),
     ] = "",
+    order: Annotated[
+        RunsOrder, typer.Option("--order", help="By what; those of which it is not known come last.")
+    ] = RunsOrder.CREATED,
+    ascending: Annotated[bool, typer.Option("--ascending", help="The oldest, shortest or least first.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 50,
 ) -> None:
-    """Runs, newest first."""
+    """Runs, newest first unless another order is asked for."""
     options = {
         "states": tuple(state or ()), "tasks": tuple(task or ()), "queue": queue, "tag": tag, "worker": worker,
         "text": grep, "since": given.since(since), "paused": paused, "origin": origin, "code": code, "waits": waits,
+        "errors": tuple(error or ()),
     }  # fmt: skip
-    query = _narrowed(filter, options)
+    query = msgspec.structs.replace(_narrowed(filter, options), order=order, descending=not ascending)
     rows, total = await pages(client, query, limit)
     if out.json:
         out.records(rows)
@@ -106,11 +114,11 @@ def _narrowed(filter: str, options: Mapping[str, Any]) -> RunsQuery:
 
 
 async def pages(client: Client, query: RunsQuery, limit: int) -> tuple[list[RunRow], int]:
-    """The newest `limit` runs that match, page by page, and how many match in all."""
+    """The first `limit` runs that match, page by page, and how many match in all."""
     rows: list[RunRow] = []
     while True:
-        before = (rows[-1].created_at, rows[-1].id) if rows else None
-        page = await client.runs(msgspec.structs.replace(query, before=before, limit=min(limit - len(rows), PAGE)))
+        following = query.behind(rows[-1]) if rows else query
+        page = await client.runs(msgspec.structs.replace(following, limit=min(limit - len(rows), PAGE)))
         rows += page.runs
         if not page.more or not page.runs or len(rows) >= limit:
             return rows, max(page.total, len(rows))

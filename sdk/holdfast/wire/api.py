@@ -408,8 +408,8 @@ class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
     p99: Seconds | None = None
     """As `p95`."""
     depths: tuple[int, ...] = ()
-    """How many runs were ready or due but not begun, at the end of each of the last 30 minutes, oldest first; empty: it
-    is not known."""
+    """How many runs were ready and had never started, at the end of each of the last 30 minutes, oldest first; empty:
+    it is not known."""
     oldest_runs: tuple[tuple[str, str, Instant], ...] = ()
     """Id, task and since when it is ready, of those that wait longest; at most 3."""
     errors: tuple[tuple[int, str, str], ...] = ()
@@ -430,12 +430,15 @@ class QueuePurge(msgspec.Struct, frozen=True, kw_only=True):
     """The last sequence that is meant, as the first page said it; None: all that there are now."""
     limit: int = 1000
     """At most so many are looked at; at most 1,000."""
+    dry_run: bool = False
+    """Only count them all."""
 
 
 class QueuePurged(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a page of a purge."""
 
     cancelled: int
+    """Or that would be, of all pages, where it is a dry run."""
     after: int
     """Where the next page begins."""
     upto: int
@@ -554,7 +557,8 @@ class LetterGroup(msgspec.Struct, frozen=True, kw_only=True):
 
     error_type: str
     pattern: str
-    """The message's first line with `*` for what varies: numbers, ids, quoted texts. Raw, as all that users wrote."""
+    """The message's first line with `*` for what varies: numbers, ids, quoted texts. Of a run that died of no error:
+    why it did."""
     count: int
     first_at: Instant
     """When the first of them died."""
