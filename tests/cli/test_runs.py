@@ -156,7 +156,7 @@ def test_a_filter_is_read_as_in_the_desk_and_what_is_wrong_is_said_with_its_plac
     asked = shop.asked[-1]
     assert isinstance(asked, api.RunsQuery)
     assert (asked.states, asked.took_least) == ((State.FAILED, State.DEAD), 2.0)
-    assert (asked.without, asked.text, asked.queue) == (("x",), "word", "q")
+    assert (asked.without, asked.words, asked.queue) == (("x",), ("word",), "q")
     wrong = shop("runs", "list", "--filter", "word took:2s")
     assert wrong.code == 2
     assert "--filter: expected longer or shorter than how long, like" in wrong.err

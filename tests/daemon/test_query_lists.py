@@ -21,6 +21,7 @@ from holdfast.core.entries import (
 )
 from holdfast.core.lifecycle import apply
 from holdfast.core.model import ErrorInfo, Run, State
+from holdfast.filters import read, runs_query
 from holdfast.wire import api
 from holdfast.wire.api import LettersQuery, MetricsQuery, RunsOrder, RunsQuery
 from holdfast.wire.subjects import Stream
@@ -195,8 +196,29 @@ FOUND = [
     (RunsQuery(source="*hand"), [B]),
     (RunsQuery(source="event"), [A]),
     (RunsQuery(keys=(A.lower(), C, run_id(99))), [C, A]),
+    (RunsQuery(words=("charge", "410")), [A]),
+    (RunsQuery(words=("CHARGE", "ship")), []),
+    (RunsQuery(words=("shop.",)), [B, A]),
 ]
 """Queries and what they find of the same runs."""
+
+READ = [
+    ("state:dead,retry task:charge_*", [A]),
+    ("state:run queue:b*,emails", [B]),
+    ("-state:dead charge", [B]),
+    ('error:"HTTP 410" gone', [A]),
+    ("tries:>1", [B]),
+    ("took:>5s took:<1m", [A]),
+    ("-410 -ship", [B]),
+    (f"id:{A},{B}", [B, A]),
+    (f"id:{C[-6:]}", [C]),
+    ("schedule:nightly prio:3", [C]),
+    ("source:event", [A]),
+    ('type:shop.Gone pattern:"HTTP * from host-*"', [A]),
+    ("last:30m", []),
+    ("since:2h", [C, B, A]),
+]
+"""Filters as people write them, and what they find of these."""
 
 
 async def test_a_query_finds_what_it_means(past: History) -> None:
@@ -208,6 +230,8 @@ async def test_a_query_finds_what_it_means(past: History) -> None:
     past.hold(TELL.created(C, task="ship", queue="etls", source="schedule nightly", priority=3))
     found = [(query, await past.ids(query)) for query, _ in FOUND]
     assert found == FOUND
+    shown = [(text, await past.ids(runs_query(read(text), past.now))) for text, _ in READ]
+    assert shown == READ
 
 
 async def test_stars_stand_for_anything_and_nothing_else_does(past: History) -> None:

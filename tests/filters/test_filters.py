@@ -30,7 +30,7 @@ def test_fields_words_and_quotes_make_one_question_to_the_daemon() -> None:
         took_least=2.0,
         took_most=60.0,
         errors=("HTTP 410",),
-        text="time out",
+        words=("time", "out"),
         without=("skipped",),
         keys=(RUN,),
         tag="x",
@@ -53,9 +53,9 @@ def test_fields_words_and_quotes_make_one_question_to_the_daemon() -> None:
         ("since:2h until:30m", RunsQuery(since=NOW - 7200, until=NOW - 1800)),
         ("since:2023-11-14T22:00 last:10m", RunsQuery(since=NOW - 600)),
         ("until:2023-11-14T22:00Z", RunsQuery(until=1_699_999_200.0)),
-        ("id:4q9k2m7p", RunsQuery(text="4q9k2m7p")),
+        ("id:4q9k2m7p", RunsQuery(text="4Q9K2M7P")),
         ('error:"a,b",c', RunsQuery(errors=("a,b", "c"))),
-        ('"state:x" http://x 10:30', RunsQuery(text="state:x http://x 10:30")),
+        ('"state:x" http://x 10:30', RunsQuery(words=("state:x", "http://x", "10:30"))),
         ('error:"say \\"no\\""', RunsQuery(errors=('say "no"',))),
         ('-"not this"', RunsQuery(without=("not this",))),
         ("-", RunsQuery()),
@@ -85,6 +85,7 @@ def test_a_text_becomes_a_question(text: str, query: RunsQuery) -> None:
         ("since:yesterday", 0, "or a UTC time"),
         ("prio:>3", 0, "expected a priority"),
         ("state:ok -state:ok", 9, "nothing is both"),
+        ("id:4q9k,5r0l", 0, "found several and not all whole"),
         ("took:>1e999s", 0, "found >1e999s"),
     ],
 )
@@ -126,8 +127,8 @@ def test_every_beginning_of_a_filter_that_is_right_is_read(text: str, length: in
 def test_letters_are_asked_for_by_what_they_have() -> None:
     found = read("task:a queue:b error:Time last:1h tries:>3 word -out", LETTERS)
     assert letters_query(found, NOW, limit=5) == LettersQuery(
-        tasks=("a",), queue="b", errors=("Time",), since=NOW - 3600, attempts_least=4, text="word", without=("out",),
-        limit=5,
+        tasks=("a",), queue="b", errors=("Time",), since=NOW - 3600, attempts_least=4, words=("word",),
+        without=("out",), limit=5,
     )  # fmt: skip
     assert "no field state" in read("state:dead", LETTERS).wrong
 

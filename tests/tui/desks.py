@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import anyio
 from rich.style import Style
@@ -14,11 +16,13 @@ from textual.pilot import Pilot
 from holdfast.client import Client
 from holdfast.errors import ConnectError
 from holdfast_tui.app import Desk
+from holdfast_tui.format import TIMES, Zone
 from holdfast_tui.gateway import Gateway
 from holdfast_tui.keymap import Mapped
 from holdfast_tui.memory import Memory
 from holdfast_tui.screens.page import Page
 from holdfast_tui.theme import ANSI
+from holdfast_tui.views import Views
 from tui.world import NOW, FakeClient
 
 LETTERS = {
@@ -103,8 +107,13 @@ async def bench(
     reachable: bool = True,
     memory: Memory | None = None,
     mapped: Mapped | None = None,
+    settings: Path | None = None,
 ) -> AsyncIterator[Bench]:
-    """A desk over a fake client; without a memory its user knows the desk already."""
+    """A desk over a fake client; without a memory its user knows the desk already.
+
+    Args:
+        settings: the directory of the user's own settings.
+    """
     client, clock = client or FakeClient(), Clock()
 
     async def factory() -> Client:
@@ -112,7 +121,8 @@ async def bench(
             raise ConnectError("nats://10.0.0.4:4222: connection refused")
         return client.real
 
-    async with over(factory, client, clock, size=size, read_only=read_only, memory=memory, mapped=mapped) as found:
+    options: Any = {"size": size, "read_only": read_only, "memory": memory, "mapped": mapped, "settings": settings}
+    async with over(factory, client, clock, **options) as found:
         yield found
 
 
@@ -127,11 +137,13 @@ async def over(
     project: str = "demo",
     memory: Memory | None = None,
     mapped: Mapped | None = None,
+    settings: Path | None = None,
 ) -> AsyncIterator[Bench]:
-    """A desk over any client."""
+    """A desk over any client; the rest as of `bench`."""
     gateway = Gateway(factory, project=project, read_only=read_only, clock=clock)
     memory = memory or Memory(explained=("capitals",))
-    app = Desk(gateway, clock=clock, memory=memory, mapped=mapped)
+    app = Desk(gateway, clock=clock, memory=memory, mapped=mapped, views=Views(settings and settings / "views.toml"))
+    TIMES.zone = Zone.UTC
     async with anyio.create_task_group() as tasks:
         await tasks.start(gateway.run)
         async with app.run_test(size=size) as pilot:

@@ -99,3 +99,80 @@ def test_while_held_values_move_and_rows_do_not() -> None:
     assert list(listing.rows) == ["b", "c"]
     listing.take([("d", 1)], gone=())
     assert list(listing.rows) == ["b", "c", "d"]
+
+
+def test_a_range_is_marked_from_the_last_mark_and_marks_outlive_filters_and_orders() -> None:
+    window = Window[str](5)
+    window.sync(list("abcdef"))
+    assert window.mark_range() == 1
+    window.to(3)
+    assert window.mark_range() == 3
+    assert window.chosen() == list("abcd")
+    window.sync(list("fdb"), alive="abcdef")
+    assert (window.hidden(), set(window.marks)) == (2, set("abcd"))
+    window.go("f")
+    assert window.mark_range() == 1
+    window.sync(list("fb"), alive="fb")
+    assert (window.chosen(), window.take_lost(), window.take_lost()) == (["b", "f"], 3, 0)
+    window.sync([])
+    assert window.mark_range() == 0
+
+
+Step = tuple[str, int]
+
+
+@given(
+    ids,
+    st.lists(
+        st.tuples(
+            st.sampled_from(["insert", "delete", "reorder", "resize", "move", "mark", "range", "hide"]),
+            st.integers(0, 60),
+        ),
+        max_size=30,
+    ),
+)
+def test_whatever_happens_to_the_rows_the_cursor_keeps_its_id_and_marks_are_of_what_is_there(
+    rows: list[int], does: list[Step]
+) -> None:
+    window = Window[str](6)
+    alive = keys(rows)
+    window.sync(alive, alive=alive)
+    for verb, number in does:
+        before = window.cursor
+        shown = alive
+        match verb:
+            case "insert":
+                alive = list(dict.fromkeys([*alive[: number % 9], f"n{number}", *alive[number % 9 :]]))
+            case "delete":
+                alive = [key for at, key in enumerate(alive) if at != number]
+            case "reorder":
+                alive = sorted(alive, key=lambda key: (len(key) * number % 7, key[::-1]))
+            case "resize":
+                window.resize(number % 20)
+            case "move":
+                window.move(number - 30)
+                before = window.cursor
+            case "mark":
+                window.mark()
+            case "range":
+                window.mark_range()
+            case "hide":
+                shown = alive[number % 5 :]
+        window.sync(shown if verb == "hide" else alive, alive=alive)
+        assert set(window.marks) <= set(alive)
+        if before in window.keys:
+            assert window.cursor == before
+        assert window.cursor is None or window.top <= window.position < window.top + window.height
+
+
+def test_a_listing_keeps_the_order_that_was_asked_for_until_another_is() -> None:
+    listing = Listing[tuple[str, int | None]](lambda row: row[0], lambda row: row[0])
+    listing.take([("b", 1), ("a", 1), ("c", None), ("d", 9)])
+    listing.sort(lambda row: row[1], down=True)
+    assert list(listing.rows) == ["d", "a", "b", "c"]
+    listing.take([("b", 10), ("a", 1), ("c", 3)], hold=True)
+    assert list(listing.rows) == ["d", "a", "b", "c"]
+    listing.take([("b", 10), ("a", 1), ("c", 3)])
+    assert list(listing.rows) == ["b", "c", "a"]
+    listing.sort(None)
+    assert list(listing.rows) == ["a", "b", "c"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, cast
 
 import msgspec
 
 from holdfast.client import Client
+from holdfast.core.admission import QueueLimits
 from holdfast.core.entries import (
     AttemptInterrupted,
     AttemptResumed,
@@ -268,6 +271,9 @@ class FakeClient(Places):
         self.traces = {run_id(number): make(run_id(number)) for number, make in traces.items()} if full else {}
         self.lines: asyncio.Queue[api.LogRow] = asyncio.Queue()
         self.asked: list[Any] = []
+        self.set_limits: dict[str, QueueLimits] = {}
+        self.reasons: tuple[api.Reason, ...] = ()
+        """Why no run runs."""
 
     def change(self, verb: str, target: str, *more: Any) -> None:
         if self.silent:
@@ -295,16 +301,49 @@ class FakeClient(Places):
         self.up()
         query = query or api.RunsQuery()
         self.asked.append(query)
-        found = [
-            row
-            for row in sorted(self.run_rows, key=lambda row: (-row.created_at, row.id))
-            if (not query.states or row.state in query.states)
-            and (not query.queue or row.queue == query.queue)
-            and (not query.paused or row.paused)
-            and query.text in f"{row.id} {row.task} {row.error}".lower()
-        ]
-        behind = [row for row in found if is_behind(row.created_at, row.id, query.before)]
-        return api.RunsPage(tuple(behind[: query.limit]), len(found), len(behind) > query.limit)
+        return page(self.run_rows, query)
+
+    async def run_counts(self, query: api.RunsQuery | None = None) -> api.RunsCounts:
+        self.up()
+        found = [row for row in self.run_rows if means(query or api.RunsQuery(), row)]
+        return api.RunsCounts(dict(Counter(row.state for row in found)), len(found))
+
+    async def why(self, run: str) -> api.Why:
+        self.up()
+        row = next(row for row in self.run_rows if row.id == run)
+        return api.Why(row.id, row.task, row.queue, row.state, self.reasons)
+
+    async def letter_groups(self, query: api.LettersQuery | None = None) -> api.LetterGroups:
+        self.up()
+        self.asked.append(query)
+        kinds: dict[tuple[str, str], list[api.Letter]] = {}
+        for letter in self.letter_rows:
+            kinds.setdefault((letter.error.type, letter.error.message.replace("881", "*")), []).append(letter)
+        groups = [
+            api.LetterGroup(
+                error_type=type, pattern=pattern, count=len(found), first_at=found[-1].last_at,
+                last_at=found[0].last_at, tasks=(found[0].task,), queues=(found[0].queue,), example=found[0].run,
+            )
+            for (type, pattern), found in sorted(kinds.items(), key=lambda kind: -len(kind[1]))
+        ]  # fmt: skip
+        return api.LetterGroups(tuple(groups), len(self.letter_rows), len(groups))
+
+    async def limits(self, queue: str) -> QueueLimits | None:
+        self.up()
+        return self.set_limits.get(queue)
+
+    async def configured_limits(self, queue: str) -> QueueLimits:
+        row = next(row for row in self.queue_rows if row.name == queue)
+        return QueueLimits(concurrency=row.limit)
+
+    async def limit(self, queue: str, limits: QueueLimits | None) -> None:
+        self.change("limit", queue, limits)
+        if limits is not None:
+            self.set_limits[queue] = limits
+
+    async def purge_queue(self, name: str, *, reason: str = "") -> int:
+        self.change("purge", name)
+        return 904
 
     async def get(self, run: str) -> api.RunView:
         self.up()
@@ -370,6 +409,49 @@ class FakeClient(Places):
         return cast(Client, self)
 
 
+def means(query: api.RunsQuery, row: api.RunRow) -> bool:
+    """Whether a query means a run, as far as the desk's tests ask."""
+    text = f"{row.id} {row.task} {row.error_type} {row.error}".lower()
+    queues = (*query.queues, query.queue) if query.queue else query.queues
+    return (
+        (not query.states or row.state in query.states)
+        and (not queues or any(fnmatchcase(row.queue, name) for name in queues))
+        and (not query.tasks or any(fnmatchcase(row.task, name) for name in query.tasks))
+        and (not query.keys or row.id in query.keys)
+        and (not query.paused or bool(row.paused))
+        and (not query.errors or any(part.lower() in text for part in query.errors))
+        and (not query.error_type or row.error_type == query.error_type)
+        and (query.since is None or row.created_at >= query.since)
+        and row.attempt >= query.attempts_least
+        and query.text.lower() in text
+        and all(word in text for word in query.words)
+        and not any(word.lower() in text for word in query.without)
+    )
+
+
+def page(rows: Sequence[api.RunRow], query: api.RunsQuery) -> api.RunsPage:
+    """What the daemon answers: those without a value come last either way, equal ones go by their ids."""
+
+    def place(value: float | None, id: str) -> tuple[bool, float, str]:
+        return value is None, value or 0.0, id
+
+    def behind(row: api.RunRow) -> bool:
+        assert query.before is not None
+        mine, mark = place(row.ordered(query.order), row.id), place(*query.before)
+        if mine[0] != mark[0]:
+            return mine[0]
+        return mine < mark if query.descending else mine > mark
+
+    found = sorted(
+        (row for row in rows if means(query, row)),
+        key=lambda row: place(row.ordered(query.order), row.id),
+        reverse=query.descending,
+    )
+    found.sort(key=lambda row: row.ordered(query.order) is None)
+    rest = [row for row in found if query.before is None or behind(row)]
+    return api.RunsPage(tuple(rest[: query.limit]), len(found), len(rest) > query.limit)
+
+
 def is_behind(at: float, id: str, before: tuple[float, str] | None) -> bool:
     return before is None or (-at, id) > (-before[0], before[1])
 
@@ -379,6 +461,7 @@ def queue(name: str, oldest: float | None = None, **fields: Any) -> api.QueueRow
 
 
 def queues() -> list[api.QueueRow]:
+    """Eight queues, each of which stands in another way."""
     flat, none = (3, 3, 4, 2, 3, 5, 3, 3, 4, 6, 3, 3), (0,) * 12
     some = (1, 0, 1, 3, 1, 0, 1, 2, 1, 1, 1, 1)
     at_limit = queue("etl-nightly", 540, limit=4, depth=640, running=4, in_rate=1, p95=41, ended=flat, workers=1)
@@ -387,11 +470,19 @@ def queues() -> list[api.QueueRow]:
         queue("billing", 3, depth=212, running=16, in_rate=41, out_rate=42, p95=0.12, ended=flat, workers=4),
         queue("emails", 2460, paused=True, depth=18_200, in_rate=310, ended=none, dead=12, workers=6),
         at_limit,
-        queue("images", 124, depth=904, running=24, in_rate=30, out_rate=21, p95=2.8, ended=flat, dead=7, workers=6),
+        queue(
+            "images", 124, depth=904, running=24, in_rate=30, out_rate=21, p50=1.9, p95=2.8, p99=6.1, ended=flat,
+            dead=7, workers=6, depths=tuple(40 + at * at for at in range(30)),
+            errors=((5, "builtins.TimeoutError", "resize.py:88"), (2, "builtins.OSError", f"store.py:41 {EVIL}")),
+            oldest_runs=(
+                (run_id(2713), "resize-image", NOW - 124),
+                (run_id(2714), "resize-image", NOW - 123),
+            ),
+        ),
         queue("sms", 0.2, depth=2, running=1, in_rate=3, out_rate=3, p95=0.19, ended=flat, dead=1, workers=1),
         queue("thumbs", 20, depth=5, in_rate=1),
         queue("webhooks", 1080, depth=2412, in_rate=12, ended=none, dead=1200, workers=2),
-    ]
+    ]  # fmt: skip
 
 
 def runs(count: int = 60) -> list[api.RunRow]:

@@ -35,7 +35,7 @@ def run(
         project: the name to show.
         read_only: no key changes anything, and nothing that changes is sent.
         env: the operator's environment: which terminal, which editor.
-        config_dir: where `keys.toml` is, if there is one.
+        config_dir: where `keys.toml` is, if there is one, and `views.toml`.
         state_dir: where commands given and the like are kept from one session to the next; None: nowhere.
         record: a file, not there yet, to which the session is recorded, for `replay`.
         values: whether payloads, results, log lines and messages of errors are recorded too.

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from itertools import chain, count, islice
+from itertools import count
 from pathlib import Path
 
 import anyio
@@ -24,8 +24,8 @@ from holdfast_tui.keys import Action
 from holdfast_tui.memory import Memory
 from holdfast_tui.message import Message
 from holdfast_tui.model.trail import Trail
-from holdfast_tui.model.window import Listing
 from holdfast_tui.plan import Plan
+from holdfast_tui.screens.arranged import Arranged
 from holdfast_tui.screens.audit import Audit
 from holdfast_tui.screens.dead import Dead
 from holdfast_tui.screens.details import Details
@@ -45,6 +45,7 @@ from holdfast_tui.terminal.clipboard import copy
 from holdfast_tui.terminal.editor import Edited, edit
 from holdfast_tui.terminal.link import Linked
 from holdfast_tui.tour import STOPS, Tour
+from holdfast_tui.views import View, Views
 from holdfast_tui.vocabulary import known
 
 TICK = 1.0
@@ -102,20 +103,23 @@ class Desk(Linked, inherit_bindings=False):
         gateway: Gateway,
         *,
         clock: Callable[[], Instant] = time.time,
+        env: Mapping[str, str] | None = None,
         memory: Memory | None = None,
         mapped: Mapped | None = None,
-        env: Mapping[str, str] | None = None,
+        views: Views | None = None,
     ) -> None:
         """
         Args:
-            memory: what is kept of the user; without it nothing is.
             env: the operator's environment: which terminal, which editor.
+            memory: what is kept of the user; without it nothing is.
             mapped: the table of keys in effect, and what is wrong with the user's own.
+            views: those of the user; without them none can be kept.
         """
         super().__init__()
         self.gateway = gateway
         self.clock = clock
         self.env = env or {}
+        self.views = views or Views(None)
         self.memory = memory or Memory()
         self.mapped = mapped or Mapped()
         self.tour = Tour(self.actions)
@@ -157,7 +161,8 @@ class Desk(Linked, inherit_bindings=False):
         self.tick()
 
     def tick(self) -> None:
-        screen = self.screen_stack[-1] if self.screen_stack else None  # none is left while the desk closes
+        """Once a second; while the app ends there is no screen any more."""
+        screen = self.screen_stack[-1] if self.screen_stack else None
         if isinstance(screen, Page):
             screen.tick()
 
@@ -238,6 +243,10 @@ class Desk(Linked, inherit_bindings=False):
     def open_run(self, run: str) -> None:
         self._open(RunTree(run))
 
+    def open_timeline(self, run: str) -> None:
+        """Show a run as a timeline."""
+        self.open_run(run)
+
     def open_made(self, run: str, *, of: str) -> None:
         """Show a run that was made from another one just now."""
         made = RunTree(run, new=True)
@@ -255,6 +264,15 @@ class Desk(Linked, inherit_bindings=False):
     def open_logs_of(self, runs: Sequence[str], worker: str) -> None:
         """Show the output of the runs that a worker holds."""
         self._open(Logs(among=runs, of=worker))
+
+    def show_view(self, view: View) -> None:
+        """Show what was kept. Raises: ValueError: its screen is not there."""
+        if view.screen not in SECTIONS:
+            raise ValueError(f"no screen {view.screen}: there are {', '.join(SECTIONS)}")
+        self.section(view.screen)
+        page = self._sections[view.screen]
+        if isinstance(page, Arranged):
+            page.call_later(page.take_view, view)
 
     def help(self, page: Frame) -> None:
         self.push_screen(HelpScreen(page))
@@ -289,9 +307,15 @@ class Desk(Linked, inherit_bindings=False):
     def known(self) -> Known:
         """The names that the lists have."""
         pages = dict.fromkeys([*self.screen_stack[:0:-1], *self._sections.values()])
-        lists = (getattr(page, "listing", None) for page in pages)
-        rows = (islice(listing.rows.values(), READ) for listing in lists if isinstance(listing, Listing))
-        return known(chain.from_iterable(rows))
+        lists = (page.loaded for page in pages if isinstance(page, Frame))
+        return known((row for rows in lists for row in rows.values()), views=self._views())
+
+    def _views(self) -> Sequence[str]:
+        """The names of the views that are kept, for completion: a file that can't be read has none."""
+        try:
+            return list(self.views.all())
+        except ValueError:
+            return []
 
     def offers(self, page: Frame, text: str) -> list[Offer]:
         """The ways to go on with a command on a screen."""
@@ -335,7 +359,14 @@ def operate(
 ) -> int:
     """Run the desk in this terminal until the operator quits."""
     gateway = Gateway(client_factory, project=project, read_only=read_only, clock=clock)
-    desk = Desk(gateway, clock=clock, memory=Memory(state_dir), mapped=keymap.load(config_dir), env=env)
+    desk = Desk(
+        gateway,
+        env=env,
+        clock=clock,
+        memory=Memory(state_dir),
+        mapped=keymap.load(config_dir),
+        views=Views(config_dir and config_dir / "views.toml"),
+    )
     return asyncio.run(_operate(desk))
 
 

@@ -60,16 +60,23 @@ def asked(
                 [(tail, "")],
             )
         case Mode.PICK if state.pick is not None:
-            return Bottom(
-                [(" " + clean(state.wrong), "warn") if state.wrong else (" " + clean(state.pick.title), "ask")],
-                [(" " + offered((*state.pick.choices, ("esc", "leave"))), "")],
-            )
+            title: Cell = (" " + clean(state.wrong), "warn") if state.wrong else (" " + clean(state.pick.title), "ask")
+            above, below = _over_two((*state.pick.choices, ("esc", "leave")), width - len(title[0]) - 2, width - 1)
+            return Bottom([title, (f"  {above}" if above else "", "")], [(" " + below, "")])
     return None
 
 
 def offered(options: Sequence[tuple[str, str]]) -> str:
     """Keys with their words."""
     return "  ".join(f"[{key}] {clean(word)}" for key, word in options)
+
+
+def _over_two(options: Sequence[tuple[str, str]], above: int, below: int) -> tuple[str, str]:
+    """Keys with their words in the lower row; those that find no room there begin behind the title."""
+    at = 0
+    while len(offered(options[at:])) > below and len(offered(options[: at + 1])) <= above:
+        at += 1
+    return offered(options[:at]), offered(options[at:])
 
 
 def _palette(state: State, offers: Sequence[Offer], width: int) -> list[Cell]:

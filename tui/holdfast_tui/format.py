@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TypeAlias
 
 from rich.cells import cell_len, set_cell_size
@@ -187,24 +188,80 @@ def offset(seconds: Seconds | None) -> str:
     return f"+{seconds:.2f}" if seconds < 9.995 else f"+{seconds:.1f}" if seconds < 99.95 else "+" + took(seconds)
 
 
+class Zone(StrEnum):
+    """How times are written."""
+
+    UTC = "UTC"
+    LOCAL = "local"
+    RELATIVE = "relative"
+    """How long ago, or in how long."""
+
+
+class Times:
+    """How the times of a desk are written: one for all its screens, as there is one operator at one terminal."""
+
+    def __init__(self) -> None:
+        self.zone = Zone.UTC
+        self.now: Instant = 0.0
+        """What relative times count from."""
+
+    def turn(self) -> Zone:
+        """The next way."""
+        zones = list(Zone)
+        self.zone = zones[(zones.index(self.zone) + 1) % len(zones)]
+        return self.zone
+
+    def at(self, instant: Instant) -> datetime:
+        """An instant in the operator's zone, or in UTC."""
+        found = datetime.fromtimestamp(instant, UTC)
+        return found.astimezone() if self.zone is Zone.LOCAL else found
+
+    def ago(self, instant: Instant) -> str:
+        """In at most eight columns: `41m ago`, `in 3s`."""
+        past = self.now - instant
+        return f"{age(past)} ago" if past >= 0 else f"in {age(-past)}"
+
+
+TIMES = Times()
+"""Those of this process; `z` turns them."""
+
+
 def clock(at: Instant | None, *, millis: bool = False) -> str:
-    """The time of day, UTC."""
+    """The time of day as `TIMES` says; relative ones in at most eight columns."""
     if at is None:
         return "-"
-    text = datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S.%f")
+    if TIMES.zone is Zone.RELATIVE:
+        return TIMES.ago(at)
+    text = TIMES.at(at).strftime("%H:%M:%S.%f")
     return text[:12] if millis else text[:8]
 
 
+def time_now(at: Instant) -> str:
+    """The time of day just now, which is never relative; `Z` stands for UTC."""
+    text = TIMES.at(at).strftime("%H:%M:%S")
+    return text if TIMES.zone is Zone.LOCAL else f"{text}Z"
+
+
 def date(at: Instant | None) -> str:
-    """Date and time, UTC."""
-    return "-" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    """Date and time as `TIMES` says; `Z` stands for UTC."""
+    if at is None:
+        return "-"
+    if TIMES.zone is Zone.RELATIVE:
+        return TIMES.ago(at)
+    text = TIMES.at(at).strftime("%Y-%m-%d %H:%M:%S")
+    return text if TIMES.zone is Zone.LOCAL else f"{text}Z"
 
 
 def moment(at: Instant, now: Instant) -> str:
     """When something was, in eight columns: the time of day, or of what is longer ago the day and its hour."""
-    if now - at < 86_400:
+    if TIMES.zone is Zone.RELATIVE or now - at < 86_400:
         return clock(at)
-    return datetime.fromtimestamp(at, UTC).strftime("%m-%dT%H")
+    return TIMES.at(at).strftime("%m-%dT%H")
+
+
+def minute(at: Instant) -> str:
+    """The hour and the minute, in the operator's zone or in UTC."""
+    return TIMES.at(at).strftime("%H:%M")
 
 
 def plural(number: int, noun: str) -> str:
@@ -240,6 +297,8 @@ def progress(made: Progress | None) -> str:
 
 def until(due: Instant, now: Instant) -> str:
     """When a wait ends, short: without its date where that is less than a day from now."""
+    if TIMES.zone is Zone.RELATIVE:
+        return TIMES.ago(due)
     return f"until {clock(due)}" if due - now < 86_400 else f"until {date(due)[5:16]}"
 
 

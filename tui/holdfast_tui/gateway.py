@@ -15,6 +15,7 @@ import anyio
 import msgspec
 
 from holdfast.client import Client
+from holdfast.core.admission import QueueLimits
 from holdfast.core.lifecycle import Kind
 from holdfast.core.model import Instant
 from holdfast.errors import BusError, ConnectError, HoldfastError, Refused, Unanswered
@@ -173,6 +174,20 @@ class Gateway:
     async def letters(self, query: api.LettersQuery) -> api.LettersPage:
         return await self._asked(lambda client: client.letters(query))
 
+    async def letter_groups(self, query: api.LettersQuery) -> api.LetterGroups:
+        return await self._asked(lambda client: client.letter_groups(query))
+
+    async def why(self, run: str) -> api.Why:
+        return await self._asked(lambda client: client.why(run))
+
+    async def limits(self, queue: str) -> QueueLimits:
+        """The limits of a queue that hold now: as an operator set them, or else as configured."""
+
+        async def ask(client: Client) -> QueueLimits:
+            return await client.limits(queue) or await client.configured_limits(queue)
+
+        return await self._asked(ask)
+
     async def logs(self, query: api.LogsQuery) -> api.LogsPage:
         return await self._asked(lambda client: client.logs(query))
 
@@ -302,6 +317,13 @@ class Gateway:
         """
         asked = rerouting(seq, self.clock(), again=again)
         return await self._changed(lambda client: client.replay_events(asked))
+
+    async def limit(self, queue: str, limits: QueueLimits) -> None:
+        await self._changed(lambda client: client.limit(queue, limits))
+
+    async def purge(self, queue: str) -> int:
+        """Returns how many runs were cancelled."""
+        return await self._changed(lambda client: client.purge_queue(queue))
 
     async def _changed(self, change: Callable[[Client], Awaitable[T]]) -> T:
         if self.read_only:

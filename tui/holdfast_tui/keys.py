@@ -43,7 +43,7 @@ class Confirm(StrEnum):
     COUNT = "count"
     """The number of what is hit is typed."""
     NAME = "name"
-    """The end of the run's id is typed, as lists show it."""
+    """The end of the run's id is typed, as lists show it; or the name of what is hit."""
     CHOICE = "choice"
     """The letter of one of several answers; one that takes a value asks for it, and then for `y`."""
     VALUE = "value"
@@ -78,9 +78,10 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
         return self.show or self.keys[0]
 
 
-_LISTS = (QUEUES, RUNS, DEAD)
 _PLACES = (SCHEDULES, WORKERS, AUDIT, EVENTS)
 """Lists beside those of runs and queues."""
+LISTED = (QUEUES, RUNS, *_PLACES)
+"""The screens that are `Listed`."""
 
 ACTIONS: tuple[Action, ...] = (
     Action(id="down", keys=("j", "down"), show="j k", label="down, up", moves=True),
@@ -117,9 +118,23 @@ ACTIONS: tuple[Action, ...] = (
         label="mark",
         hint="space mark",
         rank=40,
-        on=(*_LISTS, SCHEDULES, WORKERS, EVENTS),
+        on=(*LISTED, DEAD),
     ),
-    Action(id="mark_all", keys=("a",), label="mark all shown", on=(*_LISTS, SCHEDULES, WORKERS, EVENTS)),
+    Action(id="mark_all", keys=("a",), label="mark all shown", on=(*LISTED, DEAD)),
+    Action(id="range", keys=("v",), label="mark from last mark", hint="v range", rank=42, on=LISTED),
+    Action(
+        id="sort", keys=("s",), label="sort, turn round", hint="s sort", rank=41, on=(QUEUES, RUNS, SCHEDULES, WORKERS)
+    ),
+    Action(id="pan_left", keys=("h", "left"), show="h l", label="pan columns", on=LISTED),
+    Action(id="pan_right", keys=("l", "right"), label="", on=LISTED),
+    Action(id="previous_failure", keys=("{",), show="{ }", label="failure above, below", on=LISTED),
+    Action(id="next_failure", keys=("}",), label="", on=LISTED),
+    Action(id="copy", keys=("y",), label="copy: then i j r c", hint="y copy", rank=48, on=LISTED),
+    Action(id="write", keys=("w",), label="write to a file", hint="w write file", rank=49, on=(*LISTED, METRICS)),
+    Action(id="times", keys=("z",), label="times: UTC, local, ago"),
+    Action(id="explain", keys=("e",), label="explain what holds it", hint="e explain", rank=44, on=LISTED),
+    Action(id="unique", keys=("u",), label="unique errors", on=(RUNS,)),
+    Action(id="open_timeline", keys=("t",), label="timeline of a run", hint="t timeline", rank=47, on=(RUNS,)),
     Action(id="follow", keys=("f",), label="follow, freeze", hint="f follow", rank=15, on=(RUNS, LOGS, EVENTS)),
     Action(id="output", keys=("o",), label="output (logs)", hint="o output", rank=45, on=(RUNS, RUN, DEAD, WORKERS)),
     Action(
@@ -157,8 +172,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(id="longer", keys=(">",), label="", on=(METRICS, AUDIT, EVENTS)),
     Action(id="backward", keys=("[",), show="[ ]", label="screens been on"),
     Action(id="forward", keys=("]",), label=""),
-    Action(id="why", keys=("e",), label="why it stands so", hint="e why", rank=35, on=(SCHEDULES,)),
-    Action(id="explain", keys=("e",), label="why keys are off", on=(LOGS, DEAD, WORKERS, METRICS, AUDIT, EVENTS)),
+    Action(id="explain", keys=("e",), label="why keys are off", on=(LOGS, DEAD, METRICS)),
     Action(id="again", keys=("ctrl+r",), label="read again, connect"),
     Action(id="redraw", keys=("ctrl+l",), label="redraw"),
     Action(
@@ -170,6 +184,26 @@ ACTIONS: tuple[Action, ...] = (
         on=(QUEUES, SCHEDULES),
         changes=True,
         confirm=Confirm.YES,
+    ),
+    Action(
+        id="limit",
+        keys=("L",),
+        label="limit a queue",
+        hint="L limit",
+        rank=31,
+        on=(QUEUES,),
+        changes=True,
+        confirm=Confirm.VALUE,
+    ),
+    Action(
+        id="purge",
+        keys=("X",),
+        label="purge: cancel waiting",
+        hint="X purge",
+        rank=34,
+        on=(QUEUES,),
+        changes=True,
+        confirm=Confirm.NAME,
     ),
     Action(
         id="answer",

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from holdfast.ticks import Cron, Every
+from holdfast.quantities import readable_rate
+from holdfast_tui import chores
 from holdfast_tui.format import clean, plural, short
 from holdfast_tui.router import Question
 
 if TYPE_CHECKING:
+    from holdfast.core.admission import QueueLimits
     from holdfast_tui.gateway import Gateway
     from holdfast_tui.plan import Plan
 
@@ -56,6 +59,10 @@ class Verb(StrEnum):
     """Drain a worker and end it."""
     REROUTE = "reroute"
     """Route events once more."""
+    LIMIT = "limit"
+    """Let so many runs of a queue run at once, or start in a time: `Plan.values` has its `QueueLimits`."""
+    PURGE = "purge"
+    """Cancel all runs of a queue that wait and have never started."""
 
 
 class Deed(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,75 +136,45 @@ async def _pause(gateway: Gateway, plan: Plan, target: str) -> None:
     await gateway.pause(target, paused=plan.verb is Verb.PAUSE)
 
 
-async def _hold(gateway: Gateway, plan: Plan, target: str) -> None:
-    await gateway.pause_schedule(target, paused=plan.verb is Verb.HOLD)
+def _ask_limit(plan: Plan) -> Question:
+    limits = plan.values[plan.targets[0]]
+    command = DEEDS[Verb.LIMIT].shell(plan, plan.targets[0])
+    more = f" and {len(plan.targets) - 1:,} more" if len(plan.targets) > 1 else ""
+    return Question(text=f"Limit {clean(plan.targets[0])}{more}: {told_limits(limits)}?  {command}")
 
 
-async def _trigger(gateway: Gateway, plan: Plan, target: str) -> None:
-    await gateway.run_schedule(target)
-
-
-async def _reschedule(gateway: Gateway, plan: Plan, target: str) -> None:
-    await gateway.reschedule(target, plan.values[target])
-
-
-async def _rest(gateway: Gateway, plan: Plan, target: str) -> None:
-    await gateway.drain_worker(target)
-
-
-async def _work(gateway: Gateway, plan: Plan, target: str) -> None:
-    await gateway.resume_worker(target)
-
-
-async def _stop(gateway: Gateway, plan: Plan, target: str) -> None:
-    await gateway.stop_worker(target)
-
-
-async def _reroute(gateway: Gateway, plan: Plan, target: str) -> None:
-    await gateway.reroute(int(target), again=plan.again)
-
-
-def _asks(verb: str, more: str = "") -> Callable[[Plan], Question]:
-    """A plain question with another verb's name than its own."""
-    return lambda plan: Question(text=f"{verb} {plural(plan.size, plan.what)}?{plan.which()}{more}")
-
-
-def _ask_reschedule(plan: Plan) -> Question:
-    (name,) = plan.targets
-    return Question(text=f"Have {clean(name)} tick {clean(told_times(plan.values[name]))} from now on?")
-
-
-def told_times(when: Cron | Every) -> str:
-    """The times of a schedule, as they are typed."""
-    return when.expression if isinstance(when, Cron) else f"every {when.seconds:g}s"
-
-
-def _times(plan: Plan, name: str) -> str:
-    when = plan.values[name]
-    times = f'--cron "{clean(when.expression)}"' if isinstance(when, Cron) else f"--every {when.seconds:g}s"
-    return f"holdfast schedules change {clean(name)} {times}"
-
-
-def _ask_stop(plan: Plan) -> Question:
-    (name,) = plan.targets
-    held = plan.before.get(name, 0)
-    text = f"STOP worker {clean(name)}: it ends once its {plural(held, 'run')} ended or wait. Type its name"
+def _ask_purge(plan: Plan) -> Question:
+    name = plan.targets[0]
+    text = f"PURGE {clean(name)}: cancel all {plan.total:,} that wait there and never started. Type its name"
     return Question(text=text, typed=name)
 
 
-def _ask_reroute(plan: Plan) -> Question:
-    would = plan.before
-    parts = [f"{would['created']:,} new"] if would["created"] else []
-    parts += [f"{would['existed']:,} there already"] if would["existed"] else []
-    parts += [f"{would['unmapped']:,} dead at once"] if would["unmapped"] else []
-    parts += [f"{would['unwanted']:,} wanted by no route"] if would["unwanted"] else []
-    text = f"Route {plural(plan.size, plan.what)} again?  runs: {', '.join(parts) or 'none'}"
-    options = (("y", "yes"), ("a", "another run also where there is one")) if would["existed"] else (("y", "yes"),)
-    return Question(text=text, options=options)
+def told_limits(limits: QueueLimits) -> str:
+    """Limits in words."""
+    parts = [f"{limits.concurrency:,} at once"] if limits.concurrency is not None else []
+    parts += [f"{limits.key_concurrency:,} of each key"] if limits.key_concurrency is not None else []
+    parts += [readable_rate(limits.rate)] if limits.rate is not None else []
+    return ", ".join(parts) or "none"
 
 
-def _again(plan: Plan) -> str:
-    return " --again" if plan.again else ""
+async def _limit(gateway: Gateway, plan: Plan, target: str) -> None:
+    await gateway.limit(target, plan.values[target])
+
+
+async def _purge(gateway: Gateway, plan: Plan, target: str) -> None:
+    await gateway.purge(target)
+
+
+def _limit_command(plan: Plan, target: str) -> str:
+    limits = plan.values[target]
+    bound = "none" if limits.concurrency is None else limits.concurrency
+    rate = "none" if limits.rate is None else readable_rate(limits.rate)
+    return f"holdfast queues limit {clean(target)} -c {bound} --rate {rate}"
+
+
+def _as_before(plan: Plan) -> Plan:
+    """Gives the targets the limits that they had."""
+    return msgspec.structs.replace(plan, values=plan.before, before=plan.values, hidden=0, passed=0)
 
 
 def _start(plan: Plan) -> str:
@@ -264,50 +241,65 @@ DEEDS: Mapping[Verb, Deed] = MappingProxyType(
         ),
         Verb.HOLD: Deed(
             done="paused",
-            ask=_asks("Pause"),
-            send=_hold,
+            ask=partial(chores.asks, "Pause"),
+            send=partial(chores.pause, paused=True),
             shell=lambda plan, name: f"holdfast schedules pause {clean(name)}",
             undo=_opposite(Verb.UNHOLD),
         ),
         Verb.UNHOLD: Deed(
             done="resumed",
-            ask=_asks("Resume", "  from now on; nothing is made up for"),
-            send=_hold,
+            ask=partial(chores.asks, "Resume", more="  from now on; nothing is made up for"),
+            send=partial(chores.pause, paused=False),
             shell=lambda plan, name: f"holdfast schedules resume {clean(name)}",
             undo=_opposite(Verb.HOLD),
         ),
         Verb.TRIGGER: Deed(
             done="triggered",
-            ask=_asks("Start a run now of"),
-            send=_trigger,
+            ask=partial(chores.asks, "Start a run now of"),
+            send=chores.trigger,
             shell=lambda plan, name: f"holdfast schedules run {clean(name)}",
         ),
-        Verb.RESCHEDULE: Deed(done="changed", ask=_ask_reschedule, send=_reschedule, shell=_times),
+        Verb.RESCHEDULE: Deed(
+            done="changed", ask=chores.ask_times, send=chores.reschedule, shell=chores.reschedule_command
+        ),
         Verb.REST: Deed(
             done="told to drain",
-            ask=_asks("Drain", "  until resumed: what runs ends, nothing new begins"),
-            send=_rest,
+            ask=partial(chores.asks, "Drain", more="  until resumed: what runs ends, nothing new begins"),
+            send=chores.drain,
             shell=lambda plan, name: f"holdfast workers drain {clean(name)}",
             undo=_opposite(Verb.WORK),
         ),
         Verb.WORK: Deed(
             done="told to go on",
-            ask=_asks("Resume"),
-            send=_work,
+            ask=partial(chores.asks, "Resume"),
+            send=chores.resume,
             shell=lambda plan, name: f"holdfast workers resume {clean(name)}",
             undo=_opposite(Verb.REST),
         ),
         Verb.STOP: Deed(
             done="told to stop",
-            ask=_ask_stop,
-            send=_stop,
+            ask=chores.ask_stop,
+            send=chores.stop,
             shell=lambda plan, name: f"holdfast workers stop {clean(name)}",
         ),
         Verb.REROUTE: Deed(
             done="routed again",
-            ask=_ask_reroute,
-            send=_reroute,
-            shell=lambda plan, seq: f"holdfast events replay {seq}{_again(plan)}",
+            ask=chores.ask_reroute,
+            send=chores.reroute,
+            shell=lambda plan, seq: f"holdfast events replay {seq}{' --again' if plan.again else ''}",
+        ),
+        Verb.LIMIT: Deed(
+            done="limited",
+            ask=_ask_limit,
+            send=_limit,
+            shell=_limit_command,
+            undo=_as_before,
+        ),
+        Verb.PURGE: Deed(
+            done="purged: what waited and had never started is cancelled",
+            ask=_ask_purge,
+            send=_purge,
+            shell=lambda plan, queue: f"holdfast queues purge {clean(queue)}",
         ),
     }
 )

@@ -60,6 +60,8 @@ def meant(query: LettersQuery) -> Where:
     failed(where, "", "", (query.error,) if query.error else ())
     where.holds(("id", "task", "error"), [query.text] if query.text else [])
     where.holds_not(TEXTS, query.without)
+    for word in query.words:
+        where.holds(TEXTS, [word])
     return where
 
 

@@ -141,6 +141,8 @@ def meant(query: RunsQuery, now: Instant) -> Where:
     failed(where, query.error_type, query.pattern, query.errors)
     where.holds(("id", "task", "error"), [query.text] if query.text else [])
     where.holds_not(TEXTS, query.without)
+    for word in query.words:
+        where.holds(TEXTS, [word])
     return where
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from holdfast.filters.filter import Bound, Filter, Term
 from holdfast.filters.grammar import LETTERS, RUNS, STATES, Field, Grammar, Kind
 from holdfast.filters.questions import letters_query, runs_query
-from holdfast.filters.reading import caret, quoted, read
+from holdfast.filters.reading import caret, quoted, read, without
 
 __all__ = [
     "LETTERS",
@@ -30,4 +30,5 @@ __all__ = [
     "quoted",
     "read",
     "runs_query",
+    "without",
 ]

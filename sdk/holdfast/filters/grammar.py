@@ -17,6 +17,8 @@ class Kind(StrEnum):
     """Names by commas, whole; `*` is any text."""
     PARTS = "parts"
     """Texts by commas, any of which is somewhere in it, in any case."""
+    IDS = "ids"
+    """Whole ids by commas, or a part of one."""
     WORDS = "words"
     """Words of a list, by commas."""
     NUMBER = "number"
@@ -95,7 +97,9 @@ RUNS: Grammar = MappingProxyType(
             operators=(">=", "<=", ">", "<"),
         ),
         "error": Field(Kind.PARTS, 'parts of the error by commas, like error:"HTTP 410"', leaves_out=False),
-        "id": Field(Kind.NAMES, "ids of runs by commas, like id:4Q9K2M7P", leaves_out=False),
+        "type": Field(Kind.NAMES, "the error's type, all of it, like type:builtins.TimeoutError", **_SINGLE),
+        "pattern": Field(Kind.PARTS, "an error's pattern, all of it, as u shows them", **_SINGLE),
+        "id": Field(Kind.IDS, "part of a run's id, like id:4Q9K2M7P, or whole ids by commas", leaves_out=False),
         "tag": Field(Kind.NAMES, "a tag, like tag:nightly", **_SINGLE),
         "is": Field(Kind.WORDS, "paused: what waits for an operator", {"paused": "paused"}, leaves_out=False),
         "prio": Field(Kind.NUMBER, "a priority, like prio:5", **_POINT),
@@ -108,7 +112,7 @@ RUNS: Grammar = MappingProxyType(
 )  # fmt: skip
 """What runs are filtered by."""
 
-LETTERS: Grammar = MappingProxyType(
-    {name: RUNS[name] for name in ("queue", "task", "error", "last", "since", "until", "tries", "id")}
-)
+_OF_LETTERS = ("queue", "task", "error", "type", "pattern", "last", "since", "until", "tries", "id")
+
+LETTERS: Grammar = MappingProxyType({name: RUNS[name] for name in _OF_LETTERS})
 """What dead letters are filtered by: times are when they died."""

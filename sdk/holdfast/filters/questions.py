@@ -18,7 +18,7 @@ def runs_query(given: Filter, now: Instant, **more: Any) -> RunsQuery:
         more: other fields of the query, such as `limit`.
     """
     since, until = _span(given, now)
-    keys, parts = _ids(given)
+    keys, part = _ids(given)
     least, most = _took(given)
     priority = next((round(bound.number) for bound in given.bounds("prio")), None)
     return RunsQuery(
@@ -28,9 +28,12 @@ def runs_query(given: Filter, now: Instant, **more: Any) -> RunsQuery:
         queues=() if given.queue else given.values("queue"),
         worker=given.worker,
         tag=given.tag,
-        text=" ".join((*given.words, *parts)),
+        text=part,
+        words=given.words,
         without=given.without,
         errors=given.values("error"),
+        error_type=_one(given, "type"),
+        pattern=_one(given, "pattern"),
         keys=keys,
         since=since,
         until=until,
@@ -39,11 +42,11 @@ def runs_query(given: Filter, now: Instant, **more: Any) -> RunsQuery:
         took_most=most,
         priority=priority,
         paused=given.paused,
-        schedule=next(iter(given.values("schedule")), ""),
-        source=next(iter(given.values("source")), ""),
-        origin=next(iter(given.values("origin")), ""),
-        code=next(iter(given.values("code")), ""),
-        waits=next(iter(given.values("waits")), ""),
+        schedule=_one(given, "schedule"),
+        source=_one(given, "source"),
+        origin=_one(given, "origin"),
+        code=_one(given, "code"),
+        waits=_one(given, "waits"),
         **more,
     )
 
@@ -51,13 +54,16 @@ def runs_query(given: Filter, now: Instant, **more: Any) -> RunsQuery:
 def letters_query(given: Filter, now: Instant, **more: Any) -> LettersQuery:
     """The letters that a filter means; as `runs_query`."""
     since, until = _span(given, now)
-    keys, parts = _ids(given)
+    keys, part = _ids(given)
     return LettersQuery(
         tasks=given.tasks,
         queue=given.queue,
         queues=() if given.queue else given.values("queue"),
         errors=given.values("error"),
-        text=" ".join((*given.words, *parts)),
+        error_type=_one(given, "type"),
+        pattern=_one(given, "pattern"),
+        text=part,
+        words=given.words,
         without=given.without,
         keys=keys,
         attempts_least=_tries(given),
@@ -67,11 +73,15 @@ def letters_query(given: Filter, now: Instant, **more: Any) -> LettersQuery:
     )
 
 
-def _ids(given: Filter) -> tuple[tuple[str, ...], list[str]]:
-    """Whole ids, and parts of ids: these are looked for as text."""
-    keys = given.values("id")
-    whole = tuple(key.upper() for key in keys if ids.is_run_id(key.upper()))
-    return whole, [key for key in keys if not ids.is_run_id(key.upper())]
+def _one(given: Filter, field: str) -> str:
+    return next(iter(given.values(field)), "")
+
+
+def _ids(given: Filter) -> tuple[tuple[str, ...], str]:
+    """Whole ids, or the part of one that is looked for as text."""
+    keys = tuple(key.upper() for key in given.values("id"))
+    part = next((key for key in keys if not ids.is_run_id(key)), "")
+    return () if part else keys, part
 
 
 def _span(given: Filter, now: Instant) -> tuple[Instant | None, Instant | None]:

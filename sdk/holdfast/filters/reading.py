@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from math import isfinite
 from types import MappingProxyType
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from holdfast.core import ids
 from holdfast.core.model import Instant
 from holdfast.filters.filter import Bound, Filter, Term
 from holdfast.filters.grammar import RUNS, Field, Grammar, Kind
@@ -65,6 +66,11 @@ def quoted(value: str) -> str:
     if value and not re.search(r'[\s",:\\]', value) and not value.startswith("-"):
         return value
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def without(text: str, fields: Collection[str]) -> str:
+    """A filter's text without some of its fields."""
+    return " ".join(text[token.at : token.end] for token in _tokens(text) if token.field not in fields)
 
 
 def caret(text: str, found: Filter) -> str:
@@ -137,7 +143,9 @@ def _term(token: _Token, grammar: Grammar) -> Term:
         raise _Unclear(f"expected one value, found {len(values)}: {field.expects}")
     term = Term(token.field, field.kind, token.negated)
     match field.kind:
-        case Kind.NAMES | Kind.PARTS:
+        case Kind.IDS if len(values) > 1 and not all(ids.is_run_id(value.upper()) for value in values):
+            raise _Unclear(f"expected {field.expects}, found several and not all whole")
+        case Kind.NAMES | Kind.PARTS | Kind.IDS:
             return msgspec.structs.replace(term, values=values)
         case Kind.WORDS:
             return msgspec.structs.replace(term, values=_listed(token.field, field, values))
@@ -194,7 +202,7 @@ _NUMBERS: Mapping[Kind, Callable[[str], float]] = MappingProxyType(
 def _join(terms: list[Term], token: _Token, grammar: Grammar) -> None:
     """Add what a token says; where its field was given before it means either. Raises: _Unclear."""
     term = _term(token, grammar)
-    if term.values == ("*",) and not term.negated:
+    if term.values == ("*",) and not (term.negated or token.quoted):
         return
     field = grammar[term.field]
     for index, known in enumerate(terms):

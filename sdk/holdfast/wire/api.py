@@ -229,6 +229,8 @@ class RunsQuery(msgspec.Struct, frozen=True, kw_only=True):
     """The error's pattern, as `LetterGroup.pattern`."""
     without: tuple[str, ...] = ()
     """None of these is part of the id, the task, the error's type or its message."""
+    words: tuple[str, ...] = ()
+    """Each of these is part of one of them."""
     attempts_least: int = 0
     took_least: Seconds | None = None
     """Start to end, at least so long; of one that runs: till now."""
@@ -509,6 +511,8 @@ class LettersQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Part of the run's id, the task or the error's message."""
     without: tuple[str, ...] = ()
     """None of these is part of the run's id, the task, the error's type or its message."""
+    words: tuple[str, ...] = ()
+    """Each of these is part of one of them."""
     keys: tuple[str, ...] = ()
     """Ids of runs, of any of these; at most 1,000."""
     attempts_least: int = 0

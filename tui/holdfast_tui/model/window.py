@@ -6,9 +6,11 @@ where the id is gone, on the next one that is left. Rows and order belong to `Li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Generic, TypeVar
+
+from holdfast_tui.model.sorting import ordered
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
@@ -33,6 +35,10 @@ class Window(Generic[K]):
         self.cursor: K | None = None
         self.marks: dict[K, None] = {}
         """In the order in which they were set; they may be hidden by a filter."""
+        self.lost = 0
+        """How many marks were dropped because what they marked is gone, since somebody asked (`take_lost`)."""
+        self._marked: K | None = None
+        """Where the last mark was set: ranges begin there."""
         self.follow = follow
         self._places: dict[K, int] = {}
 
@@ -60,7 +66,7 @@ class Window(Generic[K]):
         self.keys = keys
         self._places = {} if isinstance(keys, range) else {key: index for index, key in enumerate(keys)}
         if alive is not None:
-            self.marks = {key: None for key in self.marks if key in alive}
+            self.drop([key for key in self.marks if key not in alive])
         self.cursor = self._anchor(old, at)
         self.top = self.position - line
         self._clamp()
@@ -126,6 +132,34 @@ class Window(Generic[K]):
             del self.marks[self.cursor]
         else:
             self.marks[self.cursor] = None
+        self._marked = self.cursor
+
+    def mark_range(self) -> int:
+        """Mark from where the last mark was set to the cursor, both too; returns how many were not marked before.
+
+        Where that row is not shown any more, it is the cursor's alone.
+        """
+        if self.cursor is None:
+            return 0
+        at = self.position
+        begin = None if self._marked is None else self._place(self._marked)
+        first, last = sorted((at, at if begin is None else begin))
+        before = len(self.marks)
+        self.marks |= dict.fromkeys(self.keys[first : last + 1])
+        self._marked = self.cursor
+        return len(self.marks) - before
+
+    def drop(self, keys: Iterable[K]) -> None:
+        """Take the marks of what is gone."""
+        for key in keys:
+            if key in self.marks:
+                del self.marks[key]
+                self.lost += 1
+
+    def take_lost(self) -> int:
+        """How many marks were dropped since this was asked last."""
+        lost, self.lost = self.lost, 0
+        return lost
 
     def unmark(self, keys: Iterable[K] | None = None) -> None:
         for key in list(self.marks if keys is None else keys):
@@ -148,6 +182,8 @@ class Listing(Generic[R]):
     def __init__(self, key: Callable[[R], str], order: Callable[[R], Any]) -> None:
         self._key = key
         self._order = order
+        self._value: Callable[[R], Any] | None = None
+        self._down = False
         self.rows: dict[str, R] = {}
         """In the order shown."""
         self.waiting = 0
@@ -168,8 +204,18 @@ class Listing(Generic[R]):
             return
         self.waiting = 0
         kept = {} if gone is None else {key: row for key, row in self.rows.items() if key not in gone}
-        merged = kept | read
-        self.rows = {key: merged[key] for key in sorted(merged, key=lambda key: self._order(merged[key]))}
+        self._arrange(kept | read)
+
+    def sort(self, value: Callable[[R], Any] | None, *, down: bool = False) -> None:
+        """Order by a value from now on, equal ones in the list's own order; None: by that alone."""
+        self._value, self._down = value, down
+        self._arrange(self.rows)
+
+    def _arrange(self, rows: Mapping[str, R]) -> None:
+        found = sorted(rows.values(), key=self._order)
+        if self._value is not None:
+            found = ordered(found, self._value, down=self._down)
+        self.rows = {self._key(row): row for row in found}
 
     def put(self, row: R) -> None:
         """Change the values of one row that is there."""

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from holdfast.core.model import Instant
 from holdfast.wire import api
-from holdfast_tui import filter, keys
-from holdfast_tui.filter import Field, Grammar, Kind
+from holdfast_tui import keys
+from holdfast_tui.filter import RUNS as OF_RUNS
+from holdfast_tui.filter import Field, Grammar, Kind, quoted
 from holdfast_tui.format import Cell, clean, count, date, moment, plural, short
 from holdfast_tui.model import span
 from holdfast_tui.model.span import Span
 from holdfast_tui.model.window import Follow, Listing
-from holdfast_tui.screens.page import Page, told
+from holdfast_tui.screens.listed import Listed
+from holdfast_tui.screens.page import marked, told
 from holdfast_tui.widgets.table import Column
 
-HEAD = 100
-"""Entries of a page."""
+HEAD, MOST = 100, 1000
+"""Entries of a page, and of one where all are read."""
 
 _ONE: Mapping[str, Any] = {"leaves_out": False, "once": True}
 
@@ -28,7 +30,7 @@ GRAMMAR: Grammar = {
     "via": Field(Kind.WORDS, "one of tui cli http sdk", {name: name for name in ("tui", "cli", "http", "sdk")}, **_ONE),
     "action": Field(Kind.NAMES, "an action, like action:retry or action:schedule-*", **_ONE),
     "target": Field(Kind.NAMES, "a target's name or id, like target:emails", **_ONE),
-    "last": filter.RUNS["last"],
+    "last": OF_RUNS["last"],
 }
 
 SECTIONS = {"queue": keys.QUEUES, "schedule": keys.SCHEDULES, "worker": keys.WORKERS}
@@ -38,8 +40,9 @@ RUNS = frozenset({"run", "letter"})
 """Targets that are runs."""
 
 
-class Audit(Page):
+class Audit(Listed):
     kind = keys.AUDIT
+    row_type, noun = api.AuditEntry, "entry"
     columns = (
         Column("TIME", 8),
         Column("WHO", 9),
@@ -62,7 +65,7 @@ class Audit(Page):
         self.window.follow = Follow.FIRST
 
     def asking(self, now: Instant) -> api.AuditQuery:
-        given = filter.read(self.filter, GRAMMAR)
+        given = self.given()
 
         def one(field: str) -> str:
             return next(iter(given.values(field)), "")
@@ -102,6 +105,34 @@ class Audit(Page):
         """Entries that are older than the window now."""
         since = query.since or 0.0
         return {key for key, entry in self.listing.rows.items() if entry.at < since}
+
+    @property
+    def grammar(self) -> Grammar:
+        return GRAMMAR
+
+    async def pages(self) -> AsyncIterator[Sequence[api.AuditEntry]]:
+        query = msgspec.structs.replace(self.asking(self.now), limit=MOST)
+        while True:
+            page = await self.desk.gateway.audit(query)
+            yield page.entries
+            if not page.more or not page.entries:
+                return
+            query = msgspec.structs.replace(query, before=page.entries[-1].seq)
+
+    def key(self, row: api.AuditEntry) -> str:
+        return str(row.seq)
+
+    def failed(self, row: api.AuditEntry) -> bool:
+        return bool(row.refused)
+
+    def shell(self, key: str) -> str:
+        """The same from a shell."""
+        entry = self.listing.rows.get(key)
+        return "" if entry is None else entry.command or f"# {entry.action} {targeted(entry)}: the audit has no command"
+
+    def explained(self) -> str:
+        entry = self.listing.rows.get(self.window.cursor or "")
+        return "" if entry is None or not entry.why else f"refused: {clean(entry.why)}"
 
     def arrange_rows(self) -> None:
         self.window.sync(list(self.listing.rows))
@@ -147,8 +178,7 @@ class Audit(Page):
         return "all time" if self.span.seconds is None else f"the last {self.span.name}"
 
     def scope(self) -> tuple[list[Cell], list[Cell]]:
-        given = filter.read(self.filter, GRAMMAR)
-        parts: list[Cell] = [(given.wrong, "warn")] if given.wrong else []
+        parts: list[Cell] = []
         parts.append((f"{'all' if self.span.seconds is None else f'last {self.span.name}'} (< >)", ""))
         if not self.filter:
             parts.append(("who:*  action:*", ""))
@@ -156,13 +186,13 @@ class Audit(Page):
         parts.append((plural(self.total, "change") if loaded == self.total else f"{loaded:,} of {self.total:,}", ""))
         if self.listing.waiting:
             parts.append((f"{self.listing.waiting} new above (g)", "title"))
-        return told(self.filter, parts), [("newest first", "")]
+        return self.unread() + told(self.filter, parts) + marked(self.window), [("newest first", "")]
 
-    def detail(self) -> tuple[str, list[Cell]]:
+    def about(self) -> tuple[str, list[Cell]]:
         entry = self.listing.rows.get(self.window.cursor or "")
         if entry is None:
             return "", []
-        return f"{entry.action} by {clean(entry.who)}, {date(entry.at)}", about(entry)
+        return f"{entry.action} by {clean(entry.who)}, {date(entry.at)}", told_of(entry)
 
     # --- what keys do -------------------------------------------------------------------------------------------------
 
@@ -191,11 +221,11 @@ class Audit(Page):
         elif entry.kind in RUNS and len(entry.targets) == 1:
             self.desk.open_run(entry.targets[0])
         elif entry.kind in RUNS:
-            self.desk.open_filtered("id:" + ",".join(filter.quoted(target) for target in entry.targets))
+            self.desk.open_filtered("id:" + ",".join(quoted(target) for target in entry.targets))
             if entry.count > len(entry.targets):
                 self.desk.say(f"the first {len(entry.targets)} of {entry.count:,}: the audit keeps no more names")
         elif entry.kind in SECTIONS:
-            self.desk.section(SECTIONS[entry.kind], filter.quoted(entry.targets[0]) if len(entry.targets) == 1 else "")
+            self.desk.section(SECTIONS[entry.kind], quoted(entry.targets[0]) if len(entry.targets) == 1 else "")
         else:
             self.say(f"no screen shows a {entry.kind}: holdfast {entry.kind}s list", "warn")
 
@@ -218,7 +248,7 @@ def result(entry: api.AuditEntry) -> Cell:
     return f"{count(entry.accepted)} ok {count(entry.refused)} no", "warn"
 
 
-def about(entry: api.AuditEntry) -> list[Cell]:
+def told_of(entry: api.AuditEntry) -> list[Cell]:
     """An entry in the pane."""
     where = f"{entry.via or '-'} on {entry.host or '-'}" + (f" from {entry.address}" if entry.address else "")
     found: list[Cell] = [(f"with {clean(where)}", "")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 from msgspec.structs import replace
@@ -12,7 +12,8 @@ from holdfast.core.model import Instant
 from holdfast.errors import HoldfastError
 from holdfast.wire.events import EventRow, EventsQuery, encoded, value_of
 from holdfast.wire.render import render_json
-from holdfast_tui import filter, keys
+from holdfast_tui import keys
+from holdfast_tui.filter import RUNS as OF_RUNS
 from holdfast_tui.filter import Field, Grammar, Kind
 from holdfast_tui.format import STATES, Cell, clean, date, lines, moment, plural, short, size
 from holdfast_tui.gateway import Lost
@@ -22,7 +23,8 @@ from holdfast_tui.model.span import Span
 from holdfast_tui.model.window import Follow, Listing
 from holdfast_tui.plan import Plan, Verb
 from holdfast_tui.router import Mode
-from holdfast_tui.screens.page import Page, marked, told
+from holdfast_tui.screens.listed import Listed
+from holdfast_tui.screens.page import marked, told
 from holdfast_tui.widgets.table import Column
 
 HEAD = 100
@@ -46,12 +48,13 @@ GRAMMAR: Grammar = {
     "subject": Field(
         Kind.NAMES, "a subject, with * for a word and > for the rest: subject:orders.*", leaves_out=False, once=True
     ),
-    "last": filter.RUNS["last"],
+    "last": OF_RUNS["last"],
 }
 
 
-class Events(Page):
+class Events(Listed):
     kind = keys.EVENTS
+    row_type, noun = EventRow, "event"
     columns = (
         Column("TIME", 8),
         Column("SEQ", 7, right=True, spare=2),
@@ -78,7 +81,7 @@ class Events(Page):
         self.window.follow = Follow.FIRST
 
     def asking(self, now: Instant) -> EventsQuery:
-        given = filter.read(self.filter, GRAMMAR)
+        given = self.given()
         subject = next(iter(given.values("subject")), "")
         since = span.since(self.span, now, given)
         return EventsQuery(subject=subject, since=since, limit=HEAD, most=MOST)
@@ -141,12 +144,43 @@ class Events(Page):
         self.becoming.take(seq, await self.desk.gateway.event_runs(seq), self.now)
 
     def arrange_rows(self) -> None:
-        given = filter.read(self.filter, GRAMMAR)
+        given = self.given()
         if given.words or given.without:
             shown = [key for key, event in self.listing.rows.items() if given.matches(*self._texts(event))]
         else:
             shown = list(self.listing.rows)
         self.window.sync(shown)
+
+    @property
+    def grammar(self) -> Grammar:
+        return GRAMMAR
+
+    async def pages(self) -> AsyncIterator[Sequence[EventRow]]:
+        """All that match, with all of their data."""
+        given, query = self.given(), replace(self.asking(self.now), most=1 << 30)
+        while True:
+            page = await self.desk.gateway.published(query)
+            yield [event for event in page.events if given.matches(*self._texts(event))]
+            if not page.more:
+                return
+            query = replace(query, before=page.before)
+
+    async def rows(self, keys: Sequence[str]) -> Sequence[EventRow]:
+        found = [await self.desk.gateway.event(int(key)) for key in keys]
+        return [event for event in found if event is not None]
+
+    def key(self, row: EventRow) -> str:
+        return str(row.seq)
+
+    def failed(self, row: EventRow) -> bool:
+        return self.becoming.told(row.seq)[1] == "fail" or self.becoming.told(row.seq)[0].startswith("DEAD")
+
+    def shell(self, key: str) -> str:
+        return f"holdfast events show {key}"
+
+    def explained(self) -> str:
+        event = self.listing.rows.get(self.window.cursor or "")
+        return "" if event is None else "  ".join(text.strip() for text, _ in self._runs(event))
 
     def _texts(self, event: EventRow) -> tuple[str, ...]:
         return event.name, preview(event), self.becoming.told(event.seq)[0], *event.headers, *event.headers.values()
@@ -190,8 +224,7 @@ class Events(Page):
         ]
 
     def scope(self) -> tuple[list[Cell], list[Cell]]:
-        given = filter.read(self.filter, GRAMMAR)
-        parts: list[Cell] = [(given.wrong, "warn")] if given.wrong else []
+        parts: list[Cell] = []
         parts.append((f"{'all' if self.span.seconds is None else f'last {self.span.name}'} (< >)", ""))
         if not self.filter:
             parts.append(("all subjects (/)", ""))
@@ -204,9 +237,9 @@ class Events(Page):
         else:
             above = "many" if self.listing.waiting >= HEAD else str(self.listing.waiting or "")
             right = [(f"{above} new above (g)" if above else "newest first", "title" if above else "")]
-        return told(self.filter, parts) + marked(self.window), right
+        return self.unread() + told(self.filter, parts) + marked(self.window), right
 
-    def detail(self) -> tuple[str, list[Cell]]:
+    def about(self) -> tuple[str, list[Cell]]:
         event = self.listing.rows.get(self.window.cursor or "")
         if event is None:
             return "", []

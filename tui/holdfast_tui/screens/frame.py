@@ -6,7 +6,7 @@ what was painted before: what did not change sends nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import ComposeResult
@@ -19,7 +19,7 @@ from holdfast_tui import keys, router
 from holdfast_tui.bottom import Bottom, asked
 from holdfast_tui.command import Offer
 from holdfast_tui.failure import failed
-from holdfast_tui.format import Cell, age, clean, clock, rate
+from holdfast_tui.format import TIMES, Cell, age, clean, rate, time_now
 from holdfast_tui.gateway import Lost
 from holdfast_tui.message import Message
 from holdfast_tui.model.window import Listing, Window
@@ -204,6 +204,12 @@ class Frame(Screen[None], inherit_bindings=False):
         if failure.asked or self.desk.failure is None:  # else it is the same still: nothing was asked meanwhile
             self.desk.failure = failure
 
+    @property
+    def loaded(self) -> Mapping[Any, Any]:
+        """The rows that are loaded, by their keys; none where the screen has no list."""
+        listing = getattr(self, "listing", None)
+        return listing.rows if isinstance(listing, Listing) else {}
+
     def known(self) -> Collection[Any] | None:
         """The ids of all rows that are loaded, shown or not; None: the screen has no list of what comes and goes."""
         listing = getattr(self, "listing", None)
@@ -248,7 +254,8 @@ class Frame(Screen[None], inherit_bindings=False):
         gateway, now = self.desk.gateway, self.now
         live = gateway.link.live(now)
         mode = ("READ-ONLY", "title") if gateway.read_only else ("RW", "")
-        self.time_line.show([(f"  {clock(now)}Z ", "")])
+        TIMES.now = self.as_of
+        self.time_line.show([(f"  {time_now(now).ljust(9)} ", "")])
         self.context.show([(clean(gateway.project) + " ", "title"), mode, (" │ " + self.crumbs, "")], self._link(now))
         left, right = self.scope()
         if not live and gateway.link.answered_at is not None:

@@ -15,7 +15,7 @@ from holdfast.wire.api import Metrics as Figures
 from holdfast.wire.api import MetricsQuery
 from holdfast_tui import filter, keys
 from holdfast_tui.filter import Field, Grammar, Kind
-from holdfast_tui.format import Cell, age, clean, plural
+from holdfast_tui.format import TIMES, Cell, age, clean, plural
 from holdfast_tui.model import chart, figures, span
 from holdfast_tui.model.figures import CHARTS
 from holdfast_tui.model.span import Span
@@ -250,7 +250,7 @@ class Metrics(Page):
 def _minute(at: Instant, over: Span) -> str:
     """When a bucket begins, as exactly as its length."""
     written = "%H:%M:%S" if over.step < span.MINUTE else "%H:%M" if over.step < span.HOUR else "%a %H:%M"
-    return datetime.fromtimestamp(at, UTC).strftime(written)
+    return TIMES.at(at).strftime(written)
 
 
 def _iso(at: Instant) -> str:

@@ -49,7 +49,7 @@ def obey(desk: Desk, page: Page, text: str) -> None:
             assert_never(given)
 
 
-def hooks(page: Frame) -> frozenset[str]:
+def hooks(page: Frame | type[Frame]) -> frozenset[str]:
     """The words that a screen carries out itself: it has a `command_<word>`."""
     return frozenset(word.word for word in command.WORDS if hasattr(page, f"command_{word.word}"))
 

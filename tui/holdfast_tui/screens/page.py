@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from holdfast_tui.format import Cell, clean, count
+from holdfast_tui.format import TIMES, Cell, clean, count
 from holdfast_tui.model.window import Window
 from holdfast_tui.screens.asking import Asking
 
@@ -17,12 +17,37 @@ from holdfast_tui.screens.asking import Asking
 class Page(Asking):
     """A screen of the desk."""
 
+    def do_times(self) -> None:
+        """Write times another way, on all screens."""
+        self.say(f"times are {TIMES.turn()}")
 
-def marked(window: Window[Any]) -> list[Cell]:
-    """How many are marked, for row 2."""
+    # --- views --------------------------------------------------------------------------------------------------------
+
+    def command_view(self, name: str) -> None:
+        """Show what was kept under a name. Raises: ValueError: nothing was."""
+        self.desk.show_view(self.desk.views.get(name))
+
+    def command_views(self, rest: str) -> None:
+        """Say which views there are. Raises: ValueError: their file can't be read."""
+        found = self.desk.views.all()
+        told = "   ".join(f"{name}: {view.screen} {view.filter}".strip() for name, view in found.items())
+        self.say(told or "no views yet: :save NAME keeps what a list shows")
+
+    def command_forget(self, name: str) -> None:
+        """Keep a view no more. Raises: ValueError: there is none of that name."""
+        self.desk.views.forget(name)
+        self.say(f"forgotten: {name}")
+
+
+def marked(window: Window[Any], hidden: int | None = None) -> list[Cell]:
+    """How many are marked, for row 2.
+
+    Args:
+        hidden: how many of them the filter hides; None: those that are not among the rows.
+    """
     if not window.marks:
         return []
-    hidden = window.hidden()
+    hidden = window.hidden() if hidden is None else hidden
     text = f"{count(len(window.marks))} marked" + (f", {count(hidden)} hidden" if hidden else "")
     return [("  " + text, "mark")]
 

@@ -3,44 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from types import MappingProxyType
+from typing import Any
 
-from holdfast.core.model import Instant
+from msgspec.structs import replace
+
+from holdfast.core.admission import QueueLimits
+from holdfast.filters import Field, Kind, quoted
+from holdfast.quantities import rate as rate_of
+from holdfast.quantities import readable_rate
 from holdfast.wire.api import QueueRow
-from holdfast_tui import filter, keys
+from holdfast_tui import keys
 from holdfast_tui.format import Cell, age, clean, count, plural, rate, spark, took
+from holdfast_tui.model.queue import LATE, WORDS, about, explained, standing, waited
+from holdfast_tui.model.sorting import Sort
 from holdfast_tui.model.window import Listing
 from holdfast_tui.plan import Plan, Verb
-from holdfast_tui.screens.page import Page, marked, told
+from holdfast_tui.screens.listed import Listed
+from holdfast_tui.screens.page import marked, told
 from holdfast_tui.widgets.table import Column
 
-LATE = 60.0
-"""A queue whose oldest run waits longer than this, in seconds, is stalled or slow."""
+__all__ = ["LATE", "Queues", "standing"]
 
+NUMBER = Field(Kind.NUMBER, "a number, like >100")
+DURATION = Field(Kind.DURATION, "how long, like >2m or <100ms", operators=(">=", "<=", ">", "<"))
 
 EXTRA = MappingProxyType(
     {
-        "compensating": Column("UNDO", 4, right=True),
-        "paused_runs": Column("PAUSED", 6, right=True),
+        "compensating": Column(
+            "UNDO", 4, right=True, letter="b", down=True, field=NUMBER, value=lambda row: row.compensating
+        ),
+        "paused_runs": Column(
+            "PAUSED", 6, right=True, letter="w", down=True, field=NUMBER, value=lambda row: row.paused_runs
+        ),
     }
 )
 """Columns that are there while a count of theirs is not zero: runs that undo their steps, or wait for an operator."""
 
+UNLIMITED = "none"
 
-class Queues(Page):
+
+class Queues(Listed):
     kind = keys.QUEUES
+    row_type, noun = QueueRow, "queue"
+    sort = Sort("queue")
     columns = (
-        Column("QUEUE", 10, flex=True),
-        Column("STATE", 8),
-        Column("DEPTH", 5, right=True),
-        Column("OLDEST", 6, right=True, spare=2),
-        Column("RUN", 4, right=True),
-        Column("IN/s", 5, right=True, spare=3),
-        Column("OUT/s", 5, right=True, spare=3),
-        Column("P95", 6, right=True, spare=4),
-        Column("LAST 60s", 12, spare=5),
-        Column("DEAD", 5, right=True),
-    )
+        Column(
+            "QUEUE", 10, flex=True, letter="q", value=lambda row: row.name,
+            field=Field(Kind.NAMES, "names by commas, like queue:mail-*"),
+        ),
+        Column("STATE", 8, letter="s", field=Field(Kind.WORDS, f"states by commas: {' '.join(WORDS)}", WORDS)),
+        Column("DEPTH", 5, right=True, letter="d", down=True, field=NUMBER, value=lambda row: row.depth),
+        Column("OLDEST", 6, right=True, spare=2, letter="o", down=True, field=DURATION),
+        Column("RUN", 4, right=True, letter="r", down=True, field=NUMBER, value=lambda row: row.running),
+        Column(
+            "IN/s", 5, right=True, spare=3, name="in", letter="i", down=True, field=NUMBER,
+            value=lambda row: row.in_rate,
+        ),
+        Column(
+            "OUT/s", 5, right=True, spare=3, name="out", letter="u", down=True, field=NUMBER,
+            value=lambda row: row.out_rate,
+        ),
+        Column("P95", 6, right=True, spare=4, letter="p", down=True, field=DURATION, value=lambda row: row.p95),
+        Column("LAST 60s", 12, spare=5, name="ended", letter="e", down=True, value=lambda row: sum(row.ended)),
+        Column("DEAD", 5, right=True, letter="x", down=True, field=NUMBER, value=lambda row: row.dead),
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.listing = Listing[QueueRow](lambda row: row.name, lambda row: row.name)
@@ -53,14 +81,35 @@ class Queues(Page):
         answer = await self.desk.gateway.queues()
         self.answered = True
         self.listing.take(answer.queues, hold=self.held)
+        self.arrange_rows()
+        self.say_lost()
 
     def arrange_rows(self) -> None:
         rows = self.listing.rows.values()
         self.extra = tuple(extra for extra in EXTRA if any(getattr(row, extra) for row in rows))
         self.table.columns = (*self.columns[:-1], *(EXTRA[extra] for extra in self.extra), self.columns[-1])
-        given = filter.read(self.filter)
-        shown = [name for name, row in self.listing.rows.items() if given.matches(name, standing(row, self.as_of)[0])]
+        given, now = self.given(), self.as_of
+        shown = [
+            name for name, row in self.listing.rows.items() if self.admits(given, row, (name, standing(row, now)[0]))
+        ]
         self.window.sync(shown, alive=self.listing.rows)
+
+    def value(self, row: QueueRow, column: str) -> Any:
+        match column:
+            case "state":
+                return standing(row, self.as_of)[0].partition(" ")[0]
+            case "oldest":
+                return waited(row, self.as_of)
+        return super().value(row, column)
+
+    def key(self, row: QueueRow) -> str:
+        return row.name
+
+    def failed(self, row: QueueRow) -> bool:
+        return standing(row, self.as_of)[0] in ("STALLED", "NOWORKER") or bool(row.dead)
+
+    def shell(self, key: str) -> str:
+        return f"holdfast runs list --filter {_shell_quoted(f'queue:{quoted(key)}')}"
 
     def cells(self, key: str, widths: Sequence[int]) -> Sequence[Cell]:
         row, now = self.listing.rows[key], self.as_of
@@ -68,7 +117,7 @@ class Queues(Page):
             (row.name, ""),
             standing(row, now),
             (count(row.depth), ""),
-            (age(None if row.oldest is None else now - row.oldest), ""),
+            (age(waited(row, now)), ""),
             (count(row.running), "run" if row.running else ""),
             (rate(row.in_rate), ""),
             (rate(row.out_rate), ""),
@@ -103,80 +152,120 @@ class Queues(Page):
             sum(getattr(row, name) for row in rows)
             for name in ("depth", "running", "dead", "compensating", "paused_runs")
         )
-        told_: list[Cell] = [(plural(len(rows), "queue"), "")]
+        shown = len(self.window)
+        of = f"{shown:,} of " if shown != len(rows) else ""
+        told_: list[Cell] = [(of + plural(len(rows), "queue"), "")]
         if rows:
             told_ += [(f"{count(waiting)} ready", ""), (f"{count(running)} running", ""), (f"{count(dead)} dead", "")]
             told_ += [(f"{count(undo)} undoing", "")] if undo else []
             told_ += [(f"{plural(paused, 'paused run')}", "warn")] if paused else []
         if self.listing.waiting:
             told_.append((f"{self.listing.waiting} new", "title"))
-        return told(self.filter, told_) + marked(self.window), [("by name", "")] if rows else []
+        return self.unread() + told(self.filter, told_) + marked(self.window), self.told_sort() if rows else []
 
-    def detail(self) -> tuple[str, list[Cell]]:
+    def about(self) -> tuple[str, list[Cell]]:
         row = self.listing.rows.get(self.window.cursor or "")
-        if row is None:
-            return "", []
-        word, role = standing(row, self.as_of)
-        oldest = age(None if row.oldest is None else self.as_of - row.oldest)
-        return clean(row.name), [
-            (word, role or "title"),
-            (f"ready   {row.depth:,}   oldest {oldest}", ""),
-            (f"running {row.running:,}   limit {row.limit if row.limit is not None else 'none'}", ""),
-            (f"waiting {row.waiting:,}   retrying {row.retrying:,}", ""),
-            (f"delayed {row.delayed:,}   dead {row.dead:,}", ""),
-            *([(f"undoing {row.compensating:,}", "warn")] if row.compensating else []),
-            *([(f"paused runs {row.paused_runs:,}: enter, /is:paused", "warn")] if row.paused_runs else []),
-            (f"in {rate(row.in_rate)}/s   out {rate(row.out_rate)}/s", ""),
-            (f"p95 {took(row.p95)} from start to end, 5 min", ""),
-            (f"workers {row.workers}", "" if row.workers else "warn"),
-            ("", ""),
-            ("ended, last 60 s", "title"),
-            (spark(row.ended), ""),
-            ("", ""),
-            *[(line, "") for line in explained(row, word)],
-        ]
+        return ("", []) if row is None else (clean(row.name), about(row, self.as_of))
+
+    # --- what keys do -------------------------------------------------------------------------------------------------
 
     def do_open(self) -> None:
         if self.window.cursor is not None:
             self.desk.open_runs(queue=self.window.cursor)
 
+    def do_explain(self) -> None:
+        """Say what holds the queue under the cursor, and which key would change it."""
+        row = self.listing.rows.get(self.window.cursor or "")
+        if row is None:
+            self.say("no queue to explain", "warn")
+        else:
+            self.show_sheet(f"what holds {clean(row.name)}", explained(row, self.as_of))
+
     def do_pause(self) -> None:
         """Pause what is chosen, or resume it where all of it is paused."""
-        chosen = [name for name in self.window.chosen() if name in self.listing.rows]
+        chosen = self._chosen()
         self.hold(chosen, any(not self.listing.rows[name].paused for name in chosen))
 
     def hold(self, queues: list[str], paused: bool) -> None:
         """Ask about pausing or resuming queues."""
         verb = Verb.PAUSE if paused else Verb.RESUME
-        hidden = self.window.hidden() if self.window.marks else 0
-        self.propose(Plan(verb=verb, targets=tuple(queues), hidden=hidden, what="queue"))
+        self.propose(Plan(verb=verb, targets=tuple(queues), hidden=self._hidden(), what="queue"))
+
+    def do_limit(self) -> None:
+        """Ask how many runs of what is chosen may run at once, and how many may start in a time."""
+        self.limit(self._chosen())
+
+    def command_limit(self, rest: str) -> None:
+        self.limit([rest] if rest else self._chosen())
+
+    def limit(self, queues: list[str]) -> None:
+        if queues:
+            self._take(self._limit(queues))
+        else:
+            self.say("no queue is chosen", "warn")
+
+    async def _limit(self, queues: list[str]) -> None:
+        """Begin with the limits that hold now: what is not asked about stays."""
+        before = {name: await self.desk.gateway.limits(name) for name in queues}
+        now = before[queues[0]]
+        which = clean(queues[0]) + (f" and {len(queues) - 1:,} more" if len(queues) > 1 else "")
+        start = UNLIMITED if now.concurrency is None else str(now.concurrency)
+        text = f"Limit {which}: how many runs at once? A number from 1, or none"
+        self.fill(text, "at once", start, partial(self._limit_rate, which, before))
+
+    def _limit_rate(self, which: str, before: dict[str, QueueLimits], text: str) -> None:
+        bound = _bound(text)
+        now = next(iter(before.values()))
+        start = UNLIMITED if now.rate is None else readable_rate(now.rate)
+        ask = f"Limit {which}: how many may start? Like 50/s, 600/m, 100/15s, or none"
+        self.fill(ask, "rate", start, partial(self._limited, before, bound))
+
+    def _limited(self, before: dict[str, QueueLimits], bound: int | None, text: str) -> None:
+        rate = _rate(text)
+        values = {name: replace(limits, concurrency=bound, rate=rate) for name, limits in before.items()}
+        targets = tuple(before)
+        self.propose(
+            Plan(verb=Verb.LIMIT, targets=targets, hidden=self._hidden(), what="queue", values=values, before=before)
+        )
+
+    def do_purge(self) -> None:
+        """Ask, by its name, about cancelling all that waits in one queue."""
+        chosen = self._chosen()
+        if len(chosen) != 1:
+            self.say(f"X purges one queue at a time: {len(chosen)} are chosen", "warn")
+            return
+        row = self.listing.rows[chosen[0]]
+        total = row.depth + row.delayed
+        self.propose(Plan(verb=Verb.PURGE, targets=(row.name,), hidden=self._hidden(), what="queue", total=total))
+
+    def _chosen(self) -> list[str]:
+        return [name for name in self.window.chosen() if name in self.listing.rows]
+
+    def _hidden(self) -> int:
+        return self.window.hidden() if self.window.marks else 0
 
 
-def standing(row: QueueRow, now: Instant) -> Cell:
-    """How a queue stands, in one word."""
-    late = row.oldest is not None and now - row.oldest > LATE
-    if row.paused:
-        return "PAUSED", "dim"
-    if row.depth and not row.workers and not row.running:
-        return "NOWORKER", "dead" if late else "warn"
-    if row.depth and late and not row.running and row.out_rate <= 0:
-        return "STALLED", "dead"
-    if row.limit is not None and row.running >= row.limit and row.depth:
-        return f"LIMIT {row.limit}", "warn"
-    if late and row.in_rate > row.out_rate:
-        return "SLOW", "warn"
-    return "ok", ""
+def _bound(text: str) -> int | None:
+    """Raises: ValueError."""
+    given = text.strip()
+    if given == UNLIMITED:
+        return None
+    if not given.isdecimal() or int(given) < 1:
+        raise ValueError(f"expected a whole number from 1, or none, found {given or 'nothing'} (P pauses)")
+    return int(given)
 
 
-def explained(row: QueueRow, word: str) -> list[str]:
-    """What the word means here, and what can be done."""
-    match word:
-        case "PAUSED":
-            return ["Nothing new is started; what runs goes on. P resumes it."]
-        case "NOWORKER":
-            return ["Runs are ready and no worker serves this queue. Start one: holdfast worker MODULE"]
-        case "STALLED":
-            return ["Runs wait, workers are there, and nothing is started: look at their logs (3)."]
-        case "SLOW":
-            return ["More comes in than goes out: start more workers."]
-    return ["As many run as the limit lets."] if word.startswith("LIMIT") else []
+def _rate(text: str) -> Any:
+    """Raises: ValueError."""
+    given = text.strip()
+    if given == UNLIMITED:
+        return None
+    try:
+        return rate_of(given)
+    except ValueError as error:
+        raise ValueError(f"expected {error}, or none, found {given or 'nothing'}") from None
+
+
+def _shell_quoted(text: str) -> str:
+    """A text as one word of a shell."""
+    return "'" + text.replace("'", "'\\''") + "'"

@@ -1,165 +1,113 @@
-"""Screen 2: runs, newest first, narrowed by the daemon: by state, queue, task and words."""
+"""Screen 2: runs, newest first; the daemon narrows and orders them, and only those near the cursor are loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 from textual.timer import Timer
 
 from holdfast.core.model import FINAL, State
+from holdfast.errors import HoldfastError
+from holdfast.filters import quoted, without
 from holdfast.wire import api
-from holdfast_tui import filter, keys
-from holdfast_tui.format import (
-    PAUSED,
-    STATES,
-    Cell,
-    age,
-    clean,
-    clock,
-    date,
-    error_name,
-    lines,
-    plural,
-    progress,
-    short,
-    took,
-)
+from holdfast.wire.api import RunsOrder
+from holdfast_tui import keys
+from holdfast_tui.filter import RUNS, Grammar, letters_query, runs_query
+from holdfast_tui.format import Cell, clean, clock, error_name, plural, short
+from holdfast_tui.model.columns import Layout
+from holdfast_tui.model.glance import STEPS_MOST, glance
+from holdfast_tui.model.row import FAILED, about, doing, explained, grouped, lasted, standing
 from holdfast_tui.model.run import CANCELLABLE, RETRIABLE
-from holdfast_tui.model.window import Follow, Listing
+from holdfast_tui.model.sorting import Sort
 from holdfast_tui.plan import Plan, Verb
-from holdfast_tui.screens.page import Page, marked, told
+from holdfast_tui.reading import Page
+from holdfast_tui.screens.page import marked, told
+from holdfast_tui.screens.paged import Paged
 from holdfast_tui.widgets.table import Column
 
-HEAD = 100
-"""How many of the newest are read each second."""
-DEBOUNCE = 0.06
-"""Seconds without a key before the daemon is asked with the new filter."""
+RESTED = 0.08
+"""Seconds without a move before more is read of the run under the cursor."""
+
+NEWEST = Sort("created", True)
+ORDERS: Mapping[str, RunsOrder] = MappingProxyType(
+    {
+        "created": RunsOrder.CREATED,
+        "started": RunsOrder.STARTED,
+        "ended": RunsOrder.ENDED,
+        "took": RunsOrder.TOOK,
+        "try": RunsOrder.ATTEMPTS,
+        "steps": RunsOrder.STEPS,
+    }
+)
+"""By column: what the daemon orders by."""
 
 
-class Runs(Page):
+class Runs(Paged[api.RunRow]):
     kind = keys.RUNS
+    row_type, noun = api.RunRow, "run"
+    sort = NEWEST
     columns = (
         Column("STATE", 6),
         Column("ID", 8),
         Column("TASK", 16),
         Column("QUEUE", 8, spare=3),
-        Column("TRY", 3, right=True, spare=2),
-        Column("STARTED", 8, spare=4),
-        Column("TOOK", 6, right=True, spare=1),
-        Column("AT STEP / ERROR", 10, flex=True),
+        Column("TRY", 3, right=True, spare=2, letter="a", down=True),
+        Column("STARTED", 8, spare=4, letter="s", down=True),
+        Column("TOOK", 6, right=True, spare=1, letter="t", down=True),
+        Column("CREATED", 8, spare=9, letter="c", down=True),
+        Column("ENDED", 8, spare=9, letter="e", down=True),
+        Column("STEPS", 5, right=True, spare=9, letter="p", down=True),
+        Column("PRIO", 4, right=True, spare=9),
+        Column("WORKER", 10, spare=9),
+        Column("SOURCE", 10, spare=9),
+        Column("TAGS", 12, spare=9),
+        Column("AT STEP / ERROR", 10, flex=True, name="about"),
     )
+    layout_at_first = Layout(hidden=frozenset({"created", "ended", "steps", "prio", "worker", "source", "tags"}))
 
     def __init__(self, *, filter: str = "") -> None:
-        self.listing = Listing[api.RunRow](lambda row: row.id, lambda row: (-row.created_at, row.id))
-        self.total = 0
-        self.more = False
-        """Whether there are older ones than the last that is loaded."""
-        self.answered = False
-        self._generation = 0
-        self._begin = True
-        """Whether the next answer begins a new list."""
-        self._debounce: Timer | None = None
         super().__init__(filter=filter)
-        self.window.follow = Follow.FIRST
+        self._looked_at: api.RunRow | None = None
+        """The row for which more was asked last."""
+        self._seen_of, self._seen = "", list[Cell]()
+        """What was read of a run, and of which."""
+        self._resting: Timer | None = None
+
+    @property
+    def grammar(self) -> Grammar:
+        return RUNS
+
+    def key(self, row: api.RunRow) -> str:
+        return row.id
 
     def asking(self) -> api.RunsQuery:
-        given = filter.read(self.filter)
-        return api.RunsQuery(
-            states=given.states,
-            tasks=given.tasks,
-            queue=given.queue,
-            tag=given.tag,
-            worker=given.worker,
-            paused=given.paused,
-            text=given.text,
-            limit=HEAD,
-        )
+        """What the daemon is asked: the filter and the order."""
+        sort = self.table.sort
+        return runs_query(self.given(), self.now, order=ORDERS[sort.column], descending=sort.down)
 
-    async def read(self) -> None:
-        """The newest, and again those in view; where the cursor nears the end, the next older ones."""
-        generation = self._generation
+    async def ask(self, query: api.RunsQuery) -> Page[api.RunRow]:
+        page = await self.desk.gateway.runs(query)
+        return Page(page.runs, page.total, page.more)
+
+    def by_keys(self, keys: Sequence[str]) -> api.RunsQuery:
+        return api.RunsQuery(keys=tuple(keys), limit=len(keys))
+
+    def failures(self) -> api.RunsQuery | None:
         query = self.asking()
-        head = await self.desk.gateway.runs(query)
-        if generation != self._generation:
-            return
-        self.answered, self.total = True, head.total
-        known, follows = self.listing.rows, self.window.follow is Follow.FIRST
-        joined = not head.more or any(row.id in known for row in head.runs)
-        if self._begin or not known or (follows and not joined):  # not joined: more came than one page holds
-            self._begin, self.more = False, head.more
-            self.listing.take(head.runs)
-        elif joined:
-            self.listing.take(head.runs, hold=self.held and not follows, gone=self._gone(head))
-        else:
-            self.listing.waiting = HEAD
-        self.arrange_rows()
-        await self._read_view(query, generation)
+        states = tuple(state for state in FAILED if not query.states or state in query.states)
+        return msgspec.structs.replace(query, states=states) if states else None
 
-    def _gone(self, head: api.RunsPage) -> set[str]:
-        """Loaded runs that the page should have and has not: they match no more."""
-        read = {row.id for row in head.runs}
-        oldest = head.runs[-1].created_at if head.more and head.runs else 0.0
-        return {id for id, row in self.listing.rows.items() if id not in read and row.created_at > oldest}
+    def failed(self, row: api.RunRow) -> bool:
+        return row.state in FAILED
 
-    async def _read_view(self, query: api.RunsQuery, generation: int) -> None:
-        first, last = self.window.top, self.window.top + self.window.height
-        rows = list(self.listing.rows.values())
-        if self.more and last + self.window.height > len(rows) and rows:
-            await self._read_behind(query, rows[-1], generation)
-        elif first > HEAD // 2 and len(rows) > first:
-            before = rows[first - 1]
-            view = msgspec.structs.replace(query, before=(before.created_at, before.id), limit=self.window.height)
-            page = await self.desk.gateway.runs(view)
-            for row in page.runs if generation == self._generation else ():
-                self.listing.put(row)
-
-    async def _read_behind(self, query: api.RunsQuery, last: api.RunRow, generation: int) -> None:
-        behind = msgspec.structs.replace(query, before=(last.created_at, last.id), limit=200)
-        page = await self.desk.gateway.runs(behind)
-        if generation == self._generation:
-            self.listing.take(page.runs, gone=())
-            self.more = page.more
-
-    def arrange_rows(self) -> None:
-        self.window.sync(list(self.listing.rows))
-
-    def narrowed(self) -> None:
-        self._generation += 1
-        if self._debounce is not None:
-            self._debounce.stop()
-        self._debounce = self.set_timer(DEBOUNCE, self._anew)
-
-    def _anew(self) -> None:
-        """Read a new list; the cursor stays on its run where that is in it."""
-        self._begin = True
-        self.window.follow = Follow.FIRST if self.window.position == 0 else Follow.OFF
-        self.refresh_data()
-
-    def moved(self, move: object) -> None:
-        assert callable(move)
-        move()
-        if self.window.position:
-            self.window.follow = Follow.OFF
-        if self.more and self.window.position > len(self.window) - 2 * self.window.height:
-            self.refresh_data()
-
-    def do_first(self) -> None:
-        """The newest; from here on new ones come in at the top."""
-        self.window.follow = Follow.FIRST
-        self.window.to(0)
-        self._begin = self._begin or self.listing.waiting > 0
-        self.refresh_data()
-
-    def do_follow(self) -> None:
-        if self.window.follow is Follow.FIRST:
-            self.window.follow = Follow.OFF
-            self.say("frozen: new runs wait above; f or g follows again")
-        else:
-            self.do_first()
+    # --- what is shown ------------------------------------------------------------------------------------------------
 
     def cells(self, key: str, widths: Sequence[int]) -> Sequence[Cell]:
-        row = self.listing.rows[key]
+        row, now = self.loaded[key], self.as_of
+        role = "fail" if row.error_type and row.state in FINAL else "warn" if row.paused else ""
         return (
             standing(row),
             (short(row.id), ""),
@@ -167,12 +115,19 @@ class Runs(Page):
             (row.queue, ""),
             (str(row.attempt or ""), ""),
             (clock(row.started_at or row.created_at), "" if row.started_at else "dim"),
-            (lasted(row, self.as_of), ""),
-            (doing(row, self.as_of), "fail" if row.error_type and row.state in FINAL else "warn" if row.paused else ""),
+            (lasted(row, now), ""),
+            (clock(row.created_at), ""),
+            (clock(row.finished_at), ""),
+            (str(row.steps or ""), ""),
+            (str(row.priority), ""),
+            (row.worker, ""),
+            (row.source, ""),
+            (" ".join(row.tags), ""),
+            (doing(row, now), role),
         )
 
     def empty(self) -> Sequence[str]:
-        if not self.answered:
+        if not self.reader.answered:
             return ["", "  Waiting for the first answer ..."]
         if self.filter:
             esc = "clears the filter" if self.filter != self.home else "goes back"
@@ -188,23 +143,45 @@ class Runs(Page):
         ]
 
     def scope(self) -> tuple[list[Cell], list[Cell]]:
-        given = filter.read(self.filter)
-        parts: list[Cell] = [(given.wrong, "warn")] if given.wrong else []
-        if not self.filter:
-            parts.append(("all states  all queues", ""))
-        parts.append((plural(self.total, "run"), ""))
-        if self.window.follow is Follow.FIRST:
-            right: list[Cell] = [("FOLLOW", "title")]
-        elif self.listing.waiting >= HEAD:
-            right = [("many new above (g)", "title")]
-        else:
-            above = self.listing.waiting
-            right = [(f"{above} new above (g)" if above else "newest first", "title" if above else "")]
-        return told(self.filter, parts) + marked(self.window), right
+        parts: list[Cell] = [] if self.filter else [("all states  all queues", "")]
+        parts.append((plural(self.reader.total, "run"), ""))
+        first = self.reader.segment.first
+        if first is not None and len(self.window) and self.size.width >= 110:
+            parts.append((f"row {first + self.window.position + 1:,}", ""))
+        left = self.unread() + told(self.filter, parts) + marked(self.window, self.hidden())
+        return left, [*self.told_new(), *self.told_sort()]
 
-    def detail(self) -> tuple[str, list[Cell]]:
-        row = self.listing.rows.get(self.window.cursor or "")
-        return ("", []) if row is None else (f"{short(row.id)}  {clean(row.task)}", about(row, self.as_of))
+    def told_sort(self) -> list[Cell]:
+        return [("newest first (s)", "")] if self.table.sort == NEWEST else super().told_sort()
+
+    def about(self) -> tuple[str, list[Cell]]:
+        row = self.loaded.get(self.window.cursor or "")
+        if row is None:
+            return "", []
+        if row != self._looked_at:
+            self._look(row)
+        more = self._seen if row.id == self._seen_of else []
+        return f"{short(row.id)}  {clean(row.task)}", about(row, self.as_of, more)
+
+    def _look(self, row: api.RunRow) -> None:
+        """Read more of a run once the cursor has rested on it, and again when its row has changed."""
+        self._looked_at = row
+        if self._resting is not None:
+            self._resting.stop()
+        self._resting = self.set_timer(RESTED, lambda: self.run_worker(self._glance(row), group="look", exclusive=True))
+
+    async def _glance(self, row: api.RunRow) -> None:
+        try:
+            view = await self.desk.gateway.get(row.id)
+            few = row.steps <= STEPS_MOST
+            history = await self.desk.gateway.history(row.id) if few else None
+        except HoldfastError:  # the row itself says enough; that the link is lost is said by what reads the list
+            return
+        self._seen_of, self._seen = row.id, glance(view, history)
+        self.paint()
+
+    def shell(self, key: str) -> str:
+        return f"holdfast runs show {key}"
 
     # --- what keys do -------------------------------------------------------------------------------------------------
 
@@ -212,9 +189,48 @@ class Runs(Page):
         if self.window.cursor is not None:
             self.desk.open_run(self.window.cursor)
 
+    def do_open_timeline(self) -> None:
+        if self.window.cursor is not None:
+            self.desk.open_timeline(self.window.cursor)
+
     def do_output(self) -> None:
         if self.window.cursor is not None:
             self.desk.open_logs(self.window.cursor)
+
+    def do_explain(self) -> None:
+        """Ask why the run under the cursor does not run."""
+        if self.window.cursor is None:
+            self.say("no run to explain", "warn")
+        else:
+            self._take(self._explain(self.window.cursor))
+
+    async def _explain(self, run: str) -> None:
+        why = await self.desk.gateway.why(run)
+        self.show_sheet(f"why {short(run)} does not run", explained(why))
+
+    def do_unique(self) -> None:
+        """Show the kinds of errors that runs died of, within the filter; a digit narrows to one."""
+        self._take(self._unique())
+
+    async def _unique(self) -> None:
+        kinds = await self.desk.gateway.letter_groups(letters_query(self.given(), self.now))
+        if not kinds.groups:
+            self.say("no dead run matches: there are no errors to group")
+            return
+        count = max(kinds.kinds, len(kinds.groups))
+        self.show_sheet(f"errors of {plural(kinds.total, 'dead run')}: {plural(count, 'kind')}", grouped(kinds))
+        first = {str(number): group for number, group in enumerate(kinds.groups[:9], 1)}
+        choices = tuple((digit, error_name(group.error_type) or group.pattern[:20]) for digit, group in first.items())
+        self.pick("which error? its digit shows its runs", choices, lambda digit: self._only(first[digit]))
+
+    def _only(self, group: api.LetterGroup) -> None:
+        """Narrow to the runs that died of one kind of error."""
+        rest = without(self.filter, ("state", "type", "pattern"))
+        terms = ["state:dead", f"type:{quoted(group.error_type)}" if group.error_type else ""]
+        terms.append(f"pattern:{quoted(group.pattern)}" if group.pattern else "")
+        self.zoom(False)
+        self.filter = " ".join(filter(None, (rest, *terms)))
+        self.narrowed()
 
     def do_retry(self) -> None:
         self._propose(Verb.RETRY, RETRIABLE)
@@ -223,70 +239,10 @@ class Runs(Page):
         self._propose(Verb.CANCEL, CANCELLABLE)
 
     def _propose(self, verb: Verb, states: frozenset[State]) -> None:
-        chosen = self.window.chosen()
-        rows = self.listing.rows
+        chosen, rows = self.window.chosen(), self.loaded
         fit = tuple(run for run in chosen if run not in rows or rows[run].state in states)
-        hidden = self.window.hidden() if self.window.marks else 0
+        hidden = self.hidden() if self.window.marks else 0
         self.propose(Plan(verb=verb, targets=fit, hidden=hidden, passed=len(chosen) - len(fit)))
 
-
-def standing(row: api.RunRow) -> Cell:
-    """A run's state; where it waits for an operator, that."""
-    return PAUSED if row.paused else STATES[row.state]
-
-
-def lasted(row: api.RunRow, now: float) -> str:
-    """From start to end, or so far."""
-    if row.started_at is None:
-        return "-"
-    return took((row.finished_at if row.finished_at is not None else now) - row.started_at)
-
-
-def doing(row: api.RunRow, now: float) -> str:
-    """What a run asks or does just now, or how it ended."""
-    if row.paused:
-        return row.paused
-    if row.state is State.RETRYING:
-        due = "" if row.due is None else f"in {age(row.due - now)} "
-        return f"{due}{error_name(row.error_type)}: {row.error}"
-    if row.error_type and row.state is not State.RUNNING:
-        return f"{error_name(row.error_type)}: {row.error}"
-    if row.reason:
-        return row.reason
-    if row.state is State.DELAYED and row.due is not None:
-        return f"due in {age(row.due - now)}"
-    if row.state in FINAL:
-        return ""
-    last = row.last_key.rpartition("/")[2].removesuffix("#1")
-    step = f"step {row.steps} {last}" if row.steps else ""
-    made = progress(row.progress)
-    return made or step if row.state is State.RUNNING else row.waits or made or step
-
-
-def about(row: api.RunRow, now: float) -> list[Cell]:
-    """A run in the pane."""
-    word, role = STATES[row.state]
-    cells: list[Cell] = [("PAUSED: it waits for an operator", "warn"), (row.paused, "")] if row.paused else []
-    cells += [
-        (word, role or "title"),
-        (f"queue {row.queue}   priority {row.priority}", ""),
-        (f"worker {row.worker or '-'}", ""),
-        (f"created {date(row.created_at)}", ""),
-        (f"started {clock(row.started_at, millis=True)}   took {lasted(row, now)}", ""),
-        (f"try {row.attempt}   steps {row.steps}   from {row.source or '-'}", ""),
-    ]
-    if row.progress is not None and row.state not in FINAL:
-        cells.append((f"progress {progress(row.progress)}", ""))
-    if row.waits:
-        cells.append((f"waits for {row.waits}", ""))
-    if row.last_key:
-        cells.append((f"last checkpoint {row.last_key}", ""))
-    if row.tags:
-        cells.append(("tags " + " ".join(row.tags), ""))
-    if row.parent:
-        cells.append((f"child of {row.parent}", ""))
-    if row.error_type:
-        cells += [("", ""), ("error", "title"), *((line, "fail") for line in lines(f"{row.error_type}: {row.error}"))]
-    if row.reason:
-        cells += [("", ""), (f"because: {row.reason}", "")]
-    return [*cells, ("", ""), (row.id, "dim")]
+    def value(self, row: api.RunRow, column: str) -> Any:
+        return row.ordered(ORDERS[column]) if column in ORDERS else None

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from holdfast.core.model import FINAL, Instant, State
+from holdfast.core.model import FINAL, Instant, Seconds, State
 from holdfast.core.schedule import CATCH_UP
 from holdfast.errors import DefinitionError
 from holdfast.quantities import duration
 from holdfast.ticks import Cron, Every
 from holdfast.wire.api import RunRow
 from holdfast.wire.schedules import Day, Past, ScheduleRow
-from holdfast_tui import filter, keys
-from holdfast_tui.filter import Field, Grammar, Kind
-from holdfast_tui.format import STATES, Cell, age, clean, count, date, error_name, fit, plural, short, spark, took
+from holdfast_tui import keys
+from holdfast_tui.filter import Field, Grammar, Kind, quoted
+from holdfast_tui.format import (
+    STATES,
+    TIMES,
+    Cell,
+    age,
+    clean,
+    count,
+    date,
+    error_name,
+    fit,
+    minute,
+    plural,
+    short,
+    spark,
+    took,
+)
 from holdfast_tui.model import lanes
+from holdfast_tui.model.sorting import Sort
 from holdfast_tui.model.window import Listing
 from holdfast_tui.plan import Plan, Verb
-from holdfast_tui.screens.page import Page, marked, told
+from holdfast_tui.screens.listed import Listed
+from holdfast_tui.screens.page import marked, told
 from holdfast_tui.widgets.pane import Pane
 from holdfast_tui.widgets.table import Column
 
@@ -38,31 +56,39 @@ STANDINGS: dict[str, Cell] = {
 STRIP = 6
 """Blocks of the strip in the list: five days each."""
 
+FAILURES = frozenset({State.DEAD, State.FAILED, State.TIMED_OUT, State.EXPIRED})
+
 PAST_EVERY = 30.0
 """Seconds between two looks at the past of the schedules."""
 
-GRAMMAR: Grammar = {
-    "task": Field(Kind.NAMES, "names of tasks by commas, like task:charge_*"),
-    "state": Field(
-        Kind.WORDS,
-        "states by commas: ok paused late new over",
-        {word.lower(): state for state, (word, _) in STANDINGS.items()},
-    ),
-}
+WORDS = {word.lower(): state for state, (word, _) in STANDINGS.items()}
+"""What the filter calls each state."""
+
+TASK = Field(Kind.NAMES, "names of tasks by commas, like task:charge_*")
+NUMBER = Field(Kind.NUMBER, "a number, like >0")
+LASTING = Field(Kind.DURATION, "how long, like took:>2m", operators=(">=", "<=", ">", "<"))
 
 
-class Schedules(Page):
+class Schedules(Listed):
     kind = keys.SCHEDULES
+    row_type, noun = ScheduleRow, "schedule"
+    sort = Sort("schedule")
     columns = (
-        Column("SCHEDULE", 14, flex=True),
-        Column("STATE", 6),
-        Column("WHEN", 17, spare=2),
-        Column("NEXT", 7, right=True),
-        Column("LAST", 6),
-        Column("TOOK", 6, right=True, spare=3),
-        Column("MISSED", 6, right=True),
+        Column(
+            "SCHEDULE", 14, flex=True, letter="n", value=lambda row: row.name,
+            field=Field(Kind.NAMES, "names by commas, like schedule:nightly-*"),
+        ),
+        Column(
+            "STATE", 6, letter="s", value=lambda row: row.state,
+            field=Field(Kind.WORDS, f"states by commas: {' '.join(WORDS)}", WORDS),
+        ),
+        Column("WHEN", 17, spare=2, letter="w", value=lambda row: row.when),
+        Column("NEXT", 7, right=True, letter="x", value=lambda row: row.next_at),
+        Column("LAST", 6, letter="l", down=True, value=lambda row: row.last_at),
+        Column("TOOK", 6, right=True, spare=3, letter="t", down=True, field=LASTING),
+        Column("MISSED", 6, right=True, letter="m", down=True, field=NUMBER, value=lambda row: row.missed),
         Column("30d", STRIP, spare=4),
-    )
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.listing = Listing[ScheduleRow](lambda row: row.name, lambda row: row.name)
@@ -90,23 +116,46 @@ class Schedules(Page):
         rows = await self.desk.gateway.schedules()
         self.answered = True
         self.listing.take(rows, hold=self.held)
+        self.arrange_rows()
+        self.say_lost()
         ran = frozenset((row.name, f"{row.last_run} {row.last_state}") for row in rows)
         if self._past_at is None or self.now - self._past_at >= PAST_EVERY or ran != self._past_of:
             self.pasts = {past.name: past for past in await self.desk.gateway.schedule_pasts()}
             self._past_at, self._past_of = self.now, ran
 
     def arrange_rows(self) -> None:
-        given = filter.read(self.filter, GRAMMAR)
-        shown = [
-            name
-            for name, row in self.listing.rows.items()
-            if given.admits(lambda field, row=row: getattr(row, field), name, row.task, row.when)  # type: ignore[misc]
-        ]
+        given = self.given()
+        shown = [name for name, row in self.listing.rows.items() if self.admits(given, row, (name, row.task, row.when))]
         self.window.sync(shown, alive=self.listing.rows)
+
+    @property
+    def grammar(self) -> Grammar:
+        return {**super().grammar, "task": TASK}
+
+    def value(self, row: ScheduleRow, column: str) -> Any:
+        match column:
+            case "task":
+                return row.task
+            case "took":
+                return self._took(row.name)
+        return super().value(row, column)
+
+    def _took(self, name: str) -> Seconds | None:
+        """Of the last run that ended."""
+        past = self.pasts.get(name)
+        return None if past is None else next((run.took for run in past.last if run.took is not None), None)
+
+    def key(self, row: ScheduleRow) -> str:
+        return row.name
+
+    def failed(self, row: ScheduleRow) -> bool:
+        return row.state == "behind" or row.last_state in FAILURES
+
+    def shell(self, key: str) -> str:
+        return f"holdfast schedules next {shlex.quote(key)}"
 
     def cells(self, key: str, widths: Sequence[int]) -> Sequence[Cell]:
         row, past = self.listing.rows[key], self.pasts.get(key)
-        ended = None if past is None else next((run for run in past.last if run.took is not None), None)
         word, role = ("-", "") if row.last_state is None else STATES[row.last_state]
         return (
             (row.name, ""),
@@ -114,7 +163,7 @@ class Schedules(Page):
             (row.when if row.tz == "UTC" or row.every is not None else f"{row.when} {row.tz}", ""),
             (due(row, self.as_of), "warn" if row.state == "behind" else ""),
             (word, role),
-            (took(None if ended is None else ended.took), ""),
+            (took(self._took(key)), ""),
             (count(row.missed), "warn" if row.missed else ""),
             (strip(past.days if past is not None else (), STRIP), ""),
         )
@@ -136,19 +185,19 @@ class Schedules(Page):
 
     def scope(self) -> tuple[list[Cell], list[Cell]]:
         rows = self.listing.rows.values()
-        given = filter.read(self.filter, GRAMMAR)
-        parts: list[Cell] = [(given.wrong, "warn")] if given.wrong else []
-        parts.append((plural(len(rows), "schedule"), ""))
+        shown = len(self.window)
+        parts: list[Cell] = [((f"{shown:,} of " if shown != len(rows) else "") + plural(len(rows), "schedule"), "")]
         for state, word in (("paused", "paused"), ("behind", "late"), ("over", "over")):
             if number := sum(row.state == state for row in rows):
                 parts.append((f"{number} {word}", "warn" if word == "late" else ""))
         if self.listing.waiting:
             parts.append((f"{self.listing.waiting} new", "title"))
-        return told(self.filter, parts) + marked(self.window), [("times in UTC", "")] if rows else []
+        right: list[Cell] = [(f"times {TIMES.zone} (z)", ""), ("  ", ""), *self.told_sort()]
+        return self.unread() + told(self.filter, parts) + marked(self.window), right if rows else []
 
     # --- the pane and the lanes ---------------------------------------------------------------------------------------
 
-    def detail(self) -> tuple[str, list[Cell]]:
+    def about(self) -> tuple[str, list[Cell]]:
         row = self.listing.rows.get(self.window.cursor or "")
         if row is None:
             return "", []
@@ -164,7 +213,7 @@ class Schedules(Page):
             ("", ""),
             *_days(past.days if past is not None else ()),
             ("", ""),
-            *[(line, "") for line in explained(row, self.as_of)],
+            *[(line, "") for line in reasons(row, self.as_of)],
         ]
 
     def paint(self) -> None:
@@ -179,7 +228,7 @@ class Schedules(Page):
         room, begin = width - named - 1, self.as_of // 60 * 60
         if room < 12 or not self.window.keys:
             return []
-        found: list[Cell] = [(" " * (named + 1) + lanes.hours(begin, room, _minute), "dim")]
+        found: list[Cell] = [(" " * (named + 1) + lanes.hours(begin, room, minute), "dim")]
         for name in self._in_view():
             lane = _lane(self.listing.rows[name], begin, room)
             line = lane.marks
@@ -203,7 +252,7 @@ class Schedules(Page):
         run = past.last[0]
         word, role = STATES[run.state]
         why = f"  {error_name(run.error_type)}: {run.error}" if run.error_type else f"  {run.reason}"
-        return clean(f"{name}  last run {short(run.id)} {word} {_minute(run.created_at)}{why.rstrip()}"), role
+        return clean(f"{name}  last run {short(run.id)} {word} {minute(run.created_at)}{why.rstrip()}"), role
 
     # --- what keys do -------------------------------------------------------------------------------------------------
 
@@ -212,12 +261,11 @@ class Schedules(Page):
 
     def do_open(self) -> None:
         if self.window.cursor is not None:
-            self.desk.open_filtered(f"schedule:{filter.quoted(self.window.cursor)}")
+            self.desk.open_filtered(f"schedule:{quoted(self.window.cursor)}")
 
-    def do_why(self) -> None:
+    def explained(self) -> str:
         row = self.listing.rows.get(self.window.cursor or "")
-        if row is not None:
-            self.say(" ".join(explained(row, self.as_of)))
+        return "" if row is None else " ".join(reasons(row, self.as_of))
 
     def do_pause(self) -> None:
         """Pause what is chosen, or resume it where all of it is paused."""
@@ -284,7 +332,7 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def explained(row: ScheduleRow, now: Instant) -> list[str]:
+def reasons(row: ScheduleRow, now: Instant) -> list[str]:
     """Why it stands so, and what can be done."""
     found = []
     match row.state:
@@ -333,7 +381,7 @@ def _told(run: RunRow) -> Cell:
     lasted = took(run.took) if run.state in FINAL else ".."
     why = error_name(run.error_type) if run.error_type else run.reason if run.state is State.CANCELLED else ""
     hand = " by hand" if run.source.endswith(" by hand") else ""
-    return f"{_minute(run.created_at)} {word:<6} {lasted:>6} {why}{hand}".rstrip(), role
+    return f"{minute(run.created_at)} {word:<6} {lasted:>6} {why}{hand}".rstrip(), role
 
 
 def _next(row: ScheduleRow, now: Instant) -> list[Cell]:
@@ -363,7 +411,3 @@ def _days(days: Sequence[Day]) -> list[Cell]:
 @lru_cache(maxsize=512)
 def _lane(row: ScheduleRow, begin: Instant, columns: int) -> lanes.Lane:
     return lanes.lane(row, begin, columns)
-
-
-def _minute(at: Instant) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from holdfast.core.model import Instant
 from holdfast.errors import HoldfastError
 from holdfast.wire import api
-from holdfast_tui import filter, keys
-from holdfast_tui.filter import Field, Grammar, Kind
+from holdfast_tui import keys
+from holdfast_tui.filter import Field, Grammar, Kind, quoted
 from holdfast_tui.format import STATES, Cell, age, clean, count, date, plural, rate, short, size, spark, took
 from holdfast_tui.gateway import Lost
 from holdfast_tui.model.crew import Crew, Mate
+from holdfast_tui.model.sorting import Sort
 from holdfast_tui.model.window import Listing
 from holdfast_tui.plan import Plan, Verb
-from holdfast_tui.screens.page import Page, marked, told
+from holdfast_tui.screens.listed import Listed
+from holdfast_tui.screens.page import marked, told
 from holdfast_tui.widgets.table import Column
 
 ROLES = {"ok": "", "DRAIN": "warn", "LOST": "dead"}
@@ -23,28 +27,37 @@ ROLES = {"ok": "", "DRAIN": "warn", "LOST": "dead"}
 HELD = 20
 """Runs of the worker under the cursor that are looked at."""
 
-GRAMMAR: Grammar = {
-    "state": Field(Kind.WORDS, "states by commas: ok drain lost", {"ok": "ok", "drain": "DRAIN", "lost": "LOST"}),
+MORE: Grammar = {
     "queue": Field(Kind.NAMES, "names of queues by commas, like queue:emails"),
     "task": Field(Kind.NAMES, "names of tasks by commas, like task:charge_*"),
-    "host": Field(Kind.NAMES, "names of hosts by commas, like host:ip-10-*"),
     "version": Field(Kind.NAMES, "versions by commas, like version:1.2.*"),
 }
+"""What workers are filtered by besides their columns."""
+
+STATES_OF = Field(Kind.WORDS, "states by commas: ok drain lost", {"ok": "ok", "drain": "DRAIN", "lost": "LOST"})
 
 
-class Workers(Page):
+class Workers(Listed):
     kind = keys.WORKERS
+    row_type, noun = api.Presence, "worker"
+    sort = Sort("worker")
     columns = (
-        Column("WORKER", 12),
-        Column("STATE", 6),
-        Column("HOST", 9, spare=3),
-        Column("BUSY", 6, right=True),
-        Column("CPU", 4, right=True, spare=1),
-        Column("RSS", 5, right=True, spare=2),
-        Column("RUN/s", 5, right=True),
-        Column("SEEN", 4, right=True),
-        Column("QUEUES", 10, flex=True),
-    )
+        Column(
+            "WORKER", 12, letter="n", value=lambda mate: mate.seen.worker,
+            field=Field(Kind.NAMES, "names by commas, like worker:w-*"),
+        ),
+        Column("STATE", 6, letter="s", field=STATES_OF, value=lambda mate: mate.state),
+        Column(
+            "HOST", 9, spare=3, letter="h", value=lambda mate: mate.seen.host,
+            field=Field(Kind.NAMES, "names of hosts by commas, like host:ip-10-*"),
+        ),
+        Column("BUSY", 6, right=True, letter="b", down=True, value=lambda mate: mate.seen.running),
+        Column("CPU", 4, right=True, spare=1, letter="c", down=True, value=lambda mate: mate.seen.cpu),
+        Column("RSS", 5, right=True, spare=2, letter="m", down=True, value=lambda mate: mate.seen.rss),
+        Column("RUN/s", 5, right=True, name="rate", letter="r", down=True, value=lambda mate: mate.seen.done_rate),
+        Column("SEEN", 4, right=True, letter="a", value=lambda mate: mate.seen.at),
+        Column("QUEUES", 10, flex=True, letter="q", value=lambda mate: mate.seen.queues),
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.crew = Crew()
@@ -62,6 +75,7 @@ class Workers(Page):
         self.crew.take(presences, self.now)
         self.listing.take(self.crew.mates.values(), hold=self.held)
         self.arrange_rows()
+        self.say_lost()
         await self._read_held()
 
     async def _read_held(self) -> None:
@@ -85,13 +99,42 @@ class Workers(Page):
         self.refresh_data()
 
     def arrange_rows(self) -> None:
-        given = filter.read(self.filter, GRAMMAR)
-        shown = [
-            name
-            for name, mate in self.listing.rows.items()
-            if given.admits(lambda field, mate=mate: _value(mate, field), name, *_texts(mate))  # type: ignore[misc]
-        ]
+        given = self.given()
+        shown = [name for name, mate in self.listing.rows.items() if self.admits(given, mate, (name, *_texts(mate)))]
         self.window.sync(shown, alive=self.listing.rows)
+
+    @property
+    def grammar(self) -> Grammar:
+        return {**super().grammar, **MORE}
+
+    def value(self, row: Mate, column: str) -> Any:
+        match column:
+            case "queue":
+                return row.seen.queues
+            case "task":
+                return row.seen.tasks
+            case "version":
+                return row.seen.version
+        return super().value(row, column)
+
+    async def pages(self) -> AsyncIterator[Sequence[api.Presence]]:
+        yield [self.listing.rows[name].seen for name in self.window.keys]
+
+    async def rows(self, keys: Sequence[str]) -> Sequence[api.Presence]:
+        return [self.listing.rows[name].seen for name in keys if name in self.listing.rows]
+
+    def key(self, row: api.Presence) -> str:
+        return row.worker
+
+    def failed(self, row: Mate) -> bool:
+        return row.lost_at is not None
+
+    def shell(self, key: str) -> str:
+        return f"holdfast runs list --worker {shlex.quote(key)}"
+
+    def explained(self) -> str:
+        mate = self.listing.rows.get(self.window.cursor or "")
+        return "" if mate is None else "  ".join(text for text, _ in _standing(mate, self.as_of))
 
     def cells(self, key: str, widths: Sequence[int]) -> Sequence[Cell]:
         mate = self.listing.rows[key]
@@ -131,9 +174,8 @@ class Workers(Page):
     def scope(self) -> tuple[list[Cell], list[Cell]]:
         mates = list(self.listing.rows.values())
         there = [mate.seen for mate in mates if mate.lost_at is None]
-        given = filter.read(self.filter, GRAMMAR)
-        parts: list[Cell] = [(given.wrong, "warn")] if given.wrong else []
-        parts.append((plural(len(mates), "worker"), ""))
+        shown = len(self.window)
+        parts: list[Cell] = [((f"{shown:,} of " if shown != len(mates) else "") + plural(len(mates), "worker"), "")]
         if there:
             busy, slots = sum(seen.running for seen in there), sum(seen.concurrency for seen in there)
             parts.append((f"{count(busy)} of {plural(slots, 'slot')} busy", ""))
@@ -144,7 +186,8 @@ class Workers(Page):
             parts.append((f"{plural(failing, 'module')} fail{'s' if failing == 1 else ''}", "fail"))
         if self.listing.waiting:
             parts.append((f"{self.listing.waiting} new", "title"))
-        return told(self.filter, parts) + marked(self.window), self._versions(there)
+        left = self.unread() + told(self.filter, parts) + marked(self.window)
+        return left, self._versions(there) or (self.told_sort() if mates else [])
 
     def _versions(self, there: Sequence[api.Presence]) -> list[Cell]:
         """Which versions run, where it is more than one."""
@@ -153,7 +196,7 @@ class Workers(Page):
             return []
         return [(f"  {', '.join(f'{clean(version)} x{number}' for version, number in found.most_common(3))}", "warn")]
 
-    def detail(self) -> tuple[str, list[Cell]]:
+    def about(self) -> tuple[str, list[Cell]]:
         mate = self.listing.rows.get(self.window.cursor or "")
         if mate is None:
             return "", []
@@ -203,7 +246,7 @@ class Workers(Page):
 
     def do_open(self) -> None:
         if self.window.cursor is not None:
-            self.desk.open_filtered(f"worker:{filter.quoted(self.window.cursor)}")
+            self.desk.open_filtered(f"worker:{quoted(self.window.cursor)}")
 
     def do_output(self) -> None:
         """Output of the runs that it holds, or held last."""
@@ -259,15 +302,3 @@ def _standing(mate: Mate, now: Instant) -> list[Cell]:
 def _texts(mate: Mate) -> tuple[str, ...]:
     seen = mate.seen
     return mate.state, seen.host, seen.version, *seen.queues, *seen.tasks
-
-
-def _value(mate: Mate, field: str) -> object:
-    seen = mate.seen
-    fields = {
-        "state": mate.state,
-        "queue": seen.queues,
-        "task": seen.tasks,
-        "host": seen.host,
-        "version": seen.version,
-    }
-    return fields[field]

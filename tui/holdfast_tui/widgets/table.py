@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from rich.segment import Segment
 from rich.style import Style
@@ -15,26 +15,16 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from holdfast_tui.format import Cell, fit
+from holdfast_tui.model.columns import GUTTER, Column, Layout, Place, out_of_view, places
+from holdfast_tui.model.sorting import Sort
 from holdfast_tui.model.window import Window
 from holdfast_tui.theme import base, style
 
+__all__ = ["Column", "Table"]
+
 _Painted: TypeAlias = tuple[Hashable, ...]
 
-GUTTER = 2
-"""Columns for the cursor's `>` and the mark's `*`."""
 CACHE = 512
-
-
-class Column(NamedTuple):
-    """A column of a table."""
-
-    title: str
-    width: int
-    right: bool = False
-    flex: bool = False
-    """It takes the room that the others leave, and at least its width."""
-    spare: int = 0
-    """Where there is no room the column with the highest number goes first; 0: never."""
 
 
 class Table(ScrollView, can_focus=False, inherit_bindings=False):
@@ -48,6 +38,13 @@ class Table(ScrollView, can_focus=False, inherit_bindings=False):
 
     class Opened(Message):
         """A row was clicked while the cursor was on it."""
+
+    class Headed(Message):
+        """A column's title was clicked."""
+
+        def __init__(self, column: Column) -> None:
+            super().__init__()
+            self.column = column
 
     def __init__(
         self,
@@ -65,6 +62,12 @@ class Table(ScrollView, can_focus=False, inherit_bindings=False):
         super().__init__(**kwargs)
         self.window = window
         self.columns = tuple(columns)
+        self.arrangement = Layout()
+        """Which columns are shown, in what order."""
+        self.pan = 0
+        """How many columns behind the first are out of view at the left."""
+        self.sort = Sort("")
+        """What the rows are ordered by; the header shows it."""
         self.dimmed = False
         """Whether what is shown is old."""
         self._cells = cells
@@ -72,9 +75,30 @@ class Table(ScrollView, can_focus=False, inherit_bindings=False):
         self._painted: dict[int, _Painted] = {}
         self._strips: OrderedDict[_Painted, Strip] = OrderedDict()
 
+    def places(self) -> tuple[Place, ...]:
+        """Which columns are shown, in order, and how wide."""
+        return places(self.columns, self.arrangement, self.size.width, self.pan)
+
     def widths(self) -> tuple[int, ...]:
-        """How wide each column is; 0: not shown."""
-        return widths(self.columns, self.size.width)
+        """How wide each declared column is; 0: not shown."""
+        return self._widths(self.places())
+
+    def _widths(self, shown: Sequence[Place]) -> tuple[int, ...]:
+        found = [0] * len(self.columns)
+        for place in shown:
+            found[place.at] = place.width
+        return tuple(found)
+
+    def pan_by(self, by: int) -> bool:
+        """Move the columns behind the first out of view, or back; False where none is out of view that way."""
+        if by < 0:
+            moved = self.pan > 0
+            self.pan = max(0, self.pan + by)
+            return moved
+        if out_of_view(self.columns, self.arrangement, self.size.width, self.pan) <= self.pan:
+            return False
+        self.pan += by
+        return True
 
     def on_resize(self, event: events.Resize) -> None:
         self._strips.clear()
@@ -96,25 +120,26 @@ class Table(ScrollView, can_focus=False, inherit_bindings=False):
         self._repaint()
 
     def _repaint(self) -> None:
-        widths = self.widths()
+        shown = self.places()
         for y in range(self.size.height):
-            if self._painted.get(y) != self._line(y, widths):
+            if self._painted.get(y) != self._line(y, shown):
                 self.refresh(Region(0, y, self.size.width, 1))
 
-    def _line(self, y: int, widths: tuple[int, ...]) -> _Painted:
+    def _line(self, y: int, shown: tuple[Place, ...]) -> _Painted:
         """All that the look of a line depends on."""
         if y == 0:
-            return ("head", widths)
+            return ("head", tuple((self.columns[place.at].title, place) for place in shown), self.sort)
         at = self.window.top + y - 1
         if at >= len(self.window):
             said = self._empty() if not len(self.window) else ()
             return ("said", said[y - 1] if y - 1 < len(said) else "", self.size.width)
         key = self.window.keys[at]
-        cells = tuple(self._cells(key, widths))
-        return ("row", cells, key == self.window.cursor, key in self.window.marks, self.dimmed, widths)
+        cells = self._cells(key, self._widths(shown))
+        line = tuple(cells[place.at] for place in shown)
+        return ("row", line, key == self.window.cursor, key in self.window.marks, self.dimmed, shown)
 
     def render_line(self, y: int) -> Strip:
-        line = self._line(y, self.widths())
+        line = self._line(y, self.places())
         self._painted[y] = line
         strip = self._strips.get(line)
         if strip is None:
@@ -129,7 +154,7 @@ class Table(ScrollView, can_focus=False, inherit_bindings=False):
             return self._head(width)
         if line[0] == "said":
             return Strip([Segment(fit(str(line[1]), width), base(self.rich_style))], width)
-        _, cells, cursor, marked, dimmed, widths = line
+        _, cells, cursor, marked, dimmed, places = line
         plain = base(self.rich_style)
         if dimmed:
             plain += style("dim")
@@ -139,11 +164,11 @@ class Table(ScrollView, can_focus=False, inherit_bindings=False):
             (">" if cursor else " ", plain),
             ("*" if marked else " ", plain + style("mark") if marked and not cursor else plain),
         ]
-        shown = [item for item in zip(cells, self.columns, widths, strict=True) if item[2]]  # type: ignore[call-overload]
-        for index, ((text, role), column, room) in enumerate(shown):
-            gap = " " if index < len(shown) - 1 else ""
+        shown = list(zip(cells, places, strict=True))  # type: ignore[call-overload]
+        for number, ((text, role), place) in enumerate(shown):
+            gap = " " if number < len(shown) - 1 else ""
             painted = plain if cursor or dimmed or not role else plain + style(role)
-            cell = fit(text, room, right=column.right)
+            cell = fit(text, place.width, right=self.columns[place.at].right)
             if painted.reverse and not cursor:
                 word = cell.rstrip()
                 parts.append((word, painted))
@@ -153,13 +178,19 @@ class Table(ScrollView, can_focus=False, inherit_bindings=False):
         return Strip(_merged(parts)).adjust_cell_length(width, plain)
 
     def _head(self, width: int) -> Strip:
-        titles = [
-            fit(column.title, room, right=column.right)
-            for column, room in zip(self.columns, self.widths(), strict=True)
-            if room
-        ]
-        text = fit(" " * GUTTER + " ".join(titles), width)
+        text = fit(" " * GUTTER + "".join(map(self._title, self.places())), width)
         return Strip([Segment(text, base(self.rich_style) + style("head"))], width)
+
+    def _title(self, place: Place) -> str:
+        """A column's title with the gap behind it, in which an arrow shows the order."""
+        column = self.columns[place.at]
+        if not self.sort.column or column.called != self.sort.column:
+            return fit(column.title, place.width, right=column.right) + " "
+        arrow = "↓" if self.sort.down else "↑"
+        if column.right and len(column.title) < place.width:
+            return fit(arrow + column.title, place.width, right=True) + " "
+        title = fit(column.title, place.width)
+        return title.rstrip() + arrow + " " * (len(title) - len(title.rstrip()))
 
     def forget(self) -> None:
         """Paint everything anew."""
@@ -183,14 +214,24 @@ class Table(ScrollView, can_focus=False, inherit_bindings=False):
 
     def on_click(self, event: events.Click) -> None:
         """Put the cursor where the row was painted that was clicked; a second click opens."""
+        if event.y == 0:
+            self._click_title(event.x)
+            return
         at = self.window.top + event.y - 1
-        if event.y == 0 or at >= len(self.window):
+        if at >= len(self.window):
             return
         again = self.window.keys[at] == self.window.cursor
         self.window.to(at)
         self.sync()
         if again and event.chain > 1:
             self.post_message(self.Opened())
+
+    def _click_title(self, x: int) -> None:
+        left = GUTTER
+        for place in self.places():
+            if left <= x < left + place.width and self.columns[place.at].letter:
+                self.post_message(self.Headed(self.columns[place.at]))
+            left += place.width + 1
 
 
 def _merged(parts: Sequence[tuple[str, Style]]) -> list[Segment]:
@@ -202,18 +243,3 @@ def _merged(parts: Sequence[tuple[str, Style]]) -> list[Segment]:
         elif text:
             segments.append(Segment(text, look))
     return segments
-
-
-def widths(columns: Sequence[Column], width: int) -> tuple[int, ...]:
-    """How wide each column is in a table of so many columns of the terminal; 0: not shown."""
-    shown = list(columns)
-    while (room := _room(shown, width)) < 0 and any(column.spare for column in shown):
-        shown.remove(max(shown, key=lambda column: column.spare))
-    return tuple(
-        0 if column not in shown else max(0, column.width + room) if column.flex else column.width for column in columns
-    )
-
-
-def _room(columns: Sequence[Column], width: int) -> int:
-    """What is left over when each has its width; below zero: what is missing."""
-    return width - GUTTER - sum(column.width for column in columns) - max(0, len(columns) - 1)
