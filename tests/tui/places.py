@@ -40,6 +40,8 @@ class Places:
         self.became = becoming() if full else {}
         self.figures_asked: list[api.MetricsQuery] = []
         self.replays: list[api.EventsReplay] = []
+        self.noted: list[api.AuditEntry] = []
+        """What the desk left in the audit by itself."""
         self.refuse_dry = ""
         """Why nothing can be routed again."""
         self.busy = full
@@ -116,6 +118,9 @@ class Places:
         found.sort(key=lambda entry: -entry.seq)
         behind = [entry for entry in found if query.before is None or entry.seq < query.before]
         return api.AuditPage(tuple(behind[: query.limit]), len(found), len(behind) > query.limit)
+
+    async def audited(self, entry: api.AuditEntry) -> None:
+        self.noted.append(entry)
 
     async def events(self, query: EventsQuery | None = None) -> EventsPage:
         self.up()

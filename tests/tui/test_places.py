@@ -402,6 +402,12 @@ async def test_routing_again_says_first_what_it_would_do() -> None:
         assert "[a] another run also where there is one" in desk.text
         await desk.press("a")
         assert desk.client.changed[-1] == ("reroute", "6", True)
+        assert [entry.command for entry in desk.client.noted] == [
+            "holdfast events replay 8",
+            "holdfast events replay 7",
+            "holdfast events replay 6 --again",
+        ]
+        assert {(entry.action, entry.kind, entry.accepted) for entry in desk.client.noted} == {("replay", "event", 1)}
 
 
 async def test_what_routing_again_is_refused_for_is_said_and_nothing_is_asked() -> None:
@@ -411,6 +417,52 @@ async def test_what_routing_again_is_refused_for_is_said_and_nothing_is_asked() 
         await desk.press("R")
         assert "nothing was routed: no worker says what ship makes of events" in desk.text
         assert desk.page.state.mode is Mode.NORMAL
+
+
+# --- as the other lists
+
+
+async def test_schedules_and_workers_are_sorted_by_what_they_show() -> None:
+    async with bench() as desk:
+        await desk.press("5", "s", "x")
+        assert desk.page.window.keys[:2] == ["fraud-retrain", "nightly-etl"]
+        await desk.press("s", "x")
+        assert desk.page.window.keys[0] == "invoice-run"
+        await desk.press("6", "s", "c")
+        assert desk.page.window.keys[0] == "w-05"
+        await desk.press("/", *"took:>1s", "enter")
+        assert "not read: took:>1s" in desk.text
+
+
+async def test_failures_are_found_with_braces() -> None:
+    async with bench() as desk:
+        for key, found in (("5", "fraud-retrain"), ("8", "6"), ("9", "6")):
+            await desk.press(key, "}")
+            assert desk.page.window.cursor == found, key
+
+
+async def test_the_same_from_a_shell_is_copied_and_events_are_written_whole(tmp_path: Path) -> None:
+    copied: list[str] = []
+    async with bench() as desk:
+        desk.app.copy = lambda text: copied.append(text) or "copied"  # type: ignore[func-returns-value,method-assign]
+        await desk.press("8", "y", "c")
+        await desk.press("j", "y", "c")
+        await desk.press("9", "y", "c")
+        await desk.press("6", "y", "j")
+        assert copied[:3] == [
+            "holdfast queues pause emails",
+            "# secret-set secret STRIPE_KEY: the audit has no command",
+            "holdfast events show 8",
+        ]
+        assert msgspec.json.decode(copied[3])["worker"] == "w-00"
+        for key, name in (("9", "events.csv"), ("8", "audit.jsonl"), ("6", "workers.csv"), ("5", "schedules.csv")):
+            await desk.press(key, "w", "ctrl+u", *str(tmp_path / name), "enter")
+            await until(desk, "written to")
+    events = list(csv.DictReader((tmp_path / "events.csv").read_text().splitlines()))
+    assert len(events) == 7
+    assert len(next(row for row in events if row["seq"] == "7")["data"]) > 5000
+    assert len((tmp_path / "audit.jsonl").read_text().splitlines()) == 7
+    assert len(list(csv.DictReader((tmp_path / "workers.csv").read_text().splitlines()))) == 6
 
 
 # --- all of them

@@ -316,7 +316,19 @@ class Gateway:
             again: make another run also where there is one; the same text makes none twice.
         """
         asked = rerouting(seq, self.clock(), again=again)
-        return await self._changed(lambda client: client.replay_events(asked))
+        command = f"holdfast events replay {seq}{' --again' if again else ''}"
+        entry = api.AuditEntry(action="replay", kind="event", targets=(str(seq),), command=command)
+
+        async def noted(client: Client) -> api.EventsReplayed:
+            try:
+                done = await client.replay_events(asked)
+            except Refused as error:
+                await client.audited(msgspec.structs.replace(entry, refused=1, why=str(error)))
+                raise
+            await client.audited(msgspec.structs.replace(entry, accepted=1))
+            return done
+
+        return await self._changed(noted)
 
     async def limit(self, queue: str, limits: QueueLimits) -> None:
         await self._changed(lambda client: client.limit(queue, limits))

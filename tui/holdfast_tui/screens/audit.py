@@ -47,8 +47,8 @@ class Audit(Listed):
         Column("TIME", 8),
         Column("WHO", 9),
         Column("FROM", 8, spare=2),
-        Column("ACTION", 12),
-        Column("TARGET", 15, flex=True),
+        Column("ACTION", 15),
+        Column("TARGET", 12, flex=True),
         Column("N", 5, right=True, spare=1),
         Column("RESULT", 15),
     )
