@@ -87,6 +87,11 @@ def test_what_would_find_nothing_to_act_on_is_not_offered() -> None:
     assert "A answer" not in keys.hints(keys.RUN, 200, idle=frozenset({"answer"}))
 
 
+def test_the_help_says_what_would_find_nothing_to_act_on() -> None:
+    rows = keys.help_rows(keys.RUN, idle=frozenset({"answer"}))
+    assert [(row.keys, row.off) for row in rows if row.off] == [("A", keys.IDLE)]
+
+
 def test_the_help_is_searched_by_key_and_by_label() -> None:
     assert [row.keys for row in keys.help_rows(keys.DEAD, search="drain")] == ["Z"]
     assert "ctrl+r" in [row.keys for row in keys.help_rows(keys.DEAD, search="ctrl+r")]

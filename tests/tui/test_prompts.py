@@ -43,6 +43,17 @@ async def test_what_is_typed_is_handed_over_and_what_cannot_be_taken_stays_to_be
         assert "nothing was sent" not in desk.text
 
 
+async def test_a_choice_that_cannot_be_carried_out_is_said() -> None:
+    def then(key: str) -> None:
+        raise ValueError(f"expected a row to copy, found none for {key}")
+
+    async with bench() as desk:
+        desk.page.pick("Copy", (("i", "id"),), then)
+        await desk.press("i")
+        assert "expected a row to copy, found none for i" in desk.text
+        assert desk.page.state.mode is Mode.NORMAL
+
+
 async def test_what_is_picked_may_ask_for_more_and_a_plan_after_it() -> None:
     taken: list[str] = []
     async with bench() as desk:

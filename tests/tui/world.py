@@ -349,7 +349,8 @@ class FakeClient(Places):
         self.up()
         for row in self.run_rows:
             if run in row.id:
-                return api.RunView(row=row, payload='{\n "user": 8812,\n "amount": 1999\n}')
+                error = BAD if row.state is State.DEAD else None
+                return api.RunView(row=row, payload='{\n "user": 8812,\n "amount": 1999\n}', error=error)
         if run in self.traces:
             return self.traces[run].view()
         raise Refused(f"no run {run}: check the id with `holdfast runs list`", code="not_found")

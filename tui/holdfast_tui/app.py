@@ -6,15 +6,16 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from itertools import count
+from itertools import chain, count, islice
 from pathlib import Path
 
 import anyio
 import msgspec
+from textual.theme import Theme
 
 from holdfast.client import Client
 from holdfast.core.model import Instant
-from holdfast_tui import command, keymap, keys
+from holdfast_tui import command, keymap, keys, theme
 from holdfast_tui.command import Known, Offer
 from holdfast_tui.failure import Failure
 from holdfast_tui.format import short
@@ -107,6 +108,7 @@ class Desk(Linked, inherit_bindings=False):
         memory: Memory | None = None,
         mapped: Mapped | None = None,
         views: Views | None = None,
+        config_dir: Path | None = None,
     ) -> None:
         """
         Args:
@@ -114,6 +116,7 @@ class Desk(Linked, inherit_bindings=False):
             memory: what is kept of the user; without it nothing is.
             mapped: the table of keys in effect, and what is wrong with the user's own.
             views: those of the user; without them none can be kept.
+            config_dir: where the user's own themes are.
         """
         super().__init__()
         self.gateway = gateway
@@ -131,7 +134,9 @@ class Desk(Linked, inherit_bindings=False):
         self.trail: Trail[tuple[Page, ...]] = Trail()
         """Where the operator has been: the screen, and those below it."""
         self.animation_level = "none"
+        self.config_dir = config_dir
         self.theme = "ansi-dark"
+        theme.use(None)
         self._sections: dict[str, Page] = {}
         self._opened: dict[str, Page] = {}
         """The other screens that somebody may come back to, by the name they are installed under."""
@@ -146,11 +151,40 @@ class Desk(Linked, inherit_bindings=False):
         """The key of an action, to be named in a line."""
         return next(each.keys[0] for each in self.actions if each.id == action)
 
+    def take_theme(self, name: str) -> None:
+        """Show everything in a theme from here on. Raises: ValueError: there is none of the name, or it is wrong."""
+        self._colour(theme.find(name, self.config_dir))
+        self.memory.chosen(name)
+
+    def _recolour(self) -> str:
+        """Show the theme of the last session; returns why it can't be, if so."""
+        try:
+            if self.memory.theme not in ("", theme.DEFAULT):
+                self._colour(theme.find(self.memory.theme, self.config_dir))
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    @property
+    def _unkept(self) -> str:
+        return f"nothing is kept: {self.memory.wrong}" if self.memory.wrong else ""
+
+    def _colour(self, found: theme.Theme | None) -> None:
+        theme.use(found)
+        if found is not None:
+            self.register_theme(
+                Theme(found.name, primary=found.ink, foreground=found.ink, background=found.ground, dark=found.dark)
+            )
+        self.theme = "ansi-dark" if found is None else found.name
+        for page in {*self.screen_stack, *self._sections.values(), *self._opened.values()}:
+            if isinstance(page, Page):
+                page.forget()
+
     def on_mount(self) -> None:
+        wrong = [*self.mapped.wrong, *filter(None, (self._recolour(), self._unkept))]
         self.section(keys.QUEUES)
         self.set_interval(TICK, self.tick)
         self.run_worker(self._greet(), exit_on_error=True)
-        wrong = [*self.mapped.wrong, *([f"nothing is kept: {self.memory.wrong}"] if self.memory.wrong else [])]
         if wrong:
             more = f"  (and {len(wrong) - 1} more: holdfast tui --keys)" if len(wrong) > 1 else ""
             self.call_later(self.say, wrong[0] + more, "warn")
@@ -308,7 +342,8 @@ class Desk(Linked, inherit_bindings=False):
         """The names that the lists have."""
         pages = dict.fromkeys([*self.screen_stack[:0:-1], *self._sections.values()])
         lists = (page.loaded for page in pages if isinstance(page, Frame))
-        return known((row for rows in lists for row in rows.values()), views=self._views())
+        rows = chain.from_iterable(islice(rows.values(), READ) for rows in lists)
+        return known(rows, themes=theme.names(self.config_dir), views=self._views())
 
     def _views(self) -> Sequence[str]:
         """The names of the views that are kept, for completion: a file that can't be read has none."""
@@ -366,6 +401,7 @@ def operate(
         memory=Memory(state_dir),
         mapped=keymap.load(config_dir),
         views=Views(config_dir and config_dir / "views.toml"),
+        config_dir=config_dir,
     )
     return asyncio.run(_operate(desk))
 

@@ -22,6 +22,7 @@ class Takes(StrEnum):
     QUEUE = "QUEUE"
     RUN = "RUN"
     VIEW = "VIEW"
+    THEME = "THEME"
     TEXT = "..."
     """What only the screen knows."""
 
@@ -66,6 +67,7 @@ WORDS: tuple[Word, ...] = (
     Word("views", "which views there are", hook=True),
     Word("forget", "keep a view no more", Takes.VIEW, hook=True),
     Word("columns", "which columns are shown", Takes.TEXT, hook=True),
+    Word("theme", "other colours", Takes.THEME),
     Word("rw", "leave read-only"),
     Word("ro", "change nothing until :rw"),
     Word("tour", "the desk in eight lines"),
@@ -85,6 +87,7 @@ class Known(NamedTuple):
     queues: Sequence[str] = ()
     runs: Sequence[str] = ()
     views: Sequence[str] = ()
+    themes: Sequence[str] = ()
     fields: Mapping[str, Sequence[str]] = {}
     """What a filter may name, with what may stand behind its colon."""
 
@@ -142,6 +145,12 @@ class Mode(NamedTuple):
     read_only: bool
 
 
+class Colours(NamedTuple):
+    """Show the desk in this theme; empty: say which there are."""
+
+    theme: str
+
+
 class Tour(NamedTuple):
     pass
 
@@ -160,7 +169,7 @@ class Wrong(NamedTuple):
     text: str
 
 
-Command: TypeAlias = Go | OpenRun | Hold | Drain | Perform | Hook | Mode | Tour | Help | Quit | Wrong
+Command: TypeAlias = Go | OpenRun | Hold | Drain | Perform | Hook | Mode | Colours | Tour | Help | Quit | Wrong
 
 
 def read(text: str) -> Command:
@@ -183,6 +192,8 @@ def read(text: str) -> Command:
             return Drain(rest)
         case "rw" | "ro":
             return Mode(found.word == "ro")
+        case "theme":
+            return Colours(rest)
         case "tour":
             return Tour()
         case "help":
@@ -250,6 +261,8 @@ def _ends(takes: Takes, last: str, known: Known) -> list[str]:
             return _begin([short(run) for run in known.runs], last) or _begin(known.runs, last)
         case Takes.VIEW:
             return _begin(known.views, last)
+        case Takes.THEME:
+            return _begin(known.themes, last)
         case Takes.FILTER:
             return _fields(last, known)
         case Takes.NOTHING | Takes.TEXT:

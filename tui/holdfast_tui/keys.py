@@ -30,6 +30,7 @@ SECTIONS = MappingProxyType(
 """The keys of the screens that stand by themselves."""
 
 READ_ONLY = "read-only session: nothing can be changed (start without --read-only)"
+IDLE = "nothing that it could act on just now"
 READ_ONLY_NOW = "read-only: nothing can be changed (:rw leaves it)"
 
 
@@ -442,15 +443,24 @@ class Help(msgspec.Struct, frozen=True):
     """Why the key is off, or empty."""
 
 
-def help_rows(screen: str, *, off: str = "", search: str = "", actions: Sequence[Action] = ACTIONS) -> list[Help]:
+def help_rows(
+    screen: str,
+    *,
+    off: str = "",
+    idle: frozenset[str] = frozenset(),
+    search: str = "",
+    actions: Sequence[Action] = ACTIONS,
+) -> list[Help]:
     """The help of a screen, narrowed to what has `search` in its keys or label.
 
     Args:
         off: why nothing can be changed now, if so.
+        idle: ids of actions that would find nothing to act on just now.
     """
     rows = []
     for action in on(screen, actions):
         group = "CHANGE" if action.changes else "MOVE" if action.moves else "LOOK"
         if action.label and (search in action.written or search.lower() in action.label.lower()):
-            rows.append(Help(action.written, action.label, group, off if action.changes else ""))
+            why = off if action.changes and off else IDLE if action.id in idle else ""
+            rows.append(Help(action.written, action.label, group, why))
     return rows

@@ -9,8 +9,8 @@ from pathlib import Path
 
 KEPT = 200
 """How many commands are kept."""
-HISTORY, EXPLAINED = "history", "explained"
-"""The files: a command, or the name of what was explained, on each line."""
+HISTORY, EXPLAINED, THEME = "history", "explained", "theme"
+"""The files: a command, or the name of what was explained, on each line; the name of the theme."""
 
 
 class Memory:
@@ -22,6 +22,8 @@ class Memory:
         self._directory = directory
         self.commands: list[str] = self._read(HISTORY)[-KEPT:]
         """Oldest first."""
+        self.theme = next(iter(self._read(THEME)), "")
+        """The theme chosen last; empty: none was."""
         self._explained = {*explained, *self._read(EXPLAINED)}
 
     def given(self, command: str) -> None:
@@ -30,6 +32,11 @@ class Memory:
         self.commands = [*(each for each in self.commands if each != command), command][-KEPT:]
         others = [each for each in self._read(HISTORY) if each != command]  # those of another desk, too
         self._write(HISTORY, [*others, command][-KEPT:])
+
+    def chosen(self, theme: str) -> None:
+        """Keep the theme."""
+        self.theme = theme
+        self._write(THEME, [theme])
 
     def once(self, lesson: str) -> bool:
         """Whether this is the first time ever that a lesson is due."""

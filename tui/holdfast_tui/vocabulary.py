@@ -13,7 +13,7 @@ RUNS = 200
 """How many runs are offered, those that were seen first in their lists."""
 
 
-def known(rows: Iterable[object], *, views: Iterable[str] = ()) -> Known:
+def known(rows: Iterable[object], *, views: Iterable[str] = (), themes: Iterable[str] = ()) -> Known:
     """What the rows name, each once; names in their order, runs in that of their lists."""
     queues: set[str] = set()
     tasks: set[str] = set()
@@ -39,7 +39,7 @@ def known(rows: Iterable[object], *, views: Iterable[str] = ()) -> Known:
         "worker": sorted(workers),
         "is": ["paused"],
     }
-    return Known(fields["queue"], list(runs)[:RUNS], sorted(views), fields)
+    return Known(fields["queue"], list(runs)[:RUNS], sorted(views), list(themes), fields)
 
 
 def run_named(text: str, runs: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ whole. What is stopped or fails leaves what was there.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import secrets
@@ -13,11 +14,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import msgspec
 
 from holdfast.core.model import ErrorInfo
@@ -63,16 +63,28 @@ async def write(
     count = 0
     try:
         async for page in pages:
-            await anyio.to_thread.run_sync(_append, beside, path.suffix, row, page, count == 0)
+            await _in_thread(partial(_append, beside, path.suffix, row, page, count == 0))
             count += len(page)
             told(count)
-        await anyio.to_thread.run_sync(_finish, beside, path, row, count)
+        await _in_thread(partial(_finish, beside, path, row, count))
     except OSError as error:
         raise ValueError(f"{path} can't be written: {error.strerror or error}") from None
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
     return count
+
+
+async def _in_thread(work: Callable[[], None]) -> None:
+    """Do what blocks; who cancels it waits until it is done, so that nothing is written behind their back."""
+    doing = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        while not doing.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([doing])
+        raise
 
 
 def plain(value: Any, name: str = "") -> Any:

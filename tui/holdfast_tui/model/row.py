@@ -109,7 +109,7 @@ def about(row: api.RunRow, now: float, more: Sequence[Cell] = ()) -> list[Cell]:
         cells += [("", ""), ("error", "title"), *((line, "fail") for line in lines(f"{row.error_type}: {row.error}"))]
     if row.reason:
         cells += [("", ""), (f"because: {row.reason}", "")]
-    return [*cells, *more, ("", ""), (row.id, "dim"), ("enter tree  o output  e explain  R retry", "dim")]
+    return [*cells, *more, ("", ""), (row.id, "dim"), ("enter tree  o output  e explain", "dim")]
 
 
 def explained(why: api.Why) -> list[Cell]:

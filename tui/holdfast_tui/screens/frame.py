@@ -238,6 +238,13 @@ class Frame(Screen[None], inherit_bindings=False):
             self.refresh_data()
         self.paint()
 
+    def forget(self) -> None:
+        """Paint everything anew, whatever was painted before."""
+        self.table.forget()
+        self.pane.forget()
+        for line in self.query(Line):
+            line.refresh()
+
     @property
     def held(self) -> bool:
         """Whether somebody is at the keys, so that rows stay where they are."""

@@ -52,13 +52,17 @@ class HelpScreen(Screen[None], inherit_bindings=False):
 
     def rows(self) -> list[Cell]:
         desk = self.of.desk
-        found = keys.help_rows(self.of.kind, off=desk.gateway.refusal(), search=self.search, actions=desk.actions)
-        shown = [row for row in found if not row.off]
-        off = [row for row in found if row.off]
-        texts = laid_out(shown, self.size.width - 2)
-        if off:
-            texts += [("", ""), (f"off: {off[0].off}", "warn")]
-            texts += [(f"  {row.keys}  {row.label}", "dim") for row in off]
+        found = keys.help_rows(
+            self.of.kind,
+            off=desk.gateway.refusal(),
+            idle=self.of.idle(),
+            search=self.search,
+            actions=desk.actions,
+        )
+        texts = laid_out([row for row in found if not row.off], self.size.width - 2)
+        for why in dict.fromkeys(row.off for row in found if row.off):
+            texts += [("", ""), (f"off: {why}", "warn")]
+            texts += [(f"  {row.keys}  {row.label}", "dim") for row in found if row.off == why]
         return texts or [(f"no key does {self.search!r}", "dim")]
 
     def on_key(self, event: events.Key) -> None:

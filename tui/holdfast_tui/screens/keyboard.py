@@ -32,7 +32,7 @@ class Keyboard(Frame):
 
         Args:
             choices: keys with their words; `q` can be one, then only esc leaves.
-            then: gets the key that was chosen; it may ask further.
+            then: gets the key that was chosen; it may ask further. Where it raises ValueError, that is said.
         """
         self._then = then
         self.state = router.pick(router.Choices(title=title, choices=choices))
@@ -129,9 +129,7 @@ class Keyboard(Frame):
             case Given(text):
                 self.take_text(text)
             case Picked(key):
-                then, self._then = self._then, None
-                if then is not None and key:
-                    then(key)
+                self._choose(key)
             case Say(text):
                 self.say(text)
             case Do.UNZOOM:
@@ -144,6 +142,15 @@ class Keyboard(Frame):
                 self.desk.exit()
             case Do.STOP:
                 self.stop_sending()
+
+    def _choose(self, key: str) -> None:
+        """Give the key that was picked to whom it is for; what can't be done is said."""
+        then, self._then = self._then, None
+        try:
+            if then is not None and key:
+                then(key)
+        except ValueError as error:
+            self.say(str(error), "warn")
 
     def _hand_over(self, then: Callable[[str], None], text: str) -> None:
         """Give what was typed to whom it is for; what can't be taken may be mended."""
@@ -234,8 +241,7 @@ class Keyboard(Frame):
         self.refresh_data()
 
     def do_redraw(self) -> None:
-        self.table.forget()
-        self.pane.forget()
+        self.forget()
         self.app.refresh(layout=True)
 
     def do_mark(self) -> None:

@@ -33,6 +33,8 @@ def obey(desk: Desk, page: Page, text: str) -> None:
             desk.exit()
         case command.Mode(read_only):
             _set_mode(desk, page, read_only)
+        case command.Colours(name):
+            _mended(page, lambda: desk.take_theme(name))
         case command.Tour():
             desk.take_tour()
         case command.Wrong(why):

@@ -127,7 +127,7 @@ class RunTree(Page):
 
     async def on_screen_suspend(self) -> None:
         """While another page is shown nothing is heard; what was missed is read when this one is shown again."""
-        if isinstance(self.app.screen, Page):
+        if isinstance(next(reversed(self.app.screen_stack), None), Page):
             await self._stop_listening()
 
     async def on_unmount(self) -> None:
