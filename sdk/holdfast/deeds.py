@@ -129,6 +129,10 @@ def create_schedule(
     return Deed("schedule-create", "schedule", name, ("schedules", "create"), options)
 
 
+def reschedule(name: str, when: Cron | Every) -> Deed:
+    return Deed("schedule-change", "schedule", name, ("schedules", "change"), _times(when))
+
+
 def _times(when: Cron | Every) -> tuple[str, ...]:
     catch_up, jitter = seconds(when.catch_up, "catch_up"), seconds(when.jitter, "jitter")
     return (

@@ -8,7 +8,8 @@ from typing import TypeVar
 import msgspec
 
 from holdfast.bus.ports import Bus
-from holdfast.wire import api, codec
+from holdfast.wire import api, codec, schedules
+from holdfast.wire.schedules import Past
 
 T = TypeVar("T")
 
@@ -109,6 +110,10 @@ class Questions:
     async def metrics(self, query: api.MetricsQuery) -> api.Metrics:
         """How much was done and how long it took, over time."""
         return await self._ask(api.METRICS, query, api.Metrics)
+
+    async def schedule_pasts(self, days: int = 30) -> tuple[Past, ...]:
+        """What became of the runs of schedules in the last days (at most 90), by name."""
+        return (await self._ask(schedules.PAST, schedules.PastQuery(days), schedules.Pasts)).schedules
 
     async def replay_events(self, asked: api.EventsReplay) -> api.EventsReplayed:
         """Route a page of past events once more. Raises: Refused."""

@@ -40,15 +40,9 @@ from holdfast.wire import api, codec
 from holdfast.wire.render import render_json
 from holdfast.wire.subjects import Subjects
 from holdfast.wire.values import encode_value
+from tui.places import EVIL, NOW, Places, run_id
 
-NOW = 1_700_000_624.0
-"""2023-11-14 22:23:44 UTC: every test's present."""
-
-EVIL = "evil\x1b[2J\x1b]0;owned\x07\u202egnp"
-
-
-def run_id(number: int) -> str:
-    return f"01HF8Q{number:020d}"
+__all__ = ["EVIL", "NOW", "run_id"]
 
 
 class Trace:
@@ -250,10 +244,11 @@ class FakeHandle:
         self.client.change("kill", self.run)
 
 
-class FakeClient:
+class FakeClient(Places):
     """A client whose answers are plain attributes, and which notes what it was asked to change."""
 
     def __init__(self, *, full: bool = True) -> None:
+        super().__init__(full=full)
         self.bus = FakeBus()
         self.changed: list[tuple[Any, ...]] = []
         self.refuse: dict[str, str] = {}

@@ -18,7 +18,7 @@ from textual.theme import Theme as Surface
 from holdfast.client import Client
 from holdfast.core.model import Instant
 from holdfast.errors import ConfigError
-from holdfast_tui import command, keymap, keys, theme, themes
+from holdfast_tui import Showing, command, keymap, keys, theme, themes
 from holdfast_tui.command import Known, Offer
 from holdfast_tui.failure import Failure
 from holdfast_tui.format import short
@@ -31,18 +31,23 @@ from holdfast_tui.model.trail import Trail
 from holdfast_tui.plan import Plan
 from holdfast_tui.router import Mode
 from holdfast_tui.screens.arranged import Arranged
+from holdfast_tui.screens.audit import Audit
 from holdfast_tui.screens.dead import Dead
 from holdfast_tui.screens.details import Details
+from holdfast_tui.screens.events import Events
 from holdfast_tui.screens.frame import Frame
 from holdfast_tui.screens.help import HelpScreen
 from holdfast_tui.screens.history import History
 from holdfast_tui.screens.logs import Logs
+from holdfast_tui.screens.metrics import Metrics
 from holdfast_tui.screens.obeying import hooks, obey
 from holdfast_tui.screens.page import Page
 from holdfast_tui.screens.queues import Queues
 from holdfast_tui.screens.run import RunTree
 from holdfast_tui.screens.runs import Runs
+from holdfast_tui.screens.schedules import Schedules
 from holdfast_tui.screens.timeline import Timeline
+from holdfast_tui.screens.workers import Workers
 from holdfast_tui.terminal.clipboard import copy
 from holdfast_tui.terminal.crash import report
 from holdfast_tui.terminal.editor import Edited, edit
@@ -69,6 +74,11 @@ SECTIONS: dict[str, Callable[[], Page]] = {
     keys.RUNS: Runs,
     keys.LOGS: Logs,
     keys.DEAD: Dead,
+    keys.SCHEDULES: Schedules,
+    keys.WORKERS: Workers,
+    keys.METRICS: Metrics,
+    keys.AUDIT: Audit,
+    keys.EVENTS: Events,
 }
 """The screens that stand by themselves."""
 
@@ -95,7 +105,13 @@ class Desk(Linked, inherit_bindings=False):
     RunTree.-wide Pane { width: 44; height: 1fr; }
     Timeline #body, Timeline.-wide #body { layout: vertical; }
     Timeline Pane, Timeline.-wide Pane { display: block; height: 5; width: 1fr; }
-    Page.-zoom Table { display: none; }
+    Schedules #left { layout: vertical; height: 1fr; width: 1fr; }
+    Schedules .lanes, Schedules.-wide .lanes { display: block; height: 9; width: 1fr; }
+    Schedules.-wide .lanes { height: 13; }
+    Audit Pane { display: block; height: 8; width: 1fr; }
+    Audit.-wide Pane { width: 39; height: 1fr; }
+    Metrics Table { display: none; }
+    Page.-zoom Table, Schedules.-zoom #left { display: none; }
     Page.-zoom Pane { display: block; width: 1fr; height: 1fr; }
     Page.-short .less { display: none; }
     Screen Room { display: none; }
@@ -282,6 +298,10 @@ class Desk(Linked, inherit_bindings=False):
     def open_runs(self, *, queue: str) -> None:
         self._open(Runs(filter=f"queue:{queue}"))
 
+    def open_filtered(self, filter: str) -> None:
+        """Show the runs that a filter means."""
+        self._open(Runs(filter=filter))
+
     def open_run(self, run: str) -> None:
         self._open(RunTree(run))
 
@@ -310,6 +330,10 @@ class Desk(Linked, inherit_bindings=False):
         """Show what went wrong with the last look."""
         if self.failure is not None:
             self.push_screen(Details(self.failure))
+
+    def open_logs_of(self, runs: Sequence[str], worker: str) -> None:
+        """Show the output of the runs that a worker holds."""
+        self._open(Logs(among=runs, of=worker))
 
     def show_view(self, view: View) -> None:
         """Show what was kept. Raises: ValueError: its screen is not there."""
@@ -432,25 +456,24 @@ def operate(
     env: Mapping[str, str],
     config_dir: Path | None,
     state_dir: Path | None,
-    link: str = Link.DIFF,
-    mouse: bool = True,
-    theme: str = "",
-    ascii_only: bool = False,
+    showing: Showing,
+    clock: Callable[[], Instant] = time.time,
 ) -> int:
     """Run the desk in this terminal until the operator quits, or a signal or a bug ends it; returns the exit code.
 
     Raises: ConfigError: there is no such theme, or it is wrong.
     """
-    gateway = Gateway(client_factory, project=project, read_only=read_only)
+    gateway = Gateway(client_factory, project=project, read_only=read_only, clock=clock)
     memory, mapped = Memory(state_dir), keymap.load(config_dir)
-    look = themes.find(theme, config_dir) if theme else None
+    look = themes.find(showing.theme, config_dir) if showing.theme else None
 
     def desk() -> Desk:
         return Desk(
             gateway,
+            clock=clock,
             env=env,
-            link=Link(link),
-            ascii_only=ascii_only,
+            link=Link(showing.link),
+            ascii_only=showing.ascii_only,
             look=look,
             memory=memory,
             mapped=mapped,
@@ -458,7 +481,7 @@ def operate(
             config_dir=config_dir,
         )
 
-    return asyncio.run(_operate(desk, mouse=mouse))
+    return asyncio.run(_operate(desk, mouse=showing.mouse))
 
 
 async def _operate(make: Callable[[], Desk], *, mouse: bool) -> int:

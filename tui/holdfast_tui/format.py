@@ -265,6 +265,18 @@ def date(at: Instant | None) -> str:
     return text if TIMES.zone is Zone.LOCAL else f"{text}Z"
 
 
+def moment(at: Instant, now: Instant) -> str:
+    """When something was, in eight columns: the time of day, or of what is longer ago the day and its hour."""
+    if TIMES.zone is Zone.RELATIVE or now - at < 86_400:
+        return clock(at)
+    return TIMES.at(at).strftime("%m-%dT%H")
+
+
+def minute(at: Instant) -> str:
+    """The hour and the minute, in the operator's zone or in UTC."""
+    return TIMES.at(at).strftime("%H:%M")
+
+
 def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
@@ -306,3 +318,12 @@ def until(due: Instant, now: Instant) -> str:
 def value(data: bytes | None) -> str:
     """A value of the journal for reading; empty where there is none."""
     return "" if data is None else render_json(data)
+
+
+def size(number: float) -> str:
+    """Bytes in at most five columns: 212, 4.1K, 200M, 1.2G."""
+    for bytes_, unit in ((2**40, "T"), (2**30, "G"), (2**20, "M"), (2**10, "K")):
+        if number >= 0.9995 * bytes_:
+            value = number / bytes_
+            return f"{value:.1f}".removesuffix(".0") + unit if value < 9.95 else f"{value:.0f}{unit}"
+    return f"{number:.0f}"

@@ -80,8 +80,9 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
         return self.show or self.keys[0]
 
 
-_LISTS = (QUEUES, RUNS, DEAD)
-LISTED = (QUEUES, RUNS)
+_PLACES = (SCHEDULES, WORKERS, AUDIT, EVENTS)
+"""Lists beside those of runs and queues."""
+LISTED = (QUEUES, RUNS, *_PLACES)
 """The screens that are `Listed`."""
 _OF_RUN = (RUN, TIMELINE, HISTORY)
 
@@ -110,7 +111,7 @@ ACTIONS: tuple[Action, ...] = (
         label="open",
         hint="enter open",
         rank=10,
-        on=(QUEUES, RUNS, DEAD, LOGS, TIMELINE),
+        on=(QUEUES, RUNS, DEAD, LOGS, TIMELINE, METRICS, *_PLACES),
     ),
     Action(id="zoom", keys=("enter",), label="read pane, open link", hint="enter read", rank=11, on=(RUN, HISTORY)),
     Action(
@@ -138,37 +139,78 @@ ACTIONS: tuple[Action, ...] = (
     Action(id="command", keys=(":",), label="command", hint=": command", rank=60),
     Action(id="filter", keys=("/",), label="filter as you type", hint="/ filter", rank=20),
     Action(id="help", keys=("?",), label="this help", hint="? help", rank=0),
-    Action(id="mark", keys=("space",), label="mark", hint="space mark", rank=40, on=_LISTS),
-    Action(id="mark_all", keys=("a",), label="mark all shown", on=_LISTS),
+    Action(
+        id="mark",
+        keys=("space",),
+        label="mark",
+        hint="space mark",
+        rank=40,
+        on=(*LISTED, DEAD),
+    ),
+    Action(id="mark_all", keys=("a",), label="mark all shown", on=(*LISTED, DEAD)),
     Action(id="range", keys=("v",), label="mark from last mark", hint="v range", rank=42, on=LISTED),
-    Action(id="sort", keys=("s",), label="sort, turn round", hint="s sort", rank=41, on=LISTED),
+    Action(
+        id="sort", keys=("s",), label="sort, turn round", hint="s sort", rank=41, on=(QUEUES, RUNS, SCHEDULES, WORKERS)
+    ),
     Action(id="pan_left", keys=("h", "left"), show="h l", label="pan columns", on=LISTED),
     Action(id="pan_right", keys=("l", "right"), label="", on=LISTED),
     Action(id="previous_failure", keys=("{",), show="{ }", label="failure above, below", on=LISTED),
     Action(id="next_failure", keys=("}",), label="", on=LISTED),
     Action(id="copy", keys=("y",), label="copy: then i j r c", hint="y copy", rank=48, on=LISTED),
-    Action(id="write", keys=("w",), label="write to a file", hint="w write file", rank=49, on=LISTED),
+    Action(id="write", keys=("w",), label="write to a file", hint="w write file", rank=49, on=(*LISTED, METRICS)),
     Action(id="times", keys=("z",), label="times: UTC, local, ago"),
     Action(id="explain", keys=("e",), label="explain what holds it", hint="e explain", rank=44, on=LISTED),
     Action(id="unique", keys=("u",), label="unique errors", on=(RUNS,)),
     Action(id="open_timeline", keys=("t",), label="timeline of a run", hint="t timeline", rank=47, on=(RUNS,)),
-    Action(id="follow", keys=("f",), label="follow, freeze", hint="f follow", rank=15, on=(RUNS, LOGS)),
-    Action(id="output", keys=("o",), label="output (logs)", hint="o output", rank=45, on=(RUNS, *_OF_RUN, DEAD)),
-    Action(id="pane", keys=("tab",), label="next page of pane", hint="tab details", rank=36, on=(RUN, RUNS, DEAD)),
-    Action(id="pane_up", keys=("(",), show="( )", label="scroll the pane", on=(*_OF_RUN, RUNS, DEAD, QUEUES)),
-    Action(id="pane_down", keys=(")",), label="", on=(*_OF_RUN, RUNS, DEAD, QUEUES)),
+    Action(id="follow", keys=("f",), label="follow, freeze", hint="f follow", rank=15, on=(RUNS, LOGS, EVENTS)),
+    Action(
+        id="output", keys=("o",), label="output (logs)", hint="o output", rank=45, on=(RUNS, *_OF_RUN, DEAD, WORKERS)
+    ),
+    Action(
+        id="pane",
+        keys=("tab",),
+        label="next page of pane",
+        hint="tab details",
+        rank=36,
+        on=(RUN, RUNS, DEAD, SCHEDULES, WORKERS, EVENTS),
+    ),
+    Action(id="pane_up", keys=("(",), show="( )", label="scroll the pane", on=(*_OF_RUN, RUNS, DEAD, QUEUES, *_PLACES)),
+    Action(id="pane_down", keys=(")",), label="", on=(*_OF_RUN, RUNS, DEAD, QUEUES, *_PLACES)),
+    Action(id="chart", keys=("tab",), label="next chart", hint="tab chart", rank=14, on=(METRICS,)),
+    Action(id="maximise", keys=("=",), label="one chart, or all", hint="= one chart", rank=16, on=(METRICS,)),
+    Action(
+        id="earlier",
+        keys=("h", "left"),
+        show="h l",
+        label="earlier, later",
+        hint="h/l cursor",
+        rank=13,
+        on=(METRICS,),
+        moves=True,
+    ),
+    Action(id="later", keys=("l", "right"), label="", on=(METRICS,), moves=True),
+    Action(
+        id="shorter",
+        keys=("<",),
+        show="< >",
+        label="shorter, longer window",
+        hint="< > window",
+        rank=9,
+        on=(METRICS, AUDIT, EVENTS),
+    ),
+    Action(id="longer", keys=(">",), label="", on=(METRICS, AUDIT, EVENTS)),
     Action(id="backward", keys=("[",), show="[ ]", label="screens been on"),
     Action(id="forward", keys=("]",), label=""),
-    Action(id="explain", keys=("e",), label="why keys are off", on=(LOGS, DEAD, WORKERS, METRICS, AUDIT, EVENTS)),
+    Action(id="explain", keys=("e",), label="why keys are off", on=(LOGS, DEAD, METRICS)),
     Action(id="again", keys=("ctrl+r",), label="read again, connect"),
     Action(id="redraw", keys=("ctrl+l",), label="redraw"),
     Action(
         id="pause",
         keys=("P",),
-        label="pause, resume a queue",
+        label="pause, resume",
         hint="P pause",
         rank=30,
-        on=(QUEUES,),
+        on=(QUEUES, SCHEDULES),
         changes=True,
         confirm=Confirm.YES,
     ),
@@ -302,6 +344,56 @@ ACTIONS: tuple[Action, ...] = (
         changes=True,
         confirm=Confirm.COUNT,
     ),
+    Action(
+        id="trigger",
+        keys=("T",),
+        label="start a run now",
+        hint="T trigger now",
+        rank=31,
+        on=(SCHEDULES,),
+        changes=True,
+        confirm=Confirm.YES,
+    ),
+    Action(
+        id="reschedule",
+        keys=("E",),
+        label="edit its times",
+        hint="E edit",
+        rank=32,
+        on=(SCHEDULES,),
+        changes=True,
+        confirm=Confirm.VALUE,
+    ),
+    Action(
+        id="rest",
+        keys=("Z",),
+        label="drain, resume a worker",
+        hint="Z drain",
+        rank=30,
+        on=(WORKERS,),
+        changes=True,
+        confirm=Confirm.YES,
+    ),
+    Action(
+        id="stop_worker",
+        keys=("K",),
+        label="stop a worker",
+        hint="K stop",
+        rank=31,
+        on=(WORKERS,),
+        changes=True,
+        confirm=Confirm.NAME,
+    ),
+    Action(
+        id="reroute",
+        keys=("R",),
+        label="route events again",
+        hint="R route again",
+        rank=30,
+        on=(EVENTS,),
+        changes=True,
+        confirm=Confirm.YES,
+    ),
     Action(id="undo", keys=("U",), label="undo pause, limit", changes=True, confirm=Confirm.YES),
 )
 
@@ -320,6 +412,12 @@ HINT_WORDS: Mapping[tuple[str, str], str] = MappingProxyType(
         (LOGS, "open"): "enter run",
         (QUEUES, "open"): "enter runs",
         (DEAD, "open"): "enter run",
+        (SCHEDULES, "open"): "enter runs",
+        (WORKERS, "open"): "enter its runs",
+        (METRICS, "open"): "enter runs then",
+        (METRICS, "filter"): "/ queue",
+        (AUDIT, "open"): "enter targets",
+        (EVENTS, "open"): "enter its runs",
     }
 )
 """Hints that a screen words better than the table."""

@@ -1,4 +1,4 @@
-"""What an operator can do to runs and queues: one row a verb says how it asks, how it is sent and how it is told.
+"""What an operator can do, to runs and all else: one row a verb says how it asks, how it is sent and how it is told.
 
 A new verb is a member of `Verb`, a row of `DEEDS`, and what the row needs of the gateway: nothing else tells verbs
 apart.
@@ -10,12 +10,14 @@ import json
 import shlex
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from holdfast.quantities import readable_rate
+from holdfast_tui import chores
 from holdfast_tui.format import clean, plural, short
 from holdfast_tui.model.changes import Payload
 from holdfast_tui.model.cut import Cut
@@ -49,6 +51,22 @@ class Verb(StrEnum):
     """Retry from the start with another payload (`model.changes.Payload`)."""
     PAUSE = "pause"
     RESUME = "resume"
+    HOLD = "hold"
+    """Pause schedules."""
+    UNHOLD = "unhold"
+    """Resume schedules."""
+    TRIGGER = "trigger"
+    """Start a run of a schedule now."""
+    RESCHEDULE = "reschedule"
+    """Have a schedule tick at other times."""
+    REST = "rest"
+    """Drain workers: they take up nothing until they are resumed."""
+    WORK = "work"
+    """Have drained workers take up runs again."""
+    STOP = "stop"
+    """Drain a worker and end it."""
+    REROUTE = "reroute"
+    """Route events once more."""
     LIMIT = "limit"
     """Let so many runs of a queue run at once, or start in a time: `Plan.values` has its `QueueLimits`."""
     PURGE = "purge"
@@ -281,6 +299,55 @@ DEEDS: Mapping[Verb, Deed] = MappingProxyType(
             send=_pause,
             shell=lambda plan, queue: f"holdfast queues resume {clean(queue)}",
             undo=_opposite(Verb.PAUSE),
+        ),
+        Verb.HOLD: Deed(
+            done="paused",
+            ask=partial(chores.asks, "Pause"),
+            send=partial(chores.pause, paused=True),
+            shell=lambda plan, name: f"holdfast schedules pause {clean(name)}",
+            undo=_opposite(Verb.UNHOLD),
+        ),
+        Verb.UNHOLD: Deed(
+            done="resumed",
+            ask=partial(chores.asks, "Resume", more="  from now on; nothing is made up for"),
+            send=partial(chores.pause, paused=False),
+            shell=lambda plan, name: f"holdfast schedules resume {clean(name)}",
+            undo=_opposite(Verb.HOLD),
+        ),
+        Verb.TRIGGER: Deed(
+            done="triggered",
+            ask=partial(chores.asks, "Start a run now of"),
+            send=chores.trigger,
+            shell=lambda plan, name: f"holdfast schedules run {clean(name)}",
+        ),
+        Verb.RESCHEDULE: Deed(
+            done="changed", ask=chores.ask_times, send=chores.reschedule, shell=chores.reschedule_command
+        ),
+        Verb.REST: Deed(
+            done="told to drain",
+            ask=partial(chores.asks, "Drain", more="  until resumed: what runs ends, nothing new begins"),
+            send=chores.drain,
+            shell=lambda plan, name: f"holdfast workers drain {clean(name)}",
+            undo=_opposite(Verb.WORK),
+        ),
+        Verb.WORK: Deed(
+            done="told to go on",
+            ask=partial(chores.asks, "Resume"),
+            send=chores.resume,
+            shell=lambda plan, name: f"holdfast workers resume {clean(name)}",
+            undo=_opposite(Verb.REST),
+        ),
+        Verb.STOP: Deed(
+            done="told to stop",
+            ask=chores.ask_stop,
+            send=chores.stop,
+            shell=lambda plan, name: f"holdfast workers stop {clean(name)}",
+        ),
+        Verb.REROUTE: Deed(
+            done="routed again",
+            ask=chores.ask_reroute,
+            send=chores.reroute,
+            shell=lambda plan, seq: f"holdfast events replay {seq}{' --again' if plan.again else ''}",
         ),
         Verb.LIMIT: Deed(
             done="limited",

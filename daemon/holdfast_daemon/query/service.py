@@ -27,7 +27,7 @@ from holdfast.core.model import Instant, Run, Seconds, State
 from holdfast.core.pending import Wait, pending
 from holdfast.core.tree import Tree
 from holdfast.errors import BusError, DaemonUnavailable, HoldfastError, Refused
-from holdfast.wire import api, codec
+from holdfast.wire import api, codec, schedules
 from holdfast.wire.render import render_json
 from holdfast.wire.subjects import Stream
 from holdfast_daemon.answering import Question, answering
@@ -39,6 +39,7 @@ from holdfast_daemon.projection.store import Store, TooSlow, Unavailable
 from holdfast_daemon.query import lines, runs
 from holdfast_daemon.query.audit import AuditDesk
 from holdfast_daemon.query.lists import Lists
+from holdfast_daemon.query.past import past
 from holdfast_daemon.query.portion import REPLY_MOST, fitting
 from holdfast_daemon.query.recent import Recent
 from holdfast_daemon.query.sql import Span, Statement
@@ -121,6 +122,7 @@ class QueryService:
             Question(api.METRICS, api.MetricsQuery, self._lists.metrics),
             Question(api.LOGS_LIST, api.LogsQuery, self.lines),
             Question(api.AUDIT_LIST, api.AuditQuery, AuditDesk(self._bus, self._store, self._projector).page),
+            Question(schedules.PAST, schedules.PastQuery, self.pasts),
             Question(api.HEALTH, api.Nothing, self.health),
             wrong=(ValueError, TooSlow),
             away=(Unavailable, BusError),
@@ -252,6 +254,11 @@ class QueryService:
         last_seq = self._projector.projected_lines
         rows = [lines.line(values) for values in await self._ask(asked, lines.LINE)]
         return api.LogsPage(tuple(reversed(fitting(rows))), last_seq)
+
+    async def pasts(self, query: schedules.PastQuery) -> schedules.Pasts:
+        """What became of the runs of schedules. Raises: Refused: too many days."""
+        await self._fresh()
+        return await past(query, self._clock(), self._ask)
 
     async def health(self, nothing: api.Nothing | None = None) -> api.Health:
         """How the daemon stands."""

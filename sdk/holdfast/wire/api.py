@@ -955,6 +955,8 @@ class EventRun(msgspec.Struct, frozen=True):
     route: str
     """Name of the route; empty where the task itself asks for the event."""
     state: State
+    unmapped: bool = False
+    """No arguments could be made of the event: it was created dead."""
 
 
 class EventRuns(msgspec.Struct, frozen=True):

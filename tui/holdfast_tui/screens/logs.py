@@ -33,8 +33,15 @@ class Logs(Page):
         Column("LINE", 20, flex=True),
     )
 
-    def __init__(self, run: str = "") -> None:
+    def __init__(self, run: str = "", *, among: Sequence[str] = (), of: str = "") -> None:
+        """
+        Args:
+            among: only lines of these runs; empty: of all.
+            of: whose runs they are.
+        """
         self.of_run = run
+        self.among = frozenset(among)
+        self.of = of
         self.ring = Ring()
         self.after: int | None = None
         """Sequence of the last message that was taken in; None: nothing was read yet."""
@@ -48,6 +55,8 @@ class Logs(Page):
 
     @property
     def crumbs(self) -> str:
+        if self.of:
+            return f"Workers > {clean(self.of)} > output"
         return f"Runs > {short(self.of_run)} > output" if self.of_run else "Logs"
 
     def on_mount(self) -> None:
@@ -57,11 +66,15 @@ class Logs(Page):
         if self.after is None:
             page = await self.desk.gateway.logs(api.LogsQuery(run=self.of_run, limit=FIRST))
             for row in page.rows:
-                self.ring.append(row)
+                self._take(row)
             self.after, self.answered = page.last_seq, True
         if not self._following:
             self._following = True
             self.run_worker(self._follow(), group="follow", exclusive=True, exit_on_error=True)
+
+    def _take(self, row: api.LogRow) -> None:
+        if not self.among or row.run in self.among:
+            self.ring.append(row)
 
     async def _follow(self) -> None:
         """Lines as they come; after a lost connection from where it was."""
@@ -69,7 +82,7 @@ class Logs(Page):
             while True:
                 try:
                     async for row in self.desk.gateway.follow_logs(run=self.of_run, after=self.after or 0):
-                        self.ring.append(row)
+                        self._take(row)
                         self.after, self._fresh = row.seq, True
                 except Lost:
                     await anyio.sleep(1)
@@ -138,12 +151,17 @@ class Logs(Page):
             return ["", "  Waiting for the first answer ..."]
         if self.filter:
             return ["", f"  0 of {len(self.ring):,} lines match; esc clears the filter"]
-        what = "of this run " if self.of_run else ""
+        what = "of this run " if self.of_run else "of these runs " if self.among else ""
         return ["", f"  No output {what}yet.", "", "  What tasks print and log stands here as it comes."]
+
+    def _whose(self) -> str:
+        if self.of:
+            return f"{plural(len(self.among), 'run')} of {clean(self.of)}"
+        return f"run:{self.of_run}" if self.of_run else "all runs"
 
     def scope(self) -> tuple[list[Cell], list[Cell]]:
         matching = len(self.ring.keys())
-        parts: list[Cell] = [(f"run:{self.of_run}" if self.of_run else "all runs", "")]
+        parts: list[Cell] = [(self._whose(), "")]
         lines = plural(len(self.ring), "line")
         parts.append((f"{matching:,} of {lines}" if self.filter else lines, ""))
         if self.ring.dropped:
