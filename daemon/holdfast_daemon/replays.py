@@ -15,7 +15,7 @@ from anyio.abc import TaskStatus
 
 from holdfast.abreast import abreast
 from holdfast.bus.journal import Journal
-from holdfast.core.model import Seconds
+from holdfast.core.model import Seconds, State
 from holdfast.core.routing import matches
 from holdfast.errors import DaemonUnavailable, Refused, Unanswered, UnknownRun
 from holdfast.wire import api
@@ -31,6 +31,10 @@ MOST = 1000
 
 AT_ONCE = 32
 """Runs that are looked for at once."""
+
+
+UNMAPPED = "event"
+"""Why a run is dead of whose event no arguments could be made (`Journal.begin_dead`)."""
 
 
 class Replays:
@@ -82,16 +86,18 @@ class Replays:
         Raises:
             Refused: the event stream holds no such event.
         """
-        found = await self._bus.read(Stream.EVENTS, ">", first=ref.seq, limit=1)
-        if not found or found[0].seq != ref.seq:
+        stored = await self._bus.read(Stream.EVENTS, ">", first=ref.seq, limit=1)
+        if not stored or stored[0].seq != ref.seq:
             raise Refused(f"no event {ref.seq}: see `holdfast events list`", code="not_found")
-        event = Sighted.of(self._bus.subjects, found[0])
+        event = Sighted.of(self._bus.subjects, stored[0])
         drafter = Drafter()
         started = []
         for route in self._book.of(event):
             run = drafter.draft(event, route, payload_of(b"")).run.run
             with suppress(UnknownRun):
-                started.append(api.EventRun(run, route.task, route.name, (await self._journal.load(run)).state))
+                found = await self._journal.load(run)
+                unmapped = found.state is State.DEAD and found.reason == UNMAPPED
+                started.append(api.EventRun(run, route.task, route.name, found.state, unmapped))
         return api.EventRuns(tuple(started))
 
     async def _drafts(self, asked: api.EventsReplay, events: Sequence[Sighted]) -> list[Draft]:

@@ -15,7 +15,7 @@ from typing import Any, Unpack
 
 import msgspec
 
-from holdfast import access, context, deeds, orders, remaking, scheduling, telling
+from holdfast import access, context, deeds, orders, published, remaking, scheduling, telling
 from holdfast.auditing import Auditor, Batch, noted
 from holdfast.bus.blobs import INLINE
 from holdfast.bus.clock import Clock
@@ -57,6 +57,7 @@ from holdfast.ticks import Cron, Every
 from holdfast.timetable import Timetable, arguments
 from holdfast.triggering import Settings, TriggerOptions, card_settings, created, token
 from holdfast.wire import api, codec
+from holdfast.wire.events import EventRow, EventsPage, EventsQuery
 from holdfast.wire.schedules import ScheduleRow
 from holdfast.wire.subjects import TOKEN, Stream
 from holdfast.wire.values import decode_value, encode_exception, encode_value
@@ -456,12 +457,15 @@ class Client(Questions):
         return RunHandle.of(self, id, await remaking.replay(self.journal, run, id))
 
     @noted(deeds.fork)
-    async def fork(self, run: str, key: str, edits: Mapping[str, Any] | None = None) -> RunHandle:
+    async def fork(
+        self, run: str, key: str, edits: Mapping[str, Any] | None = None, *, behind: bool = False
+    ) -> RunHandle:
         """Start a new run that begins with what another one recorded before a checkpoint; that one is left as it is.
 
         Args:
             key: the checkpoint from which on it runs anew.
             edits: other results, by `KEY` or, for a part of one, `KEY.path.to.field`.
+            behind: it keeps what came of the checkpoint itself, or as it is edited, and runs anew what came after it.
 
         Raises:
             UnknownRun: there is none of this id.
@@ -470,7 +474,8 @@ class Client(Questions):
             TooLarge: the fork would begin with too much for one message.
         """
         id = self._new_id(self.journal.clock())
-        return RunHandle.of(self, id, await remaking.fork(self.journal, self.blobs, run, key, id, edits or {}))
+        first = await remaking.fork(self.journal, self.blobs, run, key, id, edits or {}, behind=behind)
+        return RunHandle.of(self, id, first)
 
     # --- schedules ------------------------------------------------------------------------------------------------
 
@@ -539,9 +544,33 @@ class Client(Questions):
         source = f"schedule {name} by hand"
         return await self.start(self.new_run(one.schedule.task, payload, one.settings, source=source))
 
+    @noted(deeds.reschedule)
+    async def reschedule(self, name: str, when: Cron | Every) -> None:
+        """Have a schedule that an operator created tick at other times; what its runs are given stays.
+
+        Args:
+            when: the name in it does not count.
+
+        Raises:
+            UnknownSchedule: there is none of this name.
+            ScheduleTaken: a task declares it, or somebody else changed it just now.
+            ConfigError: times that can't be.
+        """
+        await scheduling.change(self.journal, self._timetable, name, when, self.name)
+
     async def next_ticks(self, name: str, count: int = 5) -> list[datetime]:
         """The next times of a schedule, in its zone, without jitter, paused or not. Raises: UnknownSchedule."""
         return scheduling.ahead(await scheduling.planned(self.journal, name), count, self.journal.clock())
+
+    # --- events ---------------------------------------------------------------------------------------------------
+
+    async def events(self, query: EventsQuery | None = None) -> EventsPage:
+        """Events that were published, newest first; needs no daemon. Raises: Refused: a question that can't be."""
+        return await published.newest(self.bus, query or EventsQuery())
+
+    async def event(self, seq: int) -> EventRow | None:
+        """The event of a number, whole; None: there is none, or no more."""
+        return await published.at(self.bus, seq)
 
     # --- asked of the server --------------------------------------------------------------------------------------
 

@@ -60,9 +60,9 @@ def replay(run: str) -> Deed:
     return Deed("replay", "run", run, ("runs", "replay"))
 
 
-def fork(run: str, key: str, edits: Mapping[str, Any] | None = None) -> Deed:
+def fork(run: str, key: str, edits: Mapping[str, Any] | None = None, *, behind: bool = False) -> Deed:
     changed = [word for edited in edits or () for word in ("--set", f"{edited}=JSON")]
-    return Deed("fork", "run", run, ("runs", "fork"), ("--from", key, *changed))
+    return Deed("fork", "run", run, ("runs", "fork"), ("--behind" if behind else "--from", key, *changed))
 
 
 def signal(run: str, name: str, value: Any = None) -> Deed:
@@ -127,6 +127,10 @@ def create_schedule(
         *_flag("--replace", replace),
     )
     return Deed("schedule-create", "schedule", name, ("schedules", "create"), options)
+
+
+def reschedule(name: str, when: Cron | Every) -> Deed:
+    return Deed("schedule-change", "schedule", name, ("schedules", "change"), _times(when))
 
 
 def _times(when: Cron | Every) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from typing import TypeVar
 import msgspec
 
 from holdfast.bus.ports import Bus
-from holdfast.wire import api, codec
+from holdfast.wire import api, codec, schedules
+from holdfast.wire.schedules import Past
 
 T = TypeVar("T")
 
@@ -48,7 +49,12 @@ class Questions:
 
     async def history(self, run: str) -> api.History:
         """A run's journal messages; `core.tree.Tree` folds their entries. Raises: Refused: not found, or several."""
-        return await self._ask(api.RUNS_HISTORY, api.RunRef(run), api.History)
+        page = await self._ask(api.RUNS_HISTORY, api.HistoryRef(run), api.History)
+        id, messages = page.run, list(page.messages)
+        while page.more and page.messages:
+            page = await self._ask(api.RUNS_HISTORY, api.HistoryRef(id, messages[-1].seq), api.History)
+            messages += page.messages
+        return api.History(id, tuple(messages))
 
     async def value(self, run: str, key: str) -> api.Value:
         """A recorded value as JSON: of a checkpoint, of `/` the result, of an empty key the payload.
@@ -104,6 +110,10 @@ class Questions:
     async def metrics(self, query: api.MetricsQuery) -> api.Metrics:
         """How much was done and how long it took, over time."""
         return await self._ask(api.METRICS, query, api.Metrics)
+
+    async def schedule_pasts(self, days: int = 30) -> tuple[Past, ...]:
+        """What became of the runs of schedules in the last days (at most 90), by name."""
+        return (await self._ask(schedules.PAST, schedules.PastQuery(days), schedules.Pasts)).schedules
 
     async def replay_events(self, asked: api.EventsReplay) -> api.EventsReplayed:
         """Route a page of past events once more. Raises: Refused."""

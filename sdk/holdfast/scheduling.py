@@ -50,13 +50,17 @@ def made(
     name: str, task: str, when: Cron | Every, *, payload: bytes, queue: str | None, priority: int | None
 ) -> Schedule:
     """A schedule of an operator. Raises: ConfigError: it can't be."""
-    if not isinstance(when, Cron | Every):
-        raise ConfigError(f"schedule {name}: expected a Cron or an Every, found {when!r:.100}")
+    _check_times(name, when)
     if len(payload) > INLINE:
         size = f"at most {INLINE >> 10} KiB, found {len(payload)} bytes"
         raise ConfigError(f"schedule {name}: expected a payload of {size}: keep the rest where the task finds it")
     schedule = replace(when.of(token("task", task)), name=token("schedule", name), payload=payload)
     return replace(schedule, queue="" if queue is None else token("queue", queue), priority=priority)
+
+
+def _check_times(name: str, when: Cron | Every) -> None:
+    if not isinstance(when, Cron | Every):
+        raise ConfigError(f"schedule {name}: expected a Cron or an Every, found {when!r:.100}")
 
 
 async def create(journal: Journal, timetable: Timetable, schedule: Schedule, by: str, *, over: bool) -> Planned:
@@ -85,6 +89,30 @@ async def create(journal: Journal, timetable: Timetable, schedule: Schedule, by:
     stands = await planned(journal, name)
     await timetable.attend(stands)
     return stands
+
+
+async def change(journal: Journal, timetable: Timetable, name: str, when: Cron | Every, by: str) -> None:
+    """Have a schedule that an operator created tick at other times; its payload, queue and priority stay.
+
+    Raises:
+        UnknownSchedule: there is none of this name.
+        ScheduleTaken: a task declares it, or somebody else changed it just now.
+        ConfigError: times that can't be.
+    """
+    _check_times(name, when)
+    subject = journal.bus.subjects.control(SCHEDULE, token("schedule", name))
+    found = await journal.bus.last(Stream.CONTROL, subject)
+    stands = await planned(journal, name)
+    if stands.since is None or found is None or not found.data:
+        raise ScheduleTaken(f"schedule {name} is declared by task {stands.schedule.task}: change its code")
+    old = stands.schedule
+    schedule = replace(when.of(old.task), name=name, payload=old.payload, queue=old.queue, priority=old.priority)
+    dynamic = Dynamic(schedule=schedule, by=by, at=journal.clock())
+    try:
+        await journal.bus.publish(subject, codec.encode(dynamic), expect=found.seq)
+    except Fenced:
+        raise ScheduleTaken(f"schedule {name} was changed by somebody else just now") from None
+    await timetable.attend(await planned(journal, name))
 
 
 async def delete(journal: Journal, timetable: Timetable, name: str) -> None:
@@ -172,6 +200,9 @@ def _row(one: Planned, state: Ticking | None, last: State | None, now: Instant) 
         missed=known.missed,
         skipped=known.skipped,
         by=one.paused.by if one.paused is not None else one.by,
+        every=schedule.every,
+        created_at=one.since,
+        paused_at=None if one.paused is None else one.paused.at,
     )
 
 

@@ -13,7 +13,7 @@ from holdfast.core.schedule import Schedule
 from holdfast.ticks import Cron, Every
 from holdfast.timetable import Timetable
 from holdfast.wire import api, codec
-from holdfast.wire.schedules import SCHEDULE, TICK, Fired, Parked, Ticking
+from holdfast.wire.schedules import SCHEDULE, TICK, Dynamic, Fired, Parked, Ticking
 from holdfast.wire.subjects import Stream
 from holdfast.wire.values import decode_value
 
@@ -84,6 +84,7 @@ def test_the_list_as_json_has_all_fields(charged: World) -> None:
         "name": "charge-card", "task": "charge-card", "when": "0 9 * * *", "tz": "Europe/Paris", "overlap": "skip",
         "catch_up": 3600.0, "jitter": 0.0, "declared": True, "state": "active", "next_at": "2096-10-02T07:06:52.000Z",
         "last_at": None, "last_run": "", "last_state": None, "missed": 0, "skipped": 0, "by": "",
+        "every": None, "created_at": None, "paused_at": None,
     }  # fmt: skip
 
 
@@ -181,6 +182,40 @@ def test_a_name_is_given_once_unless_it_is_to_be_replaced(charged: World) -> Non
 
 
 # --- pause, resume, delete
+
+
+def test_a_change_moves_the_ticks_and_keeps_what_runs_are_given(charged: World) -> None:
+    create = ("schedules", "create", "extra", "--task", "charge-card", "--every", "2h", "--jitter", "5m")
+    assert charged(*create, "--payload", '{"order": 7}', "--priority", "2", "--overlap", "allow").code == 0
+    assert charged("schedules", "change", "extra", "--cron", "0 6 * * *", "--tz", "Europe/Paris").code == 0
+    (row,) = [row for row in charged.do(lambda client: client.schedules()) if row.name == "extra"]
+    assert (row.when, row.tz, row.every, row.overlap, row.jitter) == ("0 6 * * *", "Europe/Paris", None, "allow", 300.0)
+    kept = charged.do(lambda client: client.bus.last(Stream.CONTROL, client.bus.subjects.control(SCHEDULE, "extra")))
+    assert kept is not None
+    changed = api.decode(kept.data, Dynamic).schedule
+    assert (decode_value(changed.payload), changed.priority) == ({"order": 7}, 2)
+    assert parked(charged) == 1
+    assert charged("schedules", "change", "extra", "--jitter", "0s").code == 0
+    (row,) = [row for row in charged.do(lambda client: client.schedules()) if row.name == "extra"]
+    assert (row.when, row.jitter) == ("0 6 * * *", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (("nope", "--every", "5m"), 1, "no schedule 'nope'"),
+        (("charge-card", "--every", "5m"), 1, "schedule charge-card is declared by task charge-card: change its code"),
+        (("charge-card", "--every", "5m", "--cron", "* * * * *"), 2, "found both"),
+        (("charge-card", "--cron", "99 * * * *"), 2, "five fields"),
+    ],
+)
+def test_what_can_not_be_changed_is_refused_and_stays(
+    charged: World, args: tuple[str, ...], code: int, words: str
+) -> None:
+    before = charged.do(lambda client: client.schedules())
+    done = charged("schedules", "change", *args)
+    assert (done.code, words in done.err) == (code, True), done.err
+    assert charged.do(lambda client: client.schedules()) == before
 
 
 def test_pausing_takes_the_parked_tick_out_and_resuming_puts_one_in(charged: World) -> None:

@@ -299,6 +299,18 @@ async def test_a_history_too_large_for_a_reply_comes_without_its_largest_values(
     assert [len(value) for value in values] == [400_000, 10, 0, 300_000]
 
 
+async def test_a_history_of_very_many_messages_comes_in_pages_and_a_client_has_all(desk: Desk) -> None:
+    await store(desk.bus, TELL.created(A), started(A))
+    keys = (f"/a-step-with-quite-a-long-name-{'x' * 40}#{number}" for number in range(7000))
+    await store(desk.bus, *(TELL.log(A, "n1", StepCompleted(key, T0, 1.0, b"\x01")) for key in keys))
+    first = await desk.ask(api.RUNS_HISTORY, api.HistoryRef(A[-6:]), api.History)
+    assert (first.run, first.more) == (A, True)
+    rest = await desk.ask(api.RUNS_HISTORY, api.HistoryRef(A, first.messages[-1].seq), api.History)
+    assert [each.seq for each in (*first.messages, *rest.messages)] == list(range(1, 7003))
+    assert not rest.more
+    assert len((await Client(desk.bus).history(A)).messages) == 7002
+
+
 async def test_a_value_is_given_by_itself_also_where_the_history_came_without_it(desk: Desk) -> None:
     small, big = encode_value({"n": 1}), encode_value("é" * 300_000)
     apart = await Blobs(desk.bus).keep(encode_value("x" * 2_000_000))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 from rich.style import Style
@@ -125,12 +126,36 @@ async def bench(
     """
     client, clock = client or FakeClient(), Clock()
 
+    tried: list[float] = []
+
     async def factory() -> Client:
         if not reachable:
+            if tried:
+                await anyio.sleep_forever()  # the pause before it went by on the wall, not on the test's clock
+            tried.append(clock.now)
             raise ConnectError("nats://10.0.0.4:4222: connection refused")
         return client.real
 
-    gateway = Gateway(factory, project="demo", read_only=read_only, clock=clock)
+    options: Any = {"size": size, "read_only": read_only, "memory": memory, "mapped": mapped, "settings": settings}
+    async with over(factory, client, clock, **options) as found:
+        yield found
+
+
+@asynccontextmanager
+async def over(
+    factory: Callable[[], Awaitable[Client]],
+    client: FakeClient,
+    clock: Clock,
+    *,
+    size: tuple[int, int] = (80, 24),
+    read_only: bool = False,
+    project: str = "demo",
+    memory: Memory | None = None,
+    mapped: Mapped | None = None,
+    settings: Path | None = None,
+) -> AsyncIterator[Bench]:
+    """A desk over any client; the rest as of `bench`."""
+    gateway = Gateway(factory, project=project, read_only=read_only, clock=clock)
     memory = memory or Memory(explained=("capitals",))
     app = Desk(gateway, clock=clock, memory=memory, mapped=mapped, config_dir=settings)
     TIMES.zone = Zone.UTC

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from holdfast.wire.api import Value
+from holdfast.wire.render import render_json
 from holdfast.wire.values import encode_value
 from holdfast_tui import keys
 from holdfast_tui.batch import AT_ONCE
@@ -27,6 +29,14 @@ def dead(desk: Bench) -> Dead:
 def first(client: FakeClient, **fields: Any) -> None:
     """Give the newest letter other fields."""
     client.letter_rows[0] = msgspec.structs.replace(client.letter_rows[0], **fields)
+
+
+def with_payloads(client: FakeClient) -> FakeClient:
+    """Answer with the letters' payloads, also of runs whose history has another."""
+    for letter in client.letter_rows:
+        shown, size = render_json(letter.payload), len(letter.payload)
+        client.values[letter.run, ""] = Value(run=letter.run, key="", json=shown, size=size)
+    return client
 
 
 async def typed(desk: Bench, *lines: str) -> None:
@@ -167,7 +177,7 @@ async def test_unique_errors_show_how_many_since_when_of_whom_and_open_their_let
 
 
 async def test_the_payload_is_edited_checked_shown_and_retried_from_the_start() -> None:
-    client = FakeClient()
+    client = with_payloads(FakeClient())
     async with bench(client) as desk:
         await desk.press("4", "E")
         await typed(desk, '{"hook": "x", "url": "u"}')
@@ -187,7 +197,7 @@ async def test_the_payload_is_edited_checked_shown_and_retried_from_the_start() 
 
 
 async def test_what_no_worker_checks_is_said_before_it_is_sent() -> None:
-    client = FakeClient()
+    client = with_payloads(FakeClient())
     client.served = False
     async with bench(client) as desk:
         await desk.press("4", "E")
@@ -202,6 +212,7 @@ async def test_the_edit_of_one_is_done_to_all_that_are_marked_and_fit() -> None:
     rows = client.letter_rows
     rows[1] = msgspec.structs.replace(rows[1], payload=encode_value({"hook": 1}))
     rows[2] = msgspec.structs.replace(rows[2], payload=encode_value({"hook": b"raw"}))
+    with_payloads(client)
     async with bench(client) as desk:
         await desk.press("4", "space", "space", "space", "g", "E")
         await typed(desk, '{"hook": 881, "url": "https://y.example"}')
@@ -229,7 +240,7 @@ async def test_everything_of_a_letter_is_in_one_place_and_enter_opens_the_run_wh
         await desk.press("tab")
         assert "[error]" in desk.text
         await desk.press("enter")
-        await until(desk, "capture")
+        await until(desk, "reserve")
         assert desk.page.window.cursor == "/capture#1"
 
 

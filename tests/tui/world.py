@@ -33,22 +33,17 @@ from holdfast.core.entries import (
     Suspended,
     WaitStarted,
 )
-from holdfast.core.lifecycle import Kind, fold
-from holdfast.core.model import ErrorInfo, Origin, Progress, Retry, State
+from holdfast.core.lifecycle import Kind, fold, story
+from holdfast.core.model import ErrorInfo, Origin, Progress, Retry, Run, State
+from holdfast.core.tree import Tree
 from holdfast.errors import DaemonUnavailable, Refused, RunStateError, Unanswered
 from holdfast.wire import api, codec
 from holdfast.wire.render import render_json
 from holdfast.wire.subjects import Subjects
 from holdfast.wire.values import encode_value
+from tui.places import EVIL, NOW, Places, run_id
 
-NOW = 1_700_000_624.0
-"""2023-11-14 22:23:44 UTC: every test's present."""
-
-EVIL = "evil\x1b[2J\x1b]0;owned\x07\u202egnp"
-
-
-def run_id(number: int) -> str:
-    return f"01HF8Q{number:020d}"
+__all__ = ["EVIL", "NOW", "run_id"]
 
 
 class Trace:
@@ -259,8 +254,7 @@ class FakeHandle:
         self.client, self.run, self.id = client, run, run
 
     async def retry(self, *, from_start: bool = False, payload: Mapping[str, Any] | None = None) -> None:
-        more = () if payload is None else (payload,)
-        self.client.change("retry", self.run, from_start, *more)
+        self.client.change("retry", self.run, from_start, *([] if payload is None else [payload]))
 
     async def cancel(self, reason: str = "") -> None:
         self.client.change("cancel", self.run)
@@ -269,10 +263,11 @@ class FakeHandle:
         self.client.change("kill", self.run)
 
 
-class FakeClient:
+class FakeClient(Places):
     """A client whose answers are plain attributes, and which notes what it was asked to change."""
 
     def __init__(self, *, full: bool = True) -> None:
+        super().__init__(full=full)
         self.bus = FakeBus()
         self.changed: list[tuple[Any, ...]] = []
         self.refuse: dict[str, str] = {}
@@ -302,6 +297,8 @@ class FakeClient:
         self.stream = Stream()
         self.asked: list[Any] = []
         self.set_limits: dict[str, QueueLimits] = {}
+        self.values: dict[tuple[str, str], api.Value] = {}
+        """What is answered of a run's value, where it is not what its history has."""
         self.reasons: tuple[api.Reason, ...] = ()
         """Why no run runs."""
 
@@ -342,7 +339,7 @@ class FakeClient:
 
     async def why(self, run: str) -> api.Why:
         self.up()
-        row = next(row for row in self.run_rows if row.id == run)
+        row = next((row for row in self.run_rows if row.id == run), None) or self.traces[run].view().row
         return api.Why(row.id, row.task, row.queue, row.state, self.reasons)
 
     async def limits(self, queue: str) -> QueueLimits | None:
@@ -377,6 +374,30 @@ class FakeClient:
         trace = self.traces.get(run)
         return trace.history() if trace is not None else Trace(run).history()
 
+    async def value(self, run: str, key: str) -> api.Value:
+        self.up()
+        self.asked.append(api.ValueRef(run, key))
+        for letter in self.letter_rows:
+            if letter.run == run and not key and (run, key) not in self.values and run not in self.traces:
+                return api.Value(run=run, key=key, json=render_json(letter.payload), size=len(letter.payload))
+        if (run, key) in self.values:
+            return self.values[run, key]
+        found = self.run_of(run)
+        data = found.payload if not key else found.result if key == "/" else self.tree_of(run)[key]
+        if data is None:
+            raise Refused(f"run {run} has no value for {key}", code="not_found")
+        return api.Value(run=run, key=key, json=render_json(data), size=len(data))
+
+    def run_of(self, run: str) -> Run:
+        found = fold(message.record for message in self.traces[run].messages)
+        assert found is not None
+        return found
+
+    def tree_of(self, run: str) -> dict[str, bytes | None]:
+        """Recorded values by checkpoint."""
+        tree = Tree.of(story(message.record for message in self.traces[run].messages))
+        return {node.key: node.value for _, node in tree.walk()}
+
     async def letters(self, query: api.LettersQuery | None = None) -> api.LettersPage:
         self.up()
         query = query or api.LettersQuery()
@@ -405,13 +426,6 @@ class FakeClient:
         ]
         groups.sort(key=lambda group: -group.count)
         return api.LetterGroups(tuple(groups), sum(group.count for group in groups), len(groups))
-
-    async def value(self, run: str, key: str) -> api.Value:
-        self.up()
-        for letter in self.letter_rows:
-            if letter.run == run:
-                return api.Value(run=run, key=key, json=render_json(letter.payload), size=len(letter.payload))
-        raise Refused(f"no run {run}", code="not_found")
 
     async def misfits(self, task: str, payloads: Sequence[Mapping[str, Any]]) -> list[str] | None:
         """The tasks' hooks are whole numbers; where `served` is False nobody says so."""
@@ -458,6 +472,12 @@ class FakeClient:
 
     async def replay(self, run: str) -> FakeHandle:
         self.change("replay", run)
+        return FakeHandle(self, run_id(9999))
+
+    async def fork(
+        self, run: str, key: str, edits: Mapping[str, Any] | None = None, *, behind: bool = False
+    ) -> FakeHandle:
+        self.change("fork", run, key, dict(edits or {}), behind)
         return FakeHandle(self, run_id(9999))
 
     async def drop_letter(self, run: str) -> None:

@@ -3,14 +3,34 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from holdfast.client import Client
 
-__all__ = ["key_table", "run"]
+__all__ = ["Showing", "key_table", "replay", "run"]
+
+
+class Showing(NamedTuple):
+    """How the desk is shown in a terminal."""
+
+    link: str = "diff"
+    """What is done for a slow way to the terminal: stock, paced or diff (`terminal.link.Link`)."""
+    mouse: bool = True
+    """Whether the terminal's mouse is the desk's."""
+    theme: str = ""
+    """ansi, dark, light, contrast, or one of the user's own in `config_dir`; empty: that of the last session."""
+    ascii_only: bool = False
+    """Draw with ASCII alone."""
+
+
+SHOWING = Showing()
+"""As it is shown where nothing else is said."""
 
 
 def run(
@@ -21,6 +41,9 @@ def run(
     env: Mapping[str, str],
     config_dir: Path | None = None,
     state_dir: Path | None = None,
+    showing: Showing = SHOWING,
+    record: Path | None = None,
+    values: bool = True,
 ) -> int:
     """Show the desk until the operator quits; returns the exit code. Heavy imports happen here, not before.
 
@@ -30,13 +53,70 @@ def run(
         project: the name to show.
         read_only: no key changes anything, and nothing that changes is sent.
         env: the operator's environment: which terminal, which editor.
-        config_dir: where `keys.toml` is, if there is one, and `views.toml`.
+        config_dir: where `keys.toml`, `views.toml` and `themes` are, if there are any.
         state_dir: where commands given and the like are kept from one session to the next; None: nowhere.
+        showing: in this terminal.
+        record: a file, not there yet, to which the session is recorded, for `replay`.
+        values: whether payloads, results, log lines and messages of errors are recorded too.
+
+    Raises:
+        ConfigError: there is no such theme, or it is wrong.
+        HoldfastError: the file is there already, or can't be written.
     """
     from holdfast_tui.app import operate
 
+    show = partial(
+        operate,
+        project=project,
+        read_only=read_only,
+        env=env,
+        config_dir=config_dir,
+        state_dir=state_dir,
+        showing=showing,
+    )
+    if record is None:
+        return show(client_factory)
+    from holdfast_tui.recording import Recorder
+
+    with Recorder(record, project=project, values=values) as recorder:
+        code = show(recorder.around(client_factory))
+    if recorder.full:
+        sys.stderr.write(f"holdfast: {record} is full: the end of the session is not in it\n")
+    return code
+
+
+def replay(
+    path: Path,
+    *,
+    env: Mapping[str, str],
+    config_dir: Path | None = None,
+    showing: Showing = SHOWING,
+    speed: float = 1.0,
+) -> int:
+    """Show the desk over a recorded session, without any server, until the operator quits; returns the exit code.
+
+    Args:
+        env, config_dir, showing: as of `run`.
+        speed: so many seconds of the recording are shown in one.
+
+    Raises:
+        HoldfastError: the file is no recording, a later version wrote it, or a line of it can't be read.
+    """
+    from holdfast_tui import tape
+    from holdfast_tui.app import operate
+    from holdfast_tui.replaying import Replay
+
+    played = Replay(tape.read(path), speed=speed)
+    project = f"{played.tape.head.project} (replay)"
     return operate(
-        client_factory, project=project, read_only=read_only, env=env, config_dir=config_dir, state_dir=state_dir
+        played.client,
+        project=project,
+        read_only=True,
+        env=env,
+        config_dir=config_dir,
+        state_dir=None,
+        showing=showing,
+        clock=played.clock,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeAlias
@@ -117,15 +117,28 @@ def spread(left: Sequence[Cell], right: Sequence[Cell], width: int) -> list[Cell
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Clean lines cut into pieces of at most `width` columns."""
-    found: list[str] = []
-    for line in lines(text):
-        while cell_len(line) > width > 0:
-            piece = set_cell_size(line, width).rstrip(" ") if not line.isascii() else line[:width]
-            found.append(piece)
-            line = line[max(1, len(piece)) :]
-        found.append(line)
-    return found
+    """Clean lines cut into pieces of at most `width` columns; in time that grows with the text, however long a line."""
+    return [piece for line in lines(text) for piece in _pieces(line, width)]
+
+
+def _pieces(line: str, width: int) -> Iterable[str]:
+    if width <= 0 or len(line) * 2 <= width or (len(line) <= width and line.isascii()):
+        return (line,)
+    if line.isascii():
+        return (line[at : at + width] for at in range(0, len(line), width))
+    return _wide_pieces(line, width)
+
+
+def _wide_pieces(line: str, width: int) -> Iterator[str]:
+    """Of a line with characters that may take two columns or none."""
+    first = used = 0
+    for at, char in enumerate(line):
+        size = cell_len(char)
+        if used + size > width and at > first:
+            yield line[first:at]
+            first, used = at, 0
+        used += size
+    yield line[first:]
 
 
 def short(run: str) -> str:
@@ -257,6 +270,18 @@ def date(at: Instant | None) -> str:
     return text if TIMES.zone is Zone.LOCAL else f"{text}Z"
 
 
+def moment(at: Instant, now: Instant) -> str:
+    """When something was, in eight columns: the time of day, or of what is longer ago the day and its hour."""
+    if TIMES.zone is Zone.RELATIVE or now - at < 86_400:
+        return clock(at)
+    return TIMES.at(at).strftime("%m-%dT%H")
+
+
+def minute(at: Instant) -> str:
+    """The hour and the minute, in the operator's zone or in UTC."""
+    return TIMES.at(at).strftime("%H:%M")
+
+
 def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
@@ -298,3 +323,12 @@ def until(due: Instant, now: Instant) -> str:
 def value(data: bytes | None) -> str:
     """A value of the journal for reading; empty where there is none."""
     return "" if data is None else render_json(data)
+
+
+def size(number: float) -> str:
+    """Bytes in at most five columns: 212, 4.1K, 200M, 1.2G."""
+    for bytes_, unit in ((2**40, "T"), (2**30, "G"), (2**20, "M"), (2**10, "K")):
+        if number >= 0.9995 * bytes_:
+            value = number / bytes_
+            return f"{value:.1f}".removesuffix(".0") + unit if value < 9.95 else f"{value:.0f}{unit}"
+    return f"{number:.0f}"

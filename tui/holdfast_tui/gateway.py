@@ -19,7 +19,10 @@ from holdfast.core.admission import QueueLimits
 from holdfast.core.lifecycle import Kind
 from holdfast.core.model import Instant
 from holdfast.errors import BusError, ConnectError, HoldfastError, Refused, Unanswered
+from holdfast.ticks import Cron, Every
 from holdfast.wire import api
+from holdfast.wire.events import EventRow, EventsPage, EventsQuery
+from holdfast.wire.schedules import Past, ScheduleRow
 from holdfast_tui.keys import READ_ONLY, READ_ONLY_NOW
 from holdfast_tui.model.link import Link
 
@@ -195,6 +198,39 @@ class Gateway:
     async def logs(self, query: api.LogsQuery) -> api.LogsPage:
         return await self._asked(lambda client: client.logs(query))
 
+    async def workers(self) -> list[api.Presence]:
+        return await self._asked(lambda client: client.workers())
+
+    async def faults(self) -> list[api.Fault]:
+        return await self._asked(lambda client: client.faults())
+
+    async def schedules(self) -> list[ScheduleRow]:
+        return await self._asked(lambda client: client.schedules())
+
+    async def schedule_pasts(self) -> tuple[Past, ...]:
+        return await self._asked(lambda client: client.schedule_pasts())
+
+    async def metrics(self, query: api.MetricsQuery) -> api.Metrics:
+        return await self._asked(lambda client: client.metrics(query))
+
+    async def audit(self, query: api.AuditQuery) -> api.AuditPage:
+        return await self._asked(lambda client: client.audit(query))
+
+    async def published(self, query: EventsQuery) -> EventsPage:
+        """Events of the stream, newest first."""
+        return await self._asked(lambda client: client.events(query))
+
+    async def event(self, seq: int) -> EventRow | None:
+        return await self._asked(lambda client: client.event(seq))
+
+    async def event_runs(self, seq: int) -> tuple[api.EventRun, ...]:
+        return await self._asked(lambda client: client.event_runs(seq))
+
+    async def routed(self, seq: int) -> api.EventsReplayed:
+        """What routing an event once more would do."""
+        asked = rerouting(seq, self.clock(), dry_run=True)
+        return await self._asked(lambda client: client.replay_events(asked))
+
     async def follow_output(self, *, run: str, after: int) -> AsyncGenerator[list[api.LogRow], None]:
         """Lines of a run, or of all, in lists as they come, behind a sequence. Raises: Lost."""
         if self._client is None:
@@ -239,6 +275,10 @@ class Gateway:
         else:
             await self._changed(lambda client: client.run(run).retry(from_start=from_start, payload=payload))
 
+    async def fork(self, run: str, key: str, edits: Mapping[str, Any], *, behind: bool) -> str:
+        """Returns the id of the new run."""
+        return (await self._changed(lambda client: client.fork(run, key, edits, behind=behind))).id
+
     async def cancel(self, run: str) -> None:
         await self._changed(lambda client: client.run(run).cancel("by an operator"))
 
@@ -264,6 +304,46 @@ class Gateway:
     async def pause(self, queue: str, *, paused: bool) -> None:
         await self._changed(lambda client: client.pause(queue, paused=paused))
 
+    async def pause_schedule(self, name: str, *, paused: bool) -> None:
+        await self._changed(lambda client: (client.pause_schedule if paused else client.resume_schedule)(name))
+
+    async def run_schedule(self, name: str) -> str:
+        """Returns the id of the new run."""
+        return (await self._changed(lambda client: client.run_schedule(name))).id
+
+    async def reschedule(self, name: str, when: Cron | Every) -> None:
+        await self._changed(lambda client: client.reschedule(name, when))
+
+    async def drain_worker(self, name: str) -> None:
+        await self._changed(lambda client: client.drain_worker(name))
+
+    async def resume_worker(self, name: str) -> None:
+        await self._changed(lambda client: client.resume_worker(name))
+
+    async def stop_worker(self, name: str) -> None:
+        await self._changed(lambda client: client.stop_worker(name))
+
+    async def reroute(self, seq: int, *, again: str = "") -> api.EventsReplayed:
+        """Route an event once more, by the routes of today.
+
+        Args:
+            again: make another run also where there is one; the same text makes none twice.
+        """
+        asked = rerouting(seq, self.clock(), again=again)
+        command = f"holdfast events replay {seq}{' --again' if again else ''}"
+        entry = api.AuditEntry(action="replay", kind="event", targets=(str(seq),), command=command)
+
+        async def noted(client: Client) -> api.EventsReplayed:
+            try:
+                done = await client.replay_events(asked)
+            except Refused as error:
+                await client.audited(msgspec.structs.replace(entry, refused=1, why=str(error)))
+                raise
+            await client.audited(msgspec.structs.replace(entry, accepted=1))
+            return done
+
+        return await self._changed(noted)
+
     async def limit(self, queue: str, limits: QueueLimits) -> None:
         await self._changed(lambda client: client.limit(queue, limits))
 
@@ -275,6 +355,11 @@ class Gateway:
         if self.read_only:
             raise ReadOnly(self.why_read_only)
         return await self._asked(change)
+
+
+def rerouting(seq: int, at: Instant, *, again: str = "", dry_run: bool = False) -> api.EventsReplay:
+    """The question that routes one event once more."""
+    return api.EventsReplay(first=seq, last=seq, limit=1, at=at, again=again, dry_run=dry_run)
 
 
 def _tell(heard: Callable[[Kind, bytes], None], kind: Kind, subject: str, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     passed: int = 0
     """How many were chosen and are not in a state that allows it."""
     from_start: bool = False
+    again: str = ""
+    """Of events: make another run also where there is one, told apart by this text; empty: do not."""
     query: LettersQuery | None = None
     """Where the targets are found while it is sent."""
     whose: str = ""
@@ -60,7 +63,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.total if self.query is not None else len(self.targets)
 
     def answered(self, option: str) -> Plan:
-        """The plan after the answer: `s` is from the start."""
+        """The plan after the answer: `s` is from the start, `a` makes another run also where there is one."""
+        if option == "a":
+            return msgspec.structs.replace(self, again=secrets.token_hex(8))
         return msgspec.structs.replace(self, from_start=True) if option == "s" else self
 
     def question(self) -> Question:

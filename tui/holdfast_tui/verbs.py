@@ -1,4 +1,4 @@
-"""What an operator can do to runs and queues: one row a verb says how it asks, how it is sent and how it is told.
+"""What an operator can do, to runs and all else: one row a verb says how it asks, how it is sent and how it is told.
 
 A new verb is a member of `Verb`, a row of `DEEDS`, and what the row needs of the gateway: nothing else tells verbs
 apart.
@@ -7,17 +7,20 @@ apart.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
-from shlex import quote
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from holdfast.quantities import readable_rate
+from holdfast_tui import chores
 from holdfast_tui.format import clean, plural, short, took
 from holdfast_tui.model.changes import Payload
+from holdfast_tui.model.cut import Cut
 from holdfast_tui.router import Question
 
 if TYPE_CHECKING:
@@ -44,10 +47,28 @@ class Verb(StrEnum):
     """Retry every dead letter that matches, at a rate."""
     DISCARD = "discard"
     """Drop every dead letter that matches."""
+    FORK = "fork"
+    """Begin a new run with another one's outcomes up to a checkpoint (`model.cut.Cut`)."""
     EDIT = "edit"
     """Retry from the start with another payload (`model.changes.Payload`)."""
     PAUSE = "pause"
     RESUME = "resume"
+    HOLD = "hold"
+    """Pause schedules."""
+    UNHOLD = "unhold"
+    """Resume schedules."""
+    TRIGGER = "trigger"
+    """Start a run of a schedule now."""
+    RESCHEDULE = "reschedule"
+    """Have a schedule tick at other times."""
+    REST = "rest"
+    """Drain workers: they take up nothing until they are resumed."""
+    WORK = "work"
+    """Have drained workers take up runs again."""
+    STOP = "stop"
+    """Drain a worker and end it."""
+    REROUTE = "reroute"
+    """Route events once more."""
     LIMIT = "limit"
     """Let so many runs of a queue run at once, or start in a time: `Plan.values` has its `QueueLimits`."""
     PURGE = "purge"
@@ -107,17 +128,48 @@ def _ask_replay(plan: Plan) -> Question:
     return Question(text=f"Begin {run} again as a new run: its payload, from the start, today's code?")
 
 
+def _ask_fork(plan: Plan) -> Question:
+    run, cut = short(plan.targets[0]), cut_of(plan)
+    if cut.behind:
+        kept = plural(len(cut.kept), "result")
+        return Question(text=f"Fork {run} behind {clean(cut.key)} with the other result, {kept} kept?")
+    editing = (("e", "edit its result first"),) if cut.editable else ()
+    text = f"Fork {run} before {clean(cut.key)}: a new run keeps {plural(len(cut.kept), 'result')}, the rest runs anew?"
+    return Question(text=text, options=(("y", "yes"), *editing))
+
+
 def _ask_edit(plan: Plan) -> Question:
     return Question(text=f"Retry {plural(plan.size, plan.what)} from the start, edited?{plan.which()}")
+
+
+async def _fork(gateway: Gateway, plan: Plan, target: str) -> str:
+    cut = cut_of(plan)
+    return await gateway.fork(target, cut.key, cut.edits, behind=cut.behind)
 
 
 async def _edit(gateway: Gateway, plan: Plan, target: str) -> None:
     await gateway.retry(target, from_start=True, payload=payload_of(plan, target).arguments)
 
 
+def _fork_shell(plan: Plan, run: str) -> str:
+    cut = cut_of(plan)
+    edits = "".join(f" --set {shlex.quote(f'{key}={_json(new)}')}" for key, new in cut.edits.items())
+    return f"holdfast runs fork {run} {'--behind' if cut.behind else '--from'} {shlex.quote(cut.key)}{edits}"
+
+
 def _edit_shell(plan: Plan, run: str) -> str:
-    arguments = json.dumps(payload_of(plan, run).arguments, ensure_ascii=False)
-    return f"holdfast runs retry {run} --from-start --payload {quote(arguments)}"
+    return f"holdfast runs retry {run} --from-start --payload {shlex.quote(_json(payload_of(plan, run).arguments))}"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def cut_of(plan: Plan) -> Cut:
+    """Where a fork is cut."""
+    found = plan.values[plan.targets[0]]
+    assert isinstance(found, Cut)
+    return found
 
 
 def payload_of(plan: Plan, run: str) -> Payload:
@@ -194,7 +246,7 @@ def _as_before(plan: Plan) -> Plan:
 
 def _letters(plan: Plan) -> str:
     """The options that choose the same dead letters."""
-    return f" --filter {quote(clean(plan.whose))}" if plan.whose else ""
+    return f" --filter {shlex.quote(clean(plan.whose))}" if plan.whose else ""
 
 
 def _start(plan: Plan) -> str:
@@ -232,6 +284,7 @@ DEEDS: Mapping[Verb, Deed] = MappingProxyType(
             send=_replay,
             shell=lambda plan, run: f"holdfast runs replay {run}",
         ),
+        Verb.FORK: Deed(done="forked", ask=_ask_fork, send=_fork, shell=_fork_shell),
         Verb.EDIT: Deed(done="retried with the new payload", ask=_ask_edit, send=_edit, shell=_edit_shell),
         Verb.DROP: Deed(
             done="dropped",
@@ -265,6 +318,55 @@ DEEDS: Mapping[Verb, Deed] = MappingProxyType(
             send=_pause,
             shell=lambda plan, queue: f"holdfast queues resume {clean(queue)}",
             undo=_opposite(Verb.PAUSE),
+        ),
+        Verb.HOLD: Deed(
+            done="paused",
+            ask=partial(chores.asks, "Pause"),
+            send=partial(chores.pause, paused=True),
+            shell=lambda plan, name: f"holdfast schedules pause {clean(name)}",
+            undo=_opposite(Verb.UNHOLD),
+        ),
+        Verb.UNHOLD: Deed(
+            done="resumed",
+            ask=partial(chores.asks, "Resume", more="  from now on; nothing is made up for"),
+            send=partial(chores.pause, paused=False),
+            shell=lambda plan, name: f"holdfast schedules resume {clean(name)}",
+            undo=_opposite(Verb.HOLD),
+        ),
+        Verb.TRIGGER: Deed(
+            done="triggered",
+            ask=partial(chores.asks, "Start a run now of"),
+            send=chores.trigger,
+            shell=lambda plan, name: f"holdfast schedules run {clean(name)}",
+        ),
+        Verb.RESCHEDULE: Deed(
+            done="changed", ask=chores.ask_times, send=chores.reschedule, shell=chores.reschedule_command
+        ),
+        Verb.REST: Deed(
+            done="told to drain",
+            ask=partial(chores.asks, "Drain", more="  until resumed: what runs ends, nothing new begins"),
+            send=chores.drain,
+            shell=lambda plan, name: f"holdfast workers drain {clean(name)}",
+            undo=_opposite(Verb.WORK),
+        ),
+        Verb.WORK: Deed(
+            done="told to go on",
+            ask=partial(chores.asks, "Resume"),
+            send=chores.resume,
+            shell=lambda plan, name: f"holdfast workers resume {clean(name)}",
+            undo=_opposite(Verb.REST),
+        ),
+        Verb.STOP: Deed(
+            done="told to stop",
+            ask=chores.ask_stop,
+            send=chores.stop,
+            shell=lambda plan, name: f"holdfast workers stop {clean(name)}",
+        ),
+        Verb.REROUTE: Deed(
+            done="routed again",
+            ask=chores.ask_reroute,
+            send=chores.reroute,
+            shell=lambda plan, seq: f"holdfast events replay {seq}{' --again' if plan.again else ''}",
         ),
         Verb.LIMIT: Deed(
             done="limited",

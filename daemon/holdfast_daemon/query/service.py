@@ -27,7 +27,7 @@ from holdfast.core.model import Instant, Run, Seconds, State
 from holdfast.core.pending import Wait, pending
 from holdfast.core.tree import Tree
 from holdfast.errors import BusError, DaemonUnavailable, HoldfastError, Refused
-from holdfast.wire import api, codec
+from holdfast.wire import api, codec, schedules
 from holdfast.wire.render import render_json
 from holdfast.wire.subjects import Stream
 from holdfast_daemon.answering import Question, answering
@@ -39,6 +39,7 @@ from holdfast_daemon.projection.store import Store, TooSlow, Unavailable
 from holdfast_daemon.query import lines, runs
 from holdfast_daemon.query.audit import AuditDesk
 from holdfast_daemon.query.lists import Lists
+from holdfast_daemon.query.past import past
 from holdfast_daemon.query.portion import REPLY_MOST, fitting
 from holdfast_daemon.query.recent import Recent
 from holdfast_daemon.query.sql import Span, Statement
@@ -111,7 +112,7 @@ class QueryService:
             self._bus,
             Question(api.RUNS_LIST, api.RunsQuery, self.runs),
             Question(api.RUNS_GET, api.RunRef, self.view),
-            Question(api.RUNS_HISTORY, api.RunRef, self.history),
+            Question(api.RUNS_HISTORY, api.HistoryRef, self.history),
             Question(api.RUNS_VALUE, api.ValueRef, self.value),
             Question(api.RUNS_COUNTS, api.RunsQuery, self._lists.counts),
             Question(api.QUEUES_LIST, api.Nothing, self._queues),
@@ -121,6 +122,7 @@ class QueryService:
             Question(api.METRICS, api.MetricsQuery, self._lists.metrics),
             Question(api.LOGS_LIST, api.LogsQuery, self.lines),
             Question(api.AUDIT_LIST, api.AuditQuery, AuditDesk(self._bus, self._store, self._projector).page),
+            Question(schedules.PAST, schedules.PastQuery, self.pasts),
             Question(api.HEALTH, api.Nothing, self.health),
             wrong=(ValueError, TooSlow),
             away=(Unavailable, BusError),
@@ -145,22 +147,23 @@ class QueryService:
         found = await self._ask(runs.run(id), runs.WHOLE)
         return await self._view(found[0]) if found else await self._view_of_journal(id)
 
-    async def history(self, ref: api.RunRef) -> api.History:
-        """The messages of one run. Recorded values that a reply can't hold are left out (empty), the largest first.
+    async def history(self, ref: api.HistoryRef) -> api.History:
+        """The messages of one run behind one that is known. Recorded values that a reply can't hold are left out
+        (empty), the largest first; where that is not enough, it ends early and says so.
 
         Raises:
             Refused: no run, or more than one, is meant.
         """
         if not ids.is_run_id(ref.run):
             await self._fresh()
-        id = await self._id(ref)
+        id = await self._id(api.RunRef(ref.run))
         stored = [
             api.Stored(record.seq, message.time, record.kind.value, record.writer, record.entries)
             for message, record in await self._messages(id)
         ]
         if not stored:
-            raise _not_found(ref)
-        return _cut(api.History(id, tuple(stored)))
+            raise _not_found(api.RunRef(ref.run))
+        return _page(_cut(api.History(id, tuple(each for each in stored if each.seq > ref.after))))
 
     async def value(self, ref: api.ValueRef) -> api.Value:
         """A recorded value, also one that a history came without or that is kept apart.
@@ -252,6 +255,11 @@ class QueryService:
         rows = [lines.line(values) for values in await self._ask(asked, lines.LINE)]
         page = fitting(rows[: query.limit])
         return api.LogsPage(tuple(reversed(page)), last_seq, len(rows) > len(page))
+
+    async def pasts(self, query: schedules.PastQuery) -> schedules.Pasts:
+        """What became of the runs of schedules. Raises: Refused: too many days."""
+        await self._fresh()
+        return await past(query, self._clock(), self._ask)
 
     async def health(self, nothing: api.Nothing | None = None) -> api.Health:
         """How the daemon stands."""
@@ -406,6 +414,12 @@ def _shown(text: str) -> str:
     if len(text) <= SHOWN_MOST:
         return text
     return f"{text[:SHOWN_MOST]}\n... {len(text) - SHOWN_MOST:,} more characters are not shown"
+
+
+def _page(history: api.History) -> api.History:
+    """As much of a history, from its beginning, as a reply holds."""
+    page = fitting(list(history.messages))
+    return replace(history, messages=tuple(page), more=len(page) < len(history.messages))
 
 
 def _cut(history: api.History) -> api.History:

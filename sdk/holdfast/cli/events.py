@@ -9,34 +9,29 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 from msgspec import structs
 
-from holdfast.bus.ports import Message
 from holdfast.cli import given, text
 from holdfast.cli.app import FAILED, Usage
 from holdfast.cli.output import Cell, Column, Output, Style, short, state, stored
 from holdfast.cli.session import connected, group
 from holdfast.client import Client
-from holdfast.core.routing import matches
 from holdfast.deeds import shell
 from holdfast.errors import DaemonUnavailable, HoldfastError, Refused
 from holdfast.quantities import readable_size
 from holdfast.wire import headers
 from holdfast.wire.api import AuditEntry, EventRun, EventsReplay, EventsReplayed
-from holdfast.wire.events import encoded, value_of
+from holdfast.wire.events import EventRow, EventsQuery, encoded, value_of
 from holdfast.wire.render import render_json
 from holdfast.wire.subjects import EVENT, Stream
 
 app = group("Events: list and show them, and route past ones once more.")
 
-WINDOW, WIDEST = 250, 8000
-"""Events that are read at once, from the newest back; twice as many each time that none was meant."""
-
 PAGE = 200
-"""Events that are replayed at once."""
+"""Events that are read or replayed at once."""
 
 Subject = Annotated[
     str, typer.Option("--subject", "-s", metavar="SUBJECT", help="Of this name; NATS wildcards, e.g. orders.*")
@@ -52,24 +47,17 @@ COLUMNS = (
 )
 
 
-class Found(NamedTuple):
-    """An event of the stream."""
-
-    message: Message
-    name: str
-    headers: dict[str, str]
-
-    def record(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "seq": self.message.seq,
-            "time": text.iso(self.message.time),
-            "subject": self.name,
-            "published_on": self.message.subject,
-            "headers": self.headers,
-            "bytes": len(self.message.data),
-            "data": stored(encoded(self.message.data)),
-        }
+def _record(event: EventRow) -> dict[str, Any]:
+    """For JSON."""
+    return {
+        "seq": event.seq,
+        "time": text.iso(event.at),
+        "subject": event.name,
+        "published_on": event.subject,
+        "headers": event.headers,
+        "bytes": event.size,
+        "data": stored(encoded(event.data)),
+    }
 
 
 @connected(app, "list")
@@ -81,9 +69,9 @@ async def list_(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 50,
 ) -> None:
     """Events, newest first."""
-    events = await newest(client, _pattern(subject), given.since(since), limit)
+    events = await _newest(client, _pattern(subject), given.since(since), limit)
     if out.json:
-        out.records(event.record() for event in events)
+        out.records(_record(event) for event in events)
     elif events:
         now = time.time()
         out.table(COLUMNS, [_row(event, now) for event in events])
@@ -91,15 +79,25 @@ async def list_(
         out.note("no event matches")
 
 
-def _row(event: Found, now: float) -> list[Cell | str]:
-    message = event.message
+async def _newest(client: Client, subject: str, since: float | None, limit: int) -> list[EventRow]:
+    query, found = EventsQuery(subject=subject, since=since), list[EventRow]()
+    while len(found) < limit:
+        page = await client.events(structs.replace(query, limit=min(limit - len(found), PAGE)))
+        found += page.events
+        if not page.more:
+            break
+        query = structs.replace(query, before=page.before)
+    return found
+
+
+def _row(event: EventRow, now: float) -> list[Cell | str]:
     return [
-        str(message.seq),
-        text.age(now - message.time),
+        str(event.seq),
+        text.age(now - event.at),
         event.name,
         event.headers.get(headers.ID, "-"),
-        readable_size(len(message.data)),
-        Cell(text.clip(short(encoded(message.data[:1000] if len(message.data) > 100_000 else message.data)), 200)),
+        readable_size(event.size),
+        Cell(text.clip(short(encoded(event.data[:1000] if event.size > 100_000 else event.data)), 200)),
     ]
 
 
@@ -109,69 +107,30 @@ def _pattern(subject: str) -> str:
     return subject
 
 
-async def newest(client: Client, subject: str, since: float | None, limit: int) -> list[Found]:
-    """The newest events of a name, from the last one back."""
-    bus = client.bus
-    first = 1 if since is None else await bus.first_since(Stream.EVENTS, since)
-    behind, width = await bus.last_seq(Stream.EVENTS) + 1, WINDOW
-    found: list[Found] = []
-    while behind > first and len(found) < limit:
-        begin = max(first, behind - width)
-        some = await _between(client, subject, begin, behind)
-        found += reversed(some)
-        behind, width = begin, WINDOW if some else min(2 * width, WIDEST)
-    return found[:limit]
-
-
-async def _between(client: Client, subject: str, first: int, behind: int) -> list[Found]:
-    """The events of a name from one sequence on, up to before another one, in order."""
-    bus = client.bus
-    filters = {bus.subjects.event(subject), subject} if subject else {">"}
-    messages = {
-        message.seq: message
-        for filter in filters
-        for message in await bus.read(Stream.EVENTS, filter, first=first, limit=behind - first)
-        if message.seq < behind
-    }
-    found = [_found(client, messages[seq]) for seq in sorted(messages)]
-    return [event for event in found if not subject or matches(subject, event.name)]
-
-
-def _found(client: Client, message: Message) -> Found:
-    return Found(message, client.bus.subjects.event_name(message.subject), headers.parse(message.headers))
-
-
-async def _at(client: Client, seq: int) -> Message | None:
-    """The event of a number; None: there is none, or no more."""
-    messages = await client.bus.read(Stream.EVENTS, ">", first=seq, limit=1)
-    return messages[0] if messages and messages[0].seq == seq else None
-
-
 @connected(app)
 async def show(
     client: Client, out: Output, seq: Annotated[int, typer.Argument(metavar="SEQ", min=1, help="Its number.")]
 ) -> None:
     """An event: its data and headers, and the runs that it started."""
-    message = await _at(client, seq)
-    if message is None:
+    event = await client.event(seq)
+    if event is None:
         last = await client.bus.last_seq(Stream.EVENTS)
         raise HoldfastError(f"no event {seq}: the last one is {last}, and old ones are dropped after their retention")
-    event = _found(client, message)
     runs, unknown = await _runs(client, seq)
     if out.json:
-        out.record({**event.record(), "runs": None if unknown else runs})
+        out.record({**_record(event), "runs": None if unknown else runs})
         return
     out.fields(
         [
             ("event", Cell(str(seq), Style.BOLD)),
-            ("time", text.stamp(event.message.time)),
+            ("time", text.stamp(event.at)),
             ("subject", event.name),
-            ("published on", event.message.subject if event.message.subject != event.name else ""),
-            ("size", readable_size(len(event.message.data))),
+            ("published on", event.subject if event.subject != event.name else ""),
+            ("size", readable_size(event.size)),
         ]
     )
     out.block("headers", "\n".join(f"{name}: {value}" for name, value in event.headers.items()))
-    out.block("data", _shown(event.message.data))
+    out.block("data", _shown(event.data))
     _show_runs(runs, unknown, out)
 
 
@@ -279,7 +238,7 @@ async def _spans(
     """First and last sequence of what is to be replayed. Raises: HoldfastError: a number that no event has."""
     if seqs:
         for seq in seqs:
-            if await _at(client, seq) is None:
+            if await client.event(seq) is None:
                 raise HoldfastError(f"no event {seq}: see `holdfast events list`; nothing was replayed")
         return [(seq, seq) for seq in dict.fromkeys(seqs)]
     begin = max(first or 1, 1 if since is None else await client.bus.first_since(Stream.EVENTS, since))

@@ -1,4 +1,4 @@
-"""`holdfast schedules`: list, create, delete, pause, resume, run, next. None of it needs the daemon."""
+"""`holdfast schedules`: list, create, change, delete, pause, resume, run, next. None of it needs the daemon."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from holdfast.cli.session import connected, group
 from holdfast.client import Client
 from holdfast.core.model import FIRST_PRIORITY, LAST_PRIORITY
 from holdfast.core.schedule import CATCH_UP, Overlap
-from holdfast.errors import DefinitionError
+from holdfast.errors import DefinitionError, UnknownSchedule
 from holdfast.scheduling import MOST
 from holdfast.ticks import Cron, Every
 from holdfast.wire.schedules import ScheduleRow
 
-app = group("List, create, delete, pause and resume schedules; run one by hand; look ahead.")
+app = group("List, create, change, delete, pause and resume schedules; run one by hand; look ahead.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of a schedule.")]
 Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Of schedules.")]
@@ -146,6 +146,49 @@ def _when(cron: str | None, every: float | None, tz: str, overlap: str, catch_up
         return Every(every, tz=tz, overlap=overlap, catch_up=catch_up, jitter=jitter)
     except DefinitionError as error:
         raise Usage(str(error)) from None
+
+
+@connected(app)
+async def change(
+    client: Client,
+    out: Output,
+    name: Name,
+    cron: Annotated[
+        str | None, typer.Option("--cron", metavar="EXPR", help='Five fields like "*/5 * * * *", six with seconds.')
+    ] = None,
+    every: Annotated[
+        float | None, typer.Option("--every", parser=given.seconds, metavar="DURATION", help="Or: every 30s, 5m, 2h.")
+    ] = None,
+    tz: Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Another zone.")] = None,
+    overlap: Annotated[
+        str | None, typer.Option("--overlap", metavar="RULE", help=f"Another rule: {', '.join(Overlap)}.")
+    ] = None,
+    catch_up: Annotated[
+        float | None,
+        typer.Option("--catch-up", parser=given.seconds, metavar="DURATION", help="How late a missed tick may run."),
+    ] = None,
+    jitter: Annotated[
+        float | None,
+        typer.Option("--jitter", parser=given.seconds, metavar="DURATION", help="Within how long a tick is due."),
+    ] = None,
+) -> None:
+    """Change when a schedule that an operator created ticks; what is not said stays as it is, as does its payload."""
+    rows = {row.name: row for row in await client.schedules()}
+    if name not in rows:
+        raise UnknownSchedule(f"no schedule {text.visible(name)!r}: see `holdfast schedules list`")
+    row = rows[name]
+    if cron is None and every is None:
+        cron, every = (None, row.every) if row.every is not None else (row.when, None)
+    when = _when(
+        cron,
+        every,
+        row.tz if tz is None else tz,
+        row.overlap if overlap is None else overlap,
+        row.catch_up if catch_up is None else catch_up,
+        row.jitter if jitter is None else jitter,
+    )
+    await client.reschedule(name, when)
+    await _show(client, out, name, "changed")
 
 
 @connected(app)

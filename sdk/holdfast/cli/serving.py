@@ -8,13 +8,14 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from msgspec.structs import replace
 
-from holdfast.cli.app import INTERRUPTED, Config, Project, Url, Usage
+from holdfast.cli.app import INTERRUPTED, Config, Place, Project, Url, Usage
 from holdfast.cli.session import group
 from holdfast.errors import ConfigError
 from holdfast.loops import loop_run
@@ -143,30 +144,83 @@ def worker(
     )
 
 
+class Way(StrEnum):
+    """How the desk sends its frames (`holdfast_tui.terminal.link.Link`, which may not be imported here)."""
+
+    STOCK = "stock"
+    PACED = "paced"
+    DIFF = "diff"
+
+
 @tui_app.command()
 def tui(
     ctx: typer.Context,
     read_only: Annotated[bool, typer.Option("--read-only", help="Keys that change things do nothing.")] = False,
+    theme: Annotated[
+        str,
+        typer.Option(
+            "--theme",
+            help="ansi, dark, light, contrast, or NAME of themes/NAME.toml of your own; as last time, unless given.",
+            show_default=False,
+        ),
+    ] = "",
+    ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII alone.")] = False,
+    mouse: Annotated[bool, typer.Option("--mouse/--no-mouse", help="Leave the mouse to the terminal.")] = True,
+    link: Annotated[
+        Way, typer.Option("--link", envvar="HOLDFAST_LINK", help="How frames are sent; for when the screen is garbled.")
+    ] = Way.DIFF,
     keys: Annotated[bool, typer.Option("--keys", help="Print the table of keys in effect, and end.")] = False,
+    record: Annotated[
+        Path | None, typer.Option("--record", metavar="FILE", help="Record the session to a new file, to be replayed.")
+    ] = None,
+    no_values: Annotated[
+        bool,
+        typer.Option("--record-no-values", help="Leave out payloads, results, log lines and messages of errors."),
+    ] = False,
+    replay: Annotated[
+        Path | None, typer.Option("--replay", metavar="FILE", help="Show a recorded session, without any server.")
+    ] = None,
+    speed: Annotated[
+        float | None, typer.Option("--speed", metavar="NUMBER", help="Of the replay. Default: 1.", show_default=False)
+    ] = None,
     project: Project = None,
     config: Config = None,
     url: Url = None,
 ) -> None:
     """The operator's desk."""
-    from holdfast_tui import key_table, run
+    import holdfast_tui
 
     home = _home(os.environ)
     if keys:
-        table, wrong = key_table(home.config)
+        table, wrong = holdfast_tui.key_table(home.config)
         print(table, end="")
         if wrong:
             raise ConfigError(f"in {home.config}: {'; '.join(wrong)}")
         return
-    from holdfast.connecting import connect
 
+    if replay is not None and (record is not None or no_values):
+        raise Usage("expected --record or --replay, found both: a replay is not recorded")
+    if speed is not None and replay is None:
+        raise Usage("--speed: expected --replay FILE with it, found none")
+    if no_values and record is None:
+        raise Usage("--record-no-values: expected --record FILE with it, found none")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Usage("expected a terminal, found none: `holdfast runs list` and its like print the same")
+    showing = holdfast_tui.Showing(link, mouse, theme, ascii_only)
+    if replay is not None:
+        speed = 1.0 if speed is None else speed
+        raise typer.Exit(
+            holdfast_tui.replay(replay, env=os.environ, config_dir=home.config, showing=showing, speed=speed)
+        )
     place = ctx.obj.at(project=project, config=config, url=url)
+    raise typer.Exit(_desk(place, home, showing, read_only=read_only, record=record, values=not no_values))
+
+
+def _desk(place: Place, home: Home, showing: Any, *, read_only: bool, record: Path | None, values: bool) -> int:
+    """Show the desk as `showing`, a `holdfast_tui.Showing`, says."""
+    import holdfast_tui
+    from holdfast.connecting import connect
+
     settings = _settings(place.config, place.project)
 
     async def client() -> Any:
@@ -174,15 +228,16 @@ def tui(
         client.via = "tui"
         return client
 
-    raise typer.Exit(
-        run(
-            client,
-            project=place.project or settings.default_project,
-            read_only=read_only,
-            env=os.environ,
-            config_dir=home.config,
-            state_dir=home.state,
-        )
+    return holdfast_tui.run(
+        client,
+        project=place.project or settings.default_project,
+        read_only=read_only,
+        env=os.environ,
+        config_dir=home.config,
+        state_dir=home.state,
+        showing=showing,
+        record=record,
+        values=values,
     )
 
 

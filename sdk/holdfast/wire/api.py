@@ -45,7 +45,7 @@ RUNS_LIST = "runs.list"
 RUNS_GET = "runs.get"
 """`RunRef` → `RunView`."""
 RUNS_HISTORY = "runs.history"
-"""`RunRef` → `History`."""
+"""`HistoryRef` → `History`."""
 RUNS_VALUE = "runs.value"
 """`ValueRef` → `Value`."""
 QUEUES_LIST = "queues.list"
@@ -348,6 +348,15 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     """Id of the run that follows its ending up; empty where there is none."""
 
 
+class HistoryRef(msgspec.Struct, frozen=True):
+    """A run's history, from a message on."""
+
+    run: str
+    """As in `RunRef`."""
+    after: int = 0
+    """Sequence of the last message that is known."""
+
+
 class Stored(msgspec.Struct, frozen=True):
     """One journal message of a run."""
 
@@ -369,6 +378,8 @@ class History(msgspec.Struct, frozen=True):
 
     run: str
     messages: tuple[Stored, ...]
+    more: bool = False
+    """Whether there are further ones behind these, which a reply can't hold too."""
 
 
 class ValueRef(msgspec.Struct, frozen=True):
@@ -970,6 +981,8 @@ class EventRun(msgspec.Struct, frozen=True):
     route: str
     """Name of the route; empty where the task itself asks for the event."""
     state: State
+    unmapped: bool = False
+    """No arguments could be made of the event: it was created dead."""
 
 
 class EventRuns(msgspec.Struct, frozen=True):

@@ -6,8 +6,51 @@ from typing import Any
 
 import msgspec
 
+from holdfast.core.model import Instant
 from holdfast.errors import EncodeError
 from holdfast.wire.values import encode_value
+
+
+class EventsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events, newest first. Empty fields do not filter."""
+
+    subject: str = ""
+    """Their name, NATS wildcards."""
+    since: Instant | None = None
+    """When they were stored."""
+    until: Instant | None = None
+    before: int | None = None
+    """Where the page before ended (`EventsPage.before`)."""
+    limit: int = 50
+    """At most 1,000."""
+    most: int = 1 << 20
+    """Of each so many bytes of its data at most."""
+
+
+class EventRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as it was published."""
+
+    seq: int
+    """Its number in the event stream."""
+    at: Instant
+    """When it was stored."""
+    name: str
+    """As tasks and routes name it."""
+    subject: str
+    """That it was published on."""
+    size: int
+    """Bytes of its data."""
+    data: bytes
+    """Its data, or the beginning of it."""
+    headers: dict[str, str] = {}
+
+
+class EventsPage(msgspec.Struct, frozen=True, kw_only=True):
+    events: tuple[EventRow, ...]
+    more: bool
+    """Whether there may be older ones: a page looks through 200,000 events at most, whether they are meant or not."""
+    before: int
+    """Where the next page begins (`EventsQuery.before`)."""
 
 
 def value_of(data: bytes) -> Any:

@@ -10,6 +10,7 @@ import msgspec
 
 from holdfast.core.model import Instant, Seconds, State
 from holdfast.core.schedule import Schedule
+from holdfast.wire.api import RunRow
 
 SCHEDULE = "schedule"
 """Control value: `Dynamic`, or empty bytes: deleted."""
@@ -111,3 +112,45 @@ class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
     skipped: int = 0
     by: str = ""
     """Who created it, or paused it last."""
+    every: Seconds | None = None
+    """Between two ticks; None: `when` is a cron expression."""
+    created_at: Instant | None = None
+    """When an operator created it or changed it last; None: its task declares it."""
+    paused_at: Instant | None = None
+    """Since when it is paused; None: it is not."""
+
+
+PAST = "schedules.past"
+"""The service that answers `PastQuery` with `Pasts`."""
+
+
+class PastQuery(msgspec.Struct, frozen=True):
+    """What became of the runs of schedules; of all that started any in that time."""
+
+    days: int = 30
+    """Up to now, at most 90; days are of 24 hours, back from now."""
+
+
+class Day(msgspec.Struct, frozen=True, array_like=True):
+    """The runs that a schedule began in 24 hours."""
+
+    runs: int = 0
+    failed: int = 0
+    """Those that ended dead, failed, timed out or expired."""
+    took: Seconds | None = None
+    """Start to end of those that ended, on average; None: none did."""
+
+
+class Past(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the runs of a schedule, also of those by hand."""
+
+    name: str
+    days: tuple[Day, ...]
+    """Oldest first."""
+    last: tuple[RunRow, ...]
+    """Newest first, at most 5."""
+
+
+class Pasts(msgspec.Struct, frozen=True):
+    schedules: tuple[Past, ...]
+    """By name; those without any runs are left out."""

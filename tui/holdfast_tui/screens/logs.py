@@ -16,7 +16,7 @@ from holdfast.wire.api import LogRow
 from holdfast_tui import keys, sieve
 from holdfast_tui.feed import Feed
 from holdfast_tui.format import TIMES, Cell, clean, clipped, clock, count, plural
-from holdfast_tui.model.ring import SIZE, Ring
+from holdfast_tui.model.ring import SIZE, Place, Ring, place
 from holdfast_tui.model.tail import Tail
 from holdfast_tui.model.window import Follow
 from holdfast_tui.screens.filing import Filing
@@ -51,8 +51,18 @@ class Logs(Filing):
         Column("LINE", 36, flex=True),
     )
 
-    def __init__(self, run: str = "", *, filter: str = "", size: int = SIZE) -> None:
+    def __init__(
+        self, run: str = "", *, among: Sequence[str] = (), of: str = "", filter: str = "", size: int = SIZE
+    ) -> None:
+        """
+        Args:
+            among: only lines of these runs; empty: of all.
+            of: whose runs they are.
+            size: how many lines are kept.
+        """
         self.of_run = run
+        self.among = frozenset(among)
+        self.of = of
         self.ring = Ring(size)
         self.feed: Feed | None = None
         self.sieve = sieve.ALL
@@ -63,6 +73,8 @@ class Logs(Filing):
         self.answered = False
         self.older = True
         """Whether there may be older lines than those that are here."""
+        self._reached: Place | None = None
+        """How far back was read since there was another filter, or the newest lines."""
         self._fresh = False
         self._generation = 0
         self._typing: Timer | None = None
@@ -72,6 +84,8 @@ class Logs(Filing):
 
     @property
     def crumbs(self) -> str:
+        if self.of:
+            return f"Workers > {clean(self.of)} > output"
         return f"Runs > {clean(self.of_run[-8:])} > output" if self.of_run else "Logs"
 
     def on_mount(self) -> None:
@@ -105,7 +119,7 @@ class Logs(Filing):
         rows, last = await self._newest()
         tail = Tail(last, whole=not self.of_run)
         tail.seen(rows)
-        self.ring.extend(rows)
+        self.ring.extend(self._own(rows))
         self.feed = Feed(self.desk.gateway, tail, self._take, run=self.of_run)
         self.answered, self._fresh = True, True
 
@@ -117,12 +131,12 @@ class Logs(Filing):
         if last <= tail.last or not rows or rows[0].seq <= tail.last + 1:
             return
         if self.frozen is None:
-            self.ring.begin_anew(rows)
+            self.ring.begin_anew(self._own(rows))
         else:
             self.ring.cut = True
         tail.last = last
         tail.seen(rows)
-        self._fresh = self.older = True
+        self._fresh, self.older, self._reached = True, True, None
 
     async def _follow(self, feed: Feed) -> None:
         try:
@@ -131,8 +145,12 @@ class Logs(Filing):
             self.say(str(error), "fail")
 
     def _take(self, rows: Sequence[LogRow]) -> None:
-        self.ring.extend(rows)
+        self.ring.extend(self._own(rows))
         self._fresh = True
+
+    def _own(self, rows: Sequence[LogRow]) -> Sequence[LogRow]:
+        """Those of the runs that this screen is about."""
+        return [row for row in rows if row.run in self.among] if self.among else rows
 
     def on_screen_suspend(self) -> None:
         self.workers.cancel_group(self, "follow")
@@ -165,7 +183,7 @@ class Logs(Filing):
         self.sieve = self._sieve(self.filter) if self.filter.strip() else sieve.ALL
         self.ring.narrow(self.sieve, around=self.around)
         self.table.recolour()
-        self.older = True
+        self.older, self._reached = True, None
         self.arrange_rows()
         self.refresh_data()
 
@@ -188,7 +206,7 @@ class Logs(Filing):
 
     async def _read_older(self, generation: int) -> None:
         asked = self.sieve.query(around=self.around, limit=PAGE)
-        query = msgspec.structs.replace(asked, run=self.of_run or asked.run, before=self.ring.oldest())
+        query = msgspec.structs.replace(asked, run=self.of_run or asked.run, before=self._before())
         try:
             page = await self.desk.gateway.logs(query)
         except HoldfastError as error:
@@ -196,8 +214,14 @@ class Logs(Filing):
             return
         if generation == self._generation:
             self.older = page.more and bool(page.rows)
-            self.ring.prepend(page.rows)
+            self._reached = place(page.rows[0]) if page.rows else self._reached
+            self.ring.prepend(self._own(page.rows))
             self.paint()
+
+    def _before(self) -> Place | None:
+        """Where the older lines begin: before the oldest that is here, or that was read and is of another run."""
+        known = [each for each in (self.ring.oldest(), self._reached) if each is not None]
+        return min(known, default=None)
 
     def head(self, serial: int) -> tuple[Cell, ...]:
         return head(self.ring[serial]) if serial in self.ring else ()
@@ -219,11 +243,16 @@ class Logs(Filing):
         if self.filter:
             older = ", older ones are looked for" if self.older else ", nor is there an older one in the history"
             return ["", f"  0 of {plural(len(self.ring), 'line')} match{older}; esc clears the filter"]
-        what = "of this run " if self.of_run else ""
+        what = "of this run " if self.of_run else "of these runs " if self.among else ""
         return ["", f"  No output {what}yet.", "", "  What tasks print and log stands here as it comes."]
 
+    def _whose(self) -> str:
+        if self.of:
+            return f"{plural(len(self.among), 'run')} of {clean(self.of)}"
+        return f"run:{clean(self.of_run)}"
+
     def scope(self) -> tuple[list[Cell], list[Cell]]:
-        parts: list[Cell] = [(f"run:{clean(self.of_run)}", "")] if self.of_run else []
+        parts: list[Cell] = [(self._whose(), "")] if self.of_run or self.of else []
         lines = plural(len(self.ring), "line")
         passing = len(self.ring.keys(self.frozen))
         parts.append((f"{passing:,} of {lines}" if self.filter else lines, ""))
@@ -269,7 +298,7 @@ class Logs(Filing):
         self.frozen, self.window.follow = None, Follow.LAST
         cut = self.ring.cut
         self.ring.hold(False)
-        self.older = True
+        self.older, self._reached = True, None
         if cut:
             self.run_worker(self._return(), group="return", exclusive=True, exit_on_error=True)
         self.arrange_rows()
@@ -283,7 +312,7 @@ class Logs(Filing):
             self.note = (clean(str(error)), "fail")
             return
         fed = self.feed.tail.last
-        self.ring.begin_anew([row for row in rows if row.seq <= fed])
+        self.ring.begin_anew(self._own([row for row in rows if row.seq <= fed]))
         if self.frozen is not None:
             self.frozen = self.ring.end
         self.paint()
@@ -354,7 +383,7 @@ class Logs(Filing):
         self.around = not self.around
         cursor = self.window.cursor
         self.ring.narrow(self.sieve, around=self.around)
-        self.older = True
+        self.older, self._reached = True, None
         self.arrange_rows()
         if cursor is not None and self.window.go(cursor):
             self.window.top = self.window.position - self.window.height // 2
