@@ -383,7 +383,7 @@ async def test_a_payload_is_edited_shown_as_it_differs_and_retried_from_the_star
         assert "edit payload of 00002895" in desk.text
         await desk.press("down", "down", "down", "end", "left", "backspace", "backspace", *"EU")
         await desk.press("ctrl+s")
-        assert "Retry 00002895 from the start with the payload as it is edited?" in last(desk)[0]
+        assert "Retry 1 run from the start, edited?  00002895" in last(desk)[0]
         assert '-   "currency": "XX"' in desk.text
         await desk.press("y")
         payload = {"user": 8812, "amount": 1999, "currency": "EU"}

@@ -135,7 +135,7 @@ ACTIONS: tuple[Action, ...] = (
         show="n N",
         label="next, previous match",
         hint="n/N match",
-        rank=29,
+        rank=51,
         on=(RUN, TIMELINE, LOGS),
         moves=True,
     ),

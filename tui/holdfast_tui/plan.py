@@ -86,13 +86,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self.deed.undo(self), undoes=self)
 
     def which(self) -> str:
-        """For a question: how many targets the filter hides and how many were passed over, then the first three."""
+        """For a question: how many targets the filter hides, the first three, and how many were passed over."""
         name = short if self.what.endswith(("run", "letter")) else clean
         text = f"  {self.hidden} hidden by the filter" if self.hidden else ""
-        text += f"  ({self.passed} others can't be)" if self.passed else ""
-        text += f"  {self.note}" if self.note else ""
         named = " ".join(name(target) for target in self.targets[:3])
-        return text + f"  {named}" + (" ..." if len(self.targets) > 3 else "")
+        text += f"  {named}" + (" ..." if len(self.targets) > 3 else "")
+        text += f"  ({self.passed} others can't be)" if self.passed else ""
+        return text + (f"  {self.note}" if self.note else "")
 
     def matching(self) -> str:
         """What a drain looks for, for its question; row 2 has all of a long filter."""
