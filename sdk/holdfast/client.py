@@ -428,12 +428,15 @@ class Client(Questions):
         return RunHandle.of(self, id, await remaking.replay(self.journal, run, id))
 
     @noted(deeds.fork)
-    async def fork(self, run: str, key: str, edits: Mapping[str, Any] | None = None) -> RunHandle:
+    async def fork(
+        self, run: str, key: str, edits: Mapping[str, Any] | None = None, *, behind: bool = False
+    ) -> RunHandle:
         """Start a new run that begins with what another one recorded before a checkpoint; that one is left as it is.
 
         Args:
             key: the checkpoint from which on it runs anew.
             edits: other results, by `KEY` or, for a part of one, `KEY.path.to.field`.
+            behind: it keeps what came of the checkpoint itself, or as it is edited, and runs anew what came after it.
 
         Raises:
             UnknownRun: there is none of this id.
@@ -442,7 +445,8 @@ class Client(Questions):
             TooLarge: the fork would begin with too much for one message.
         """
         id = self._new_id(self.journal.clock())
-        return RunHandle.of(self, id, await remaking.fork(self.journal, self.blobs, run, key, id, edits or {}))
+        first = await remaking.fork(self.journal, self.blobs, run, key, id, edits or {}, behind=behind)
+        return RunHandle.of(self, id, first)
 
     # --- schedules ------------------------------------------------------------------------------------------------
 
@@ -577,6 +581,31 @@ class Client(Questions):
         """
         data = b"" if limits is None else codec.encode(msgspec.structs.replace(limits, by=self.name))
         await self.bus.put("limits", token("queue", queue), data)
+
+    async def purge_queue(self, name: str, *, reason: str = "", dry_run: bool = False) -> int:
+        """Cancel all runs of a queue that wait (queued or delayed) and have never started; returns how many.
+
+        Runs that a worker takes meanwhile go on, and those created after the call began stay. What it has cancelled
+        stays so where it is interrupted, and may be called again.
+
+        Args:
+            reason: why; recorded with each, and in the audit.
+            dry_run: only count them.
+        """
+        if dry_run:
+            return await super().purge_queue(name, dry_run=True)
+        command = deeds.shell(("queues", "purge"), (name,), ("--reason", reason) if reason else ())
+        async with self.audit_as("purge", "queue", reason=reason, command=command) as batch:
+            try:
+                cancelled = await super().purge_queue(name, reason=reason)
+            except HoldfastError as error:
+                batch.refuse(name, str(error))
+                raise
+            except BaseException:  # stopped: pages of it are done
+                batch.lose(name)
+                raise
+            batch.took(name, cancelled)
+        return cancelled
 
     @noted(deeds.drop_letter)
     async def drop_letter(self, run: str) -> Run:

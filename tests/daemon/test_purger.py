@@ -135,4 +135,4 @@ async def test_a_client_asks_for_page_after_page_until_there_is_none(stage: Stag
     assert await stage.client.purge_queue("bulk", reason="why") == 12
     await stop()
     assert [(query.after, query.upto) for query in asked] == [(0, None), (10, 30), (20, 30)]
-    assert {(query.queue, query.by, query.reason) for query in asked} == {("bulk", "sdk", "why")}
+    assert {(query.queue, query.by, query.reason) for query in asked} == {("bulk", stage.client.name, "why")}

@@ -24,6 +24,10 @@ def run(
     env: Mapping[str, str],
     config_dir: Path | None = None,
     state_dir: Path | None = None,
+    link: str = "diff",
+    mouse: bool = True,
+    theme: str = "",
+    ascii_only: bool = False,
     record: Path | None = None,
     values: bool = True,
 ) -> int:
@@ -35,17 +39,33 @@ def run(
         project: the name to show.
         read_only: no key changes anything, and nothing that changes is sent.
         env: the operator's environment: which terminal, which editor.
-        config_dir: where `keys.toml` is, if there is one, and `views.toml`.
+        config_dir: where `keys.toml`, `views.toml` and `themes` are, if there are any.
         state_dir: where commands given and the like are kept from one session to the next; None: nowhere.
+        link: what is done for a slow way to the terminal: stock, paced or diff (`terminal.link.Link`).
+        mouse: whether the terminal's mouse is the desk's.
+        theme: ansi, dark, light, contrast, or one of the user's own in `config_dir`; empty: that of the last session.
+        ascii_only: draw with ASCII alone.
         record: a file, not there yet, to which the session is recorded, for `replay`.
         values: whether payloads, results, log lines and messages of errors are recorded too.
 
     Raises:
+        ConfigError: there is no such theme, or it is wrong.
         HoldfastError: the file is there already, or can't be written.
     """
     from holdfast_tui.app import operate
 
-    show = partial(operate, project=project, read_only=read_only, env=env, config_dir=config_dir, state_dir=state_dir)
+    show = partial(
+        operate,
+        project=project,
+        read_only=read_only,
+        env=env,
+        config_dir=config_dir,
+        state_dir=state_dir,
+        link=link,
+        mouse=mouse,
+        theme=theme,
+        ascii_only=ascii_only,
+    )
     if record is None:
         return show(client_factory)
     from holdfast_tui.recording import Recorder
@@ -57,11 +77,21 @@ def run(
     return code
 
 
-def replay(path: Path, *, env: Mapping[str, str], config_dir: Path | None = None, speed: float = 1.0) -> int:
+def replay(
+    path: Path,
+    *,
+    env: Mapping[str, str],
+    config_dir: Path | None = None,
+    speed: float = 1.0,
+    link: str = "diff",
+    mouse: bool = True,
+    theme: str = "",
+    ascii_only: bool = False,
+) -> int:
     """Show the desk over a recorded session, without any server, until the operator quits; returns the exit code.
 
     Args:
-        env, config_dir: as of `run`.
+        env, config_dir, link, mouse, theme, ascii_only: as of `run`.
         speed: so many seconds of the recording are shown in one.
 
     Raises:
@@ -81,6 +111,10 @@ def replay(path: Path, *, env: Mapping[str, str], config_dir: Path | None = None
         config_dir=config_dir,
         state_dir=None,
         clock=played.clock,
+        link=link,
+        mouse=mouse,
+        theme=theme,
+        ascii_only=ascii_only,
     )
 
 

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -143,10 +144,31 @@ def worker(
     )
 
 
+class Way(StrEnum):
+    """How the desk sends its frames (`holdfast_tui.terminal.link.Link`, which may not be imported here)."""
+
+    STOCK = "stock"
+    PACED = "paced"
+    DIFF = "diff"
+
+
 @tui_app.command()
 def tui(
     ctx: typer.Context,
     read_only: Annotated[bool, typer.Option("--read-only", help="Keys that change things do nothing.")] = False,
+    theme: Annotated[
+        str,
+        typer.Option(
+            "--theme",
+            help="ansi, dark, light, contrast, or NAME of themes/NAME.toml of your own; as last time, unless given.",
+            show_default=False,
+        ),
+    ] = "",
+    ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII alone.")] = False,
+    mouse: Annotated[bool, typer.Option("--mouse/--no-mouse", help="Leave the mouse to the terminal.")] = True,
+    link: Annotated[
+        Way, typer.Option("--link", envvar="HOLDFAST_LINK", help="How frames are sent; for when the screen is garbled.")
+    ] = Way.DIFF,
     keys: Annotated[bool, typer.Option("--keys", help="Print the table of keys in effect, and end.")] = False,
     record: Annotated[
         Path | None, typer.Option("--record", metavar="FILE", help="Record the session to a new file, to be replayed.")
@@ -184,19 +206,22 @@ def tui(
         raise Usage("--record-no-values: expected --record FILE with it, found none")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Usage("expected a terminal, found none: `holdfast runs list` and its like print the same")
+    look = {"link": link, "mouse": mouse, "theme": theme, "ascii_only": ascii_only}
     if replay is not None:
-        raise typer.Exit(_replay(replay, home, speed))
+        raise typer.Exit(_replay(replay, home, speed, look))
     place = ctx.obj.at(project=project, config=config, url=url)
-    raise typer.Exit(_desk(place, home, read_only=read_only, record=record, values=not no_values))
+    raise typer.Exit(_desk(place, home, read_only=read_only, **look, record=record, values=not no_values))
 
 
-def _replay(path: Path, home: Home, speed: float | None) -> int:
+def _replay(path: Path, home: Home, speed: float | None, look: Mapping[str, Any]) -> int:
     import holdfast_tui
 
-    return holdfast_tui.replay(path, env=os.environ, config_dir=home.config, speed=1.0 if speed is None else speed)
+    given = 1.0 if speed is None else speed
+    return holdfast_tui.replay(path, env=os.environ, config_dir=home.config, speed=given, **look)
 
 
-def _desk(place: Place, home: Home, *, read_only: bool, record: Path | None, values: bool) -> int:
+def _desk(place: Place, home: Home, **options: Any) -> int:
+    """Open the desk; the options are those of `holdfast_tui.run`."""
     import holdfast_tui
     from holdfast.connecting import connect
 
@@ -210,12 +235,10 @@ def _desk(place: Place, home: Home, *, read_only: bool, record: Path | None, val
     return holdfast_tui.run(
         client,
         project=place.project or settings.default_project,
-        read_only=read_only,
         env=os.environ,
         config_dir=home.config,
         state_dir=home.state,
-        record=record,
-        values=values,
+        **options,
     )
 
 
