@@ -397,9 +397,10 @@ def test_what_holds_a_queue_is_said_with_the_key_that_changes_it(row: api.QueueR
 async def test_e_explains_a_queue_over_the_whole_body_and_esc_goes_back() -> None:
     async with bench() as desk:
         await desk.press("j", "j", "e")
-        assert "what holds emails" in desk.text
+        await until(desk, "what holds emails")
         assert "PAUSED: nothing new is started; what runs goes on. P resumes it." in desk.text
         await desk.press("escape")
+        await until(desk, "QUEUE↑")
         assert names(desk)[2] == "emails"
 
 
