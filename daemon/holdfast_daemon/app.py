@@ -340,6 +340,7 @@ def _layout(config: Config, project: str) -> Layout:
         events_subjects=config.sources_of(project),
         logs_age=retention.logs.age,
         logs_bytes=retention.logs.bytes,
+        audit_age=retention.audit.age,
     )
 
 

@@ -27,6 +27,7 @@ class Knowing(Client):
 
     def __init__(self, bus: Bus, roster: Roster, *, name: str, ttl: float | None = None) -> None:
         super().__init__(bus, name=name, ttl=ttl)
+        self.via = "http"
         self._roster = roster
 
     async def card(self, task: str) -> TaskCard | None:

@@ -83,13 +83,15 @@ class Gauges:
         What the server's consumers count is of no use here: work items are hints, and one that a lost worker had is
         neither pending nor done.
         """
-        serving = Counter(queue for worker in workers for queue in worker.queues)
+        present = list(workers)
+        serving = Counter(queue for worker in present if not worker.draining for queue in worker.queues)
+        known = {queue for worker in present for queue in worker.queues}
         ruled = rules or {}
         rows = [
             (self._queues[name] if name in self._queues else _Queue()).row(
                 name, now, serving[name], ruled.get(name, Rule())
             )
-            for name in sorted({*self._queues, *serving, *ruled})
+            for name in sorted({*self._queues, *known, *ruled})
         ]
         return Queues(tuple(rows), now, self._messages.rate(now))
 

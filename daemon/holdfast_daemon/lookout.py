@@ -53,6 +53,7 @@ class Lookout:
         return Demand(
             backlogs=tuple(_backlog(queue, line, rows, self._clock()) for queue, line in sorted(lines.items())),
             runs={**dict.fromkeys(serving, 0), **{worker.worker: worker.running for worker in own}},
+            drained=sum(worker.draining for worker in own),
             elsewhere=any(self._serves(worker) for worker in present if worker.worker not in serving),
         )
 

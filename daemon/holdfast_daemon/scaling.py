@@ -9,6 +9,8 @@ out of breath with a hundred short runs has nearly all its slots free once it ha
 process did when it could no more, and none is given up whose work the others could not do. That memory is dropped when
 each process does far more than that: then the runs are others.
 
+Processes that an operator drained have no slots; while all are drained none is begun in their place.
+
 What no further worker could take up does not count: runs in a paused queue, and those that a queue's limit holds back.
 """
 
@@ -62,6 +64,8 @@ class Demand(Struct, frozen=True, kw_only=True):
     """How many runs each process of the pool has that serves, by its name."""
     elsewhere: bool = False
     """Whether workers that are not the pool's serve the same tasks."""
+    drained: int = 0
+    """How many of those processes take up nothing, as an operator told them."""
 
     @property
     def serving(self) -> int:
@@ -150,7 +154,8 @@ class Scaler:
         """Keep in mind since when it is like this."""
         if demand.serving < self.size:
             self._unsettled_at = now
-        self._full = 0 < FULL * demand.serving * self._concurrency <= demand.busy
+        able = demand.serving - demand.drained
+        self._full = 0 < FULL * able * self._concurrency <= demand.busy
         if not demand.workable:
             self._tried, self._behind = False, None
         elif self._behind is None:
@@ -191,6 +196,8 @@ class Scaler:
     def _may_grow(self, now: Seconds, demand: Demand) -> bool:
         if self.size >= self._most or demand.serving < self.size:
             return False
+        if 0 < demand.serving == demand.drained:
+            return False  # who drained all of them wants nothing to be taken up
         if self.size == 0:
             return True
         proven = self._behind is not None and now - self._behind.at >= self._proof

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Unpack
 
 import msgspec
 
-from holdfast import access, context, remaking, scheduling, telling
+from holdfast import access, context, deeds, orders, remaking, scheduling, telling
+from holdfast.auditing import Auditor, Batch, noted
 from holdfast.bus.blobs import INLINE
 from holdfast.bus.clock import Clock
 from holdfast.bus.journal import Journal
@@ -88,9 +90,48 @@ class Client(Questions):
         self.ttl = ttl
         self.name = name
         """Who acts: recorded with what it changes."""
+        self.auditing = Auditor(bus, self.journal.clock)
 
     async def close(self) -> None:
         await self.bus.close()
+
+    @property
+    def via(self) -> str:
+        """What the client is used with, for the audit: `sdk`, `cli`, `tui` or `http`; empty: it leaves no entries."""
+        return self.auditing.via
+
+    @via.setter
+    def via(self, via: str) -> None:
+        self.auditing.via = via
+
+    # --- the audit ------------------------------------------------------------------------------------------------
+
+    async def audit(self, query: api.AuditQuery | None = None) -> api.AuditPage:
+        """What was done by whoever operates the project, newest first. Raises: Refused: a question that can't be."""
+        return await self._ask(api.AUDIT_LIST, query or api.AuditQuery(), api.AuditPage)
+
+    async def audited(self, entry: api.AuditEntry) -> None:
+        """Leave an entry of something that was done; who, with what, where and when are filled in where it is open.
+
+        Raises nothing: where it can't be stored, `auditing.missed` is told.
+        """
+        await self.auditing.store(entry)
+
+    def audit_as(
+        self, action: str, kind: str, *, count: int | None = None, filter: str = "", reason: str = "", command: str = ""
+    ) -> AbstractAsyncContextManager[Batch]:
+        """What is changed inside of `async with client.audit_as(...) as batch`, is one entry: accepted, refused, why.
+
+        Methods of the client count in it by themselves, also in tasks that are begun inside; for whatever else
+        `batch.took(target)` and `batch.refuse(target, why)` do. It is stored at the end, also of what is stopped.
+
+        Args:
+            count: how many things are meant; None: as many as are tried.
+            filter: how they were chosen.
+            command: the same from a shell; never with payloads or values.
+        """
+        entry = api.AuditEntry(action=action, kind=kind, filter=filter, reason=reason, command=command)
+        return self.auditing.batch(entry, count)
 
     # --- runs ---------------------------------------------------------------------------------------------------
 
@@ -277,6 +318,17 @@ class Client(Questions):
 
     # --- what is done to a run from outside -----------------------------------------------------------------------
 
+    @noted(deeds.cancel)
+    async def cancel(self, run: str, reason: str = "") -> Run:
+        """Ask for a run to end. Returns it as it then stood. Raises: UnknownRun; RunStateError: it has ended."""
+        return await self.journal.cancel(run, by=self.name, reason=reason)
+
+    @noted(deeds.kill)
+    async def kill(self, run: str, reason: str = "") -> Run:
+        """End a run now, without cleanup and without undos. Raises: UnknownRun; RunStateError: it has ended."""
+        return await self.journal.kill(run, by=self.name, reason=reason)
+
+    @noted(deeds.complete)
     async def complete(self, token_id: str, value: Any = None, *, error: str | BaseException | None = None) -> Run:
         """Complete a token; the run that waits for it goes on. Returns the run as it then stood.
 
@@ -295,6 +347,7 @@ class Client(Questions):
         entry = TokenCompleted(token_id, self.journal.clock(), self.name, data, info)
         return await telling.complete(self.journal, self.blobs, entry)
 
+    @noted(deeds.signal)
     async def signal(self, run: str, name: str, value: Any = None) -> Run:
         """Send a run a signal; its code takes those of a name in order. Returns the run as it then stood.
 
@@ -309,6 +362,7 @@ class Client(Questions):
         entry = Signalled(secrets.token_hex(8), self.journal.clock(), name, encode_value(value), self.name)
         return await telling.signal(self.journal, self.blobs, run, entry)
 
+    @noted(deeds.resolve)
     async def resolve(self, run: str, key: str, action: str, value: Any = None) -> Run:
         """Answer what a paused run asks at a checkpoint. Returns the run as it then stood.
 
@@ -356,11 +410,13 @@ class Client(Questions):
                     raise
         raise DaemonUnavailable(f"no worker answers {subject}: each of {ASKED} said that another one has the run")
 
+    @noted(deeds.retry)
     async def retry(self, run: str, *, from_start: bool = False, payload: Mapping[str, Any] | None = None) -> Run:
         """Take an ended run up again behind its last checkpoint. Raises: UnknownRun; RunStateError."""
         data = None if payload is None else await self.blobs.keep(encode_payload(payload))
         return await self.journal.retry(run, by=self.name, from_start=from_start, payload=data)
 
+    @noted(deeds.replay)
     async def replay(self, run: str) -> RunHandle:
         """Start a new run with the payload and settings of another one: from the start, with today's code.
 
@@ -370,6 +426,7 @@ class Client(Questions):
         id = self._new_id(self.journal.clock())
         return RunHandle.of(self, id, await remaking.replay(self.journal, run, id))
 
+    @noted(deeds.fork)
     async def fork(self, run: str, key: str, edits: Mapping[str, Any] | None = None) -> RunHandle:
         """Start a new run that begins with what another one recorded before a checkpoint; that one is left as it is.
 
@@ -392,6 +449,7 @@ class Client(Questions):
         """Every schedule as it stands, by name."""
         return await scheduling.rows(self.journal, self._timetable)
 
+    @noted(deeds.create_schedule)
     async def create_schedule(
         self,
         name: str,
@@ -427,18 +485,22 @@ class Client(Questions):
             raise PayloadError(why)
         await scheduling.create(self.journal, self._timetable, schedule, self.name, over=replace)
 
+    @noted(deeds.delete_schedule)
     async def delete_schedule(self, name: str) -> None:
         """Delete a schedule that was created so. Raises: UnknownSchedule; ScheduleTaken: a task declares it."""
         await scheduling.delete(self.journal, self._timetable, name)
 
+    @noted(deeds.pause_schedule)
     async def pause_schedule(self, name: str) -> None:
         """Have a schedule's ticks not come about; none counts as missed. Idempotent. Raises: UnknownSchedule."""
         await scheduling.pause(self.journal, self._timetable, name, self.name, paused=True)
 
+    @noted(deeds.resume_schedule)
     async def resume_schedule(self, name: str) -> None:
         """Have them come about again, from now on. Idempotent. Raises: UnknownSchedule."""
         await scheduling.pause(self.journal, self._timetable, name, self.name, paused=False)
 
+    @noted(deeds.run_schedule)
     async def run_schedule(self, name: str) -> RunHandle:
         """Start a run as the schedule would, now, paused or not; no tick waits for it. Raises: UnknownSchedule."""
         one = await scheduling.planned(self.journal, name)
@@ -465,6 +527,7 @@ class Client(Questions):
                 for line in batch.lines:
                     yield api.LogRow(message.seq, batch.run, batch.task, batch.attempt, line)
 
+    @noted(deeds.pause)
     async def pause(self, queue: str, *, paused: bool = True) -> None:
         """Start nothing new in a queue, or again; what runs goes on."""
         await self.bus.pause(token("queue", queue), paused=paused)
@@ -481,6 +544,7 @@ class Client(Questions):
         found = await self.bus.last(Stream.CONTROL, self.bus.subjects.control(what, token("queue", queue)))
         return None if found is None or not found.data else api.decode(found.data, QueueLimits)
 
+    @noted(deeds.limit)
     async def limit(self, queue: str, limits: QueueLimits | None) -> None:
         """Set a queue's limits, all of them, from now on, over restarts; None: those of the configuration again.
 
@@ -489,13 +553,39 @@ class Client(Questions):
         data = b"" if limits is None else codec.encode(msgspec.structs.replace(limits, by=self.name))
         await self.bus.put("limits", token("queue", queue), data)
 
+    @noted(deeds.drop_letter)
     async def drop_letter(self, run: str) -> Run:
         """Drop a dead letter; the run is failed. Raises: UnknownRun; RunStateError."""
         return await self.journal.drop(run, by=self.name)
 
     async def workers(self) -> list[api.Presence]:
         """The workers whose heartbeat is fresh."""
-        return [api.decode(message.data, api.Presence) for message in await self._control("worker")]
+        return await orders.present(self.bus)
+
+    @noted(deeds.drain_worker)
+    async def drain_worker(self, name: str) -> api.Presence:
+        """Have a worker finish or suspend what it has and take up nothing, until it is resumed; returns what it has.
+
+        It gives back at once what waits there for a slot. Idempotent. Raises: UnknownWorker.
+        """
+        return await self._order(name, api.Duty.DRAIN)
+
+    @noted(deeds.resume_worker)
+    async def resume_worker(self, name: str) -> api.Presence:
+        """Have a drained worker take up runs again; one that stops can't. Idempotent. Raises: UnknownWorker."""
+        return await self._order(name, api.Duty.RESUME)
+
+    @noted(deeds.stop_worker)
+    async def stop_worker(self, name: str) -> api.Presence:
+        """Have a worker drain, for its drain time at most, and exit; returns what it has.
+
+        What does not end in time goes on elsewhere behind its last checkpoint. Where the worker is of the daemon's pool
+        and the pool wants as many, it begins another one in its place: a restart. Raises: UnknownWorker.
+        """
+        return await self._order(name, api.Duty.STOP)
+
+    async def _order(self, name: str, duty: api.Duty) -> api.Presence:
+        return await orders.give(self.bus, name, duty, at=self.journal.clock(), by=self.name)
 
     async def faults(self) -> list[api.Fault]:
         """What keeps the daemon's workers from serving all their tasks, by pool."""
@@ -512,6 +602,7 @@ class Client(Questions):
 
     # --- access over HTTP -----------------------------------------------------------------------------------------
 
+    @noted(deeds.create_token)
     async def create_token(
         self, name: str, scopes: Iterable[str], *, rate: Rate | None = None
     ) -> tuple[str, api.AccessToken]:
@@ -536,6 +627,7 @@ class Client(Questions):
         found = [api.decode(message.data, api.AccessToken) for message in await self._control("token")]
         return [token for token in found if token.revoked_at is None]
 
+    @noted(deeds.revoke_token)
     async def revoke_token(self, id: str) -> api.AccessToken:
         """End an access token; running daemons refuse it within moments. Raises: UnknownToken: there is none."""
         subject = self.bus.subjects.control("token", id)

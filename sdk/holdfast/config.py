@@ -412,6 +412,13 @@ class Bounds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Bytes on disk."""
 
 
+class Age(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long something is kept, however much it is."""
+
+    age: Duration = 365 * 86400.0
+    """Seconds."""
+
+
 class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long things are kept. The journal is the truth: it is kept whole."""
 
@@ -419,6 +426,8 @@ class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Events as they were published."""
     logs: Bounds = Bounds()
     """Output of the runs."""
+    audit: Age = Age()
+    """Who paused, retried, cancelled what."""
 
 
 class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

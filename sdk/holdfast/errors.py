@@ -28,6 +28,7 @@
     ├── ScheduleTaken          the name of a schedule is that of another one, or it is not the operator's to change
     ├── UnknownSecret          no secret of this name, or no such version, or it can't be read here
     ├── SecretInUse            a version of a secret is pinned by runs in flight
+    ├── UnknownWorker          no worker of this name is there
     ├── KeyTaken               a step's own key was used twice in a scope
     ├── CodeDiverged           the code took another way than the journal, and on_divergence is "fail"
     ├── RecordedError          stands for a recorded exception that can't be rebuilt as its own class
@@ -181,6 +182,10 @@ class SecretInUse(HoldfastError):
         super().__init__(message)
         self.runs = runs
         """Their ids."""
+
+
+class UnknownWorker(HoldfastError):
+    """No worker of this name has a fresh heartbeat."""
 
 
 class KeyTaken(HoldfastError):

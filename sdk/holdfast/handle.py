@@ -91,11 +91,11 @@ class RunHandle(msgspec.Struct, dict=True):
 
     async def cancel(self, reason: str = "") -> Run:
         """Ask for the run to end. Raises: UnknownRun; RunStateError: it has ended."""
-        return await self.client.journal.cancel(self.id, by=self.client.name, reason=reason)
+        return await self.client.cancel(self.id, reason)
 
     async def kill(self, reason: str = "") -> Run:
         """End the run now, without cleanup and without undos. Raises: UnknownRun; RunStateError: it has ended."""
-        return await self.client.journal.kill(self.id, by=self.client.name, reason=reason)
+        return await self.client.kill(self.id, reason)
 
     async def retry(self, *, from_start: bool = False, payload: Mapping[str, Any] | None = None) -> Run:
         """Take an ended run up again behind its last checkpoint. Raises: UnknownRun; RunStateError."""

@@ -205,6 +205,7 @@ def test_the_streams_of_a_project_take_all_its_subjects() -> None:
     subjects = Subjects("shop")
     patterns = [pattern for config in topology.streams(subjects, Layout()).values() for pattern in config["subjects"]]
     assert sorted(patterns) == [
+        "hf.shop.audit",
         "hf.shop.blob.>",
         "hf.shop.ctl.>",
         "hf.shop.dlq.>",

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
+from msgspec.structs import replace
 
 from holdfast.bus.memory import MemoryBus, MemoryServer
 from holdfast.cli.app import Place, run
@@ -99,6 +100,15 @@ class Told(Client):
         assert query is not None
         self.world.asked.append(query)
         return api.LogsPage(tuple(self.world.log), self.world.last_log)
+
+    async def audit(self, query: api.AuditQuery | None = None) -> api.AuditPage:
+        assert query is not None
+        self.world.asked.append(query)
+        stored = reversed(await self.bus.read(Stream.AUDIT, self.bus.subjects.audit))
+        entries = [replace(api.decode(message.data, api.AuditEntry), seq=message.seq) for message in stored]
+        after = [entry for entry in entries if query.before is None or entry.seq < query.before]
+        page = after[: min(query.limit, 2)]  # short pages: the command must turn them
+        return api.AuditPage(tuple(page), len(entries), len(page) < len(after))
 
     async def health(self) -> api.Health:
         return api.Health(version="1", pid=7, started_at=AT, projected=9, journal=10)

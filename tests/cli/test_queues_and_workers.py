@@ -12,6 +12,7 @@ from holdfast.cli import queues
 from holdfast.core.admission import QueueLimits
 from holdfast.core.model import Rate, State
 from holdfast.wire import api, codec
+from holdfast.wire.subjects import Stream
 
 from .conftest import AT
 
@@ -170,7 +171,7 @@ def declare(shop: World) -> None:
         now = time.time()
         presence = api.Presence(
             worker="w-07", host="mill", pid=41, started_at=now - 300, at=now, tasks=("resize",), queues=("images",),
-            concurrency=10, running=3, draining=True, version="0.1.0",
+            concurrency=10, running=3, draining=True, version="0.1.0", cpu=0.17, rss=20_000_000, done_rate=1.5,
         )  # fmt: skip
         card = api.TaskCard(id="resize", queue="images", parameters="(id: int)", doc="Make \x1b[8m small.", module="m")
         await client.bus.put("worker", "w-07", codec.encode(presence))
@@ -182,7 +183,23 @@ def declare(shop: World) -> None:
 def test_workers_are_listed(shop: World) -> None:
     declare(shop)
     line = shop("workers", "list").out.splitlines()[1]
-    assert line.split() == ["w-07", "draining", "3", "10", "5m", "0s", "mill", "41", "images", "resize", "0.1.0"]
+    assert line.split() == [
+        "w-07",
+        "draining",
+        "3",
+        "10",
+        "17%",
+        "19.1",
+        "MiB",
+        "1.5",
+        "5m",
+        "0s",
+        "mill",
+        "41",
+        "images",
+        "resize",
+        "0.1.0",
+    ]
     found = json.loads(shop("workers", "list", "--json").out)
     assert (found["worker"], found["tasks"], found["started_at"][-1]) == ("w-07", ["resize"], "Z")
 
@@ -199,3 +216,98 @@ def test_what_keeps_workers_from_serving_is_said_beside_the_list(shop: World) ->
     done = shop("workers", "list")
     assert (done.code, done.err.splitlines()[0]) == (0, f"not served: {fault.errors[0]}")
     assert shop("workers", "list", "--json") == (0, "", "")
+
+
+def beats(shop: World, *names: str, running: int = 2) -> None:
+    """Workers of these names."""
+
+    async def put(client: Client) -> None:
+        for name in names:
+            beat = api.Presence(
+                worker=name, host="mill", pid=7, started_at=AT, at=AT, tasks=(), queues=(), concurrency=8,
+                running=running,
+            )  # fmt: skip
+            await client.bus.put("worker", name, codec.encode(beat))
+
+    shop.do(put)
+
+
+def told(shop: World) -> dict[str, str]:
+    """What workers were told, by name."""
+
+    async def read(client: Client) -> dict[str, str]:
+        found = await client.bus.latest(Stream.CONTROL, client.bus.subjects.control(api.ORDER, "*"))
+        orders = {one.subject.rpartition(".")[2]: api.decode(one.data, api.Order) for one in found}
+        assert all(order.by == "cli" for order in orders.values())
+        return {name: order.duty.value for name, order in orders.items()}
+
+    return shop.do(read)
+
+
+def left(shop: World) -> list[api.AuditEntry]:
+    async def read(client: Client) -> list[api.AuditEntry]:
+        found = await client.bus.read(Stream.AUDIT, client.bus.subjects.audit)
+        return [api.decode(message.data, api.AuditEntry) for message in found]
+
+    return shop.do(read)
+
+
+def test_workers_are_told_by_name_to_drain_to_go_on_and_to_stop(shop: World) -> None:
+    beats(shop, "w-01", "w-02")
+    done = shop("workers", "drain", "w-01")
+    assert done == (0, "w-01  drains, 2 runs to finish or suspend\n", "")
+    assert told(shop) == {"w-01": "drain"}
+    assert shop("workers", "resume", "w-01").out == "w-01  takes up runs again\n"
+    assert shop("workers", "stop", "w-02", "w-01").out == (
+        "w-01  stops, 2 runs to finish or give back\nw-02  stops, 2 runs to finish or give back\n"
+    )
+    assert told(shop) == {"w-01": "stop", "w-02": "stop"}
+    drained, resumed, stopped = left(shop)
+    assert (drained.action, drained.kind, drained.targets) == ("worker-drain", "worker", ("w-01",))
+    assert (drained.filter, drained.command) == ("", "holdfast workers drain w-01")
+    assert resumed.action == "worker-resume"
+    assert (stopped.targets, stopped.accepted) == (("w-01", "w-02"), 2)
+
+
+def test_a_pattern_shows_whom_it_means_and_asks(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats(shop, "w-01", "w-02", "x-01", running=0)
+    asked = shop("workers", "drain", "w-*")
+    assert asked.code == 2
+    assert "  w-01  on mill  0 runs\n  w-02  on mill  0 runs\n" in asked.err
+    assert "expected a terminal to ask on (drain 2 workers with 0 runs?), found none: add --yes" in asked.err
+
+    async def no(question: str) -> str:
+        return "n"
+
+    monkeypatch.setattr("holdfast.cli.workers.ask", no)
+    assert "no worker was told anything" in shop("workers", "drain", "w-*").err
+    assert told(shop) == {}
+    assert left(shop) == []
+    done = shop("workers", "drain", "w-*", "--yes", "--json")
+    assert [json.loads(line) for line in done.out.splitlines()] == [
+        {"worker": "w-01", "told": "drain", "running": 0},
+        {"worker": "w-02", "told": "drain", "running": 0},
+    ]
+    assert told(shop) == {"w-01": "drain", "w-02": "drain"}
+    (entry,) = left(shop)
+    assert (entry.filter, entry.count, entry.command) == ("w-*", 2, "holdfast workers drain 'w-*'")
+
+
+def test_a_name_means_itself_and_a_star_any_letters(shop: World) -> None:
+    beats(shop, "w-1", "w-12", "aw-1")
+    assert shop("workers", "drain", "w-1").code == 0
+    assert set(told(shop)) == {"w-1"}
+    assert shop("workers", "stop", "*-1", "aw-1", "-y").code == 0
+    assert told(shop) == {"w-1": "stop", "aw-1": "stop"}
+
+
+def test_a_name_that_no_worker_has_is_said_with_those_there_are_and_nobody_is_told(shop: World) -> None:
+    beats(shop, "w-01", "w-02")
+    for name in ("w-03", "v-*"):
+        done = shop("workers", "stop", "w-01", name, "--yes")
+        assert done.code == 1
+        assert f"no worker '{name}' is there" in done.err
+        assert "w-01" in done.err
+        assert "w-02" in done.err
+    assert told(shop) == {}
+    assert left(shop) == []

@@ -1,5 +1,6 @@
 """The counters of the queues; time is a parameter."""
 
+import msgspec
 import pytest
 
 from histories import ERROR, T0, run_id
@@ -165,6 +166,25 @@ def test_a_queue_with_runs_that_nobody_serves_says_so() -> None:
     journal = Journal()
     journal.create(run_id(1), T0)
     assert journal.row(T0).limited_by == "no worker"
+
+
+def test_a_drained_worker_serves_no_queue_and_keeps_it_known() -> None:
+    beat = Presence(
+        worker="w1",
+        host="h",
+        pid=1,
+        started_at=T0,
+        at=T0,
+        tasks=("ship",),
+        queues=("orders",),
+        concurrency=1,
+        running=0,
+    )
+    drained = msgspec.structs.replace(beat, worker="w2", draining=True)
+    counted = [row.workers for row in Gauges().queues(T0, [beat, drained]).queues]
+    assert counted == [1]
+    (row,) = Gauges().queues(T0, [drained]).queues
+    assert (row.name, row.workers) == ("orders", 0)
 
 
 def test_workers_and_limits_make_a_queue_known() -> None:

@@ -241,3 +241,39 @@ def test_no_worker_outlives_a_killed_daemon(house: House) -> None:
         parent.kill()
     until(lambda: not any(alive(pid) for pid in pids), within=5)
     until(lambda: not [pid for pid in processes() if str(house.home) in environment(pid)], within=5)
+
+
+async def test_a_drained_worker_is_kept_as_it_is_and_one_that_is_stopped_is_followed_by_a_fresh_one(
+    house: House,
+) -> None:
+    pool = house.pool()
+    async with running(pool), house.client() as client:
+        pid = pool.pids["here-1"]
+        assert await (await client.trigger("pid")).result(10) == pid
+        (before,) = [worker for worker in await client.workers() if worker.pid == pid]
+        assert before.rss > 1 << 20
+        await client.drain_worker("here-1")
+        await _shown(client, pid, draining=True)
+        waiting = await client.trigger("pid")
+        await _shown(client, pid, draining=True)
+        assert (await waiting.status()).state == "queued"
+        assert pool.pids == {"here-1": pid}
+
+        await client.stop_worker("here-1")
+        fresh = await waiting.result(20)
+        assert fresh != pid
+        assert pool.pids == {"here-2": fresh}
+        assert house.gone["here-1"][0] == "exit code 0"
+        assert house.told == []
+        await _shown(client, fresh, draining=False)
+
+
+async def _shown(client: Client, pid: int, *, draining: bool) -> None:
+    """Wait for a heartbeat of this process that is of later, and says so."""
+    begin = time.time()
+    async with asyncio.timeout(10):
+        while True:
+            beats = [beat for beat in await client.workers() if beat.pid == pid and beat.at > begin]
+            if any(beat.draining is draining for beat in beats):
+                return
+            await asyncio.sleep(0.05)

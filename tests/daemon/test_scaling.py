@@ -158,6 +158,23 @@ def test_none_is_left_when_nothing_ran_for_a_while_and_not_sooner() -> None:
     assert set(sizes(of, lambda now, size: asks(waits(0, taken=int(now / 30)), serving=size), until=600)) == {1}
 
 
+def test_drained_processes_have_no_slots_and_the_others_are_full_without_them() -> None:
+    def one_is_idle(drained: int) -> list[int]:
+        return sizes(
+            scaler(size=2),
+            lambda now, size: asks(waits(500, now), serving=size, busy=10 * (size - 1), drained=drained),
+            until=3,
+        )
+
+    assert max(one_is_idle(drained=1)) > max(one_is_idle(drained=0)) == 3
+
+
+def test_while_all_are_drained_none_is_begun_in_their_place() -> None:
+    of = scaler(size=2)
+    assert set(sizes(of, lambda now, size: asks(waits(500, now), serving=size, drained=2), until=60)) == {2}
+    assert sizes(of, lambda now, size: asks(waits(500, now), serving=size), since=60, until=70)[-1] == 3
+
+
 # --- fewer ------------------------------------------------------------------------------------------------------------
 
 

@@ -33,11 +33,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from holdfast.auditing import Actor, acting_as
 from holdfast.config import Http, Webhook
 from holdfast.core.model import Instant, Seconds
 from holdfast.errors import HoldfastError
 from holdfast_daemon.http import completions, events, hooks, openapi, problems, runs, status, tasks
-from holdfast_daemon.http.auth import Gate, refuse_browsers
+from holdfast_daemon.http.auth import ANONYMOUS, Caller, Gate, refuse_browsers
 from holdfast_daemon.http.endpoint import Desk, Endpoint, Visit
 from holdfast_daemon.http.metrics import Requests
 from holdfast_daemon.http.ports import Projects
@@ -95,9 +96,16 @@ def _route(endpoint: Endpoint, desk: Desk) -> Callable[[Request], Awaitable[Resp
         caller = None if endpoint.scope is None else desk.gate.admit(request, endpoint.scope)
         if caller is not None:
             request.scope[_PROJECT] = caller.project.name
-        return await endpoint.handle(Visit(request, desk, caller))
+        with acting_as(_actor(request, caller)):
+            return await endpoint.handle(Visit(request, desk, caller))
 
     return serve
+
+
+def _actor(request: Request, caller: Caller | None) -> Actor:
+    """Who the audit says it was."""
+    who = ANONYMOUS if caller is None else caller.name
+    return Actor(who, address=request.client.host if request.client is not None else "")
 
 
 class _Door:

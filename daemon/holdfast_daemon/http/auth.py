@@ -23,6 +23,9 @@ from holdfast_daemon.http.options import PROJECT, bad_header, single
 from holdfast_daemon.http.ports import Project, Projects
 from holdfast_daemon.http.problems import Problem
 
+ANONYMOUS = "anonymous"
+"""Who shows no access token, as nobody has to, or a link is the permission."""
+
 _LOCAL = ("localhost",)
 
 
@@ -31,6 +34,8 @@ class Caller(NamedTuple):
 
     project: Project
     scopes: tuple[Scope, ...]
+    name: str
+    """Of his access token; `ANONYMOUS` where none is asked for."""
 
 
 class Gate:
@@ -82,7 +87,7 @@ class Gate:
     def _caller(self, request: Request) -> Caller | None:
         if self._settings.auth is Auth.OFF:
             _check_host(request)
-            return Caller(self._named(request), tuple(Scope))
+            return Caller(self._named(request), tuple(Scope), ANONYMOUS)
         given = request.headers.getlist("authorization")
         if not given:
             return None
@@ -95,7 +100,7 @@ class Gate:
         rate = self._settings.rate if token.rate is None else token.rate
         now = self._clock()
         self._refuse(self._rates.of(f"{project.name} {token.id}", rate, now).take(now))
-        return Caller(project, token.scopes)
+        return Caller(project, token.scopes, token.name)
 
     def _found(self, text: str) -> tuple[Project | None, AccessToken | None]:
         claim = claimed(text)

@@ -1,4 +1,4 @@
-"""The projector: carries the journal and the log stream into the history, each message once.
+"""The projector: carries the journal, the log lines and the audit into the history, each message once.
 
 Per stream one task follows and one writes what has come together, in batches. Nothing waits for it: while the file
 can't be written (disk full, damaged) runs go on, and it catches up from its cursor. A batch whose values the file
@@ -11,20 +11,29 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import anyio
 import msgspec
 from anyio import TASK_STATUS_IGNORED, CapacityLimiter, to_thread
 from anyio.abc import TaskStatus
 
-from holdfast.bus.ports import Bus
+from holdfast.bus.ports import Bus, Message
 from holdfast.core.model import Run, Seconds
 from holdfast.errors import BusError, ConnectError
-from holdfast.wire.api import LogBatch, decode
+from holdfast.wire.api import AuditEntry, LogBatch, decode
 from holdfast.wire.subjects import Stream
 from holdfast_daemon.ledger import IDLE, Change, Ledger
-from holdfast_daemon.projection.rows import LogMessage, Ready, Rows, Standing, journal_rows, log_rows
+from holdfast_daemon.projection.rows import (
+    AuditMessage,
+    LogMessage,
+    Ready,
+    Rows,
+    Standing,
+    audit_rows,
+    journal_rows,
+    log_rows,
+)
 from holdfast_daemon.projection.store import Batch, Cursor, Moved, Rejected, Store, Unavailable
 
 log = logging.getLogger("holdfast.projector")
@@ -53,7 +62,7 @@ class Listener(Protocol):
 
 
 class Projector:
-    """Keeps the history up to date with the journal and the log stream."""
+    """Keeps the history up to date with the journal, the log stream and the audit stream."""
 
     def __init__(self, bus: Bus, store: Store, listeners: Sequence[Listener] = ()) -> None:
         self._bus = bus
@@ -63,7 +72,7 @@ class Projector:
         self.skipped = 0
         """Messages whose values the history refused, and which are missing in it."""
         self.unreadable_lines = 0
-        """Messages of the log stream that could not be read."""
+        """Messages of the log and audit streams that could not be read."""
         self._set_up({}, {})
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
@@ -75,8 +84,9 @@ class Projector:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._follow_journal)
                     tasks.start_soon(self._follow_lines)
-                    tasks.start_soon(self._journal.write)
-                    tasks.start_soon(self._lines.write)
+                    tasks.start_soon(self._follow_audit)
+                    for pump in (self._journal, self._lines, self._audit):
+                        tasks.start_soon(pump.write)
             except* (Moved, BusError, ConnectError) as lost:
                 log.error("the journal and the history are compared again: %s", lost.exceptions[0])
             await self._begin_again()
@@ -98,7 +108,8 @@ class Projector:
 
     async def reach(self, seq: int, *, stream: Stream = Stream.JOURNAL, within: Seconds = 1.0) -> bool:
         """Wait until the history holds a stream up to a sequence given out; False where it takes longer."""
-        pump = self._journal if stream is Stream.JOURNAL else self._lines
+        pumps: dict[Stream, _Pump[Any]] = {Stream.LOGS: self._lines, Stream.AUDIT: self._audit}
+        pump = pumps.get(stream, self._journal)
         if seq - pump.seen > MOST:  # it is being built again: waiting for that would only make every answer slow
             return False
         return await pump.reach(seq, within)
@@ -118,7 +129,10 @@ class Projector:
         self._journal: _Pump[Change] = _Pump(
             self._store, self._writer, Stream.JOURNAL, journal_rows, _of_change, self._skip
         )
-        self._lines: _Pump[LogMessage] = _Pump(self._store, self._writer, Stream.LOGS, log_rows, _of_lines, self._skip)
+        self._lines: _Pump[LogMessage] = _Pump(self._store, self._writer, Stream.LOGS, log_rows, _of_plain, self._skip)
+        self._audit: _Pump[AuditMessage] = _Pump(
+            self._store, self._writer, Stream.AUDIT, audit_rows, _of_plain, self._skip
+        )
 
     async def _begin_again(self) -> None:
         pause = _FIRST_PAUSE
@@ -136,10 +150,11 @@ class Projector:
         if wrong:
             reason = f"{wrong}: the journal went backwards or is another one"
             await to_thread.run_sync(self._store.set_aside, reason, limiter=self._writer)
-        wrong = await self._disagreement(Stream.LOGS)
-        if wrong:  # it is bounded and may be lost; the lines that were kept stay
-            log.warning("log lines are followed from the stream's beginning: %s", wrong)
-            await to_thread.run_sync(self._store.rewind, Stream.LOGS, limiter=self._writer)
+        for stream, what in ((Stream.LOGS, "log lines"), (Stream.AUDIT, "the audit's entries")):
+            wrong = await self._disagreement(stream)
+            if wrong:  # it is bounded and may be lost; what was kept of it stays
+                log.warning("%s are followed from the stream's beginning: %s", what, wrong)
+                await to_thread.run_sync(self._store.rewind, stream, limiter=self._writer)
 
     async def _disagreement(self, stream: Stream) -> str:
         cursor, last = self._store.cursor(stream), await self._bus.last_seq(stream)
@@ -166,10 +181,22 @@ class Projector:
             await pump.put(changes)
 
     async def _follow_lines(self) -> None:
-        pump, cursor = self._lines, self._store.cursor(Stream.LOGS)
+        def read(message: Message) -> LogMessage:
+            return LogMessage(message.seq, message.time, decode(message.data, LogBatch))
+
+        await self._follow(Stream.LOGS, self._bus.subjects.output("*", "*"), self._lines, read)
+
+    async def _follow_audit(self) -> None:
+        def read(message: Message) -> AuditMessage:
+            return AuditMessage(message.seq, message.time, decode(message.data, AuditEntry))
+
+        await self._follow(Stream.AUDIT, self._bus.subjects.audit, self._audit, read)
+
+    async def _follow(self, stream: Stream, filter: str, pump: _Pump[_T], read: Callable[[Message], _T]) -> None:
+        """Follow a stream of which each message is for itself."""
+        cursor = self._store.cursor(stream)
         known = cursor.time if cursor.seq == 0 else float("-inf")  # rewound: what is not newer is there already
-        filter = self._bus.subjects.output("*", "*")
-        async for messages in self._bus.follow(Stream.LOGS, filter, first=cursor.seq + 1, idle=IDLE):
+        async for messages in self._bus.follow(stream, filter, first=cursor.seq + 1, idle=IDLE):
             if not messages:
                 pump.settled()
                 continue
@@ -179,10 +206,10 @@ class Projector:
                 if message.time <= known:
                     continue
                 try:
-                    found.append(LogMessage(message.seq, message.time, decode(message.data, LogBatch)))
+                    found.append(read(message))
                 except msgspec.DecodeError as error:
                     self.unreadable_lines += 1
-                    log.warning("passed over unreadable log lines: seq=%d: %s", message.seq, error)
+                    log.warning("passed over an unreadable message of %s: seq=%d: %s", filter, message.seq, error)
             if found:
                 await pump.put(found)
 
@@ -215,7 +242,7 @@ def _of_change(change: Change) -> Cursor:
     return Cursor(change.record.seq, change.time)
 
 
-def _of_lines(message: LogMessage) -> Cursor:
+def _of_plain(message: LogMessage | AuditMessage) -> Cursor:
     return Cursor(message.seq, message.time)
 
 

@@ -47,7 +47,7 @@ from holdfast.core.lifecycle import UNDO, taken
 from holdfast.core.model import ErrorInfo, Instant, Origin, Run, Seconds, State
 from holdfast.core.pending import brief
 from holdfast.core.tree import NodeState
-from holdfast.wire.api import LogBatch
+from holdfast.wire.api import AuditEntry, LogBatch
 from holdfast.wire.render import render_json
 from holdfast_daemon.ledger import Change
 from holdfast_daemon.projection.patterns import pattern, place
@@ -171,6 +171,27 @@ class LogLineRow(NamedTuple):
     key: str
 
 
+class AuditRow(NamedTuple):
+    """A row of `audit`; the names are its columns, in order."""
+
+    seq: int
+    done_at: datetime
+    who: str
+    via: str
+    host: str
+    address: str
+    action: str
+    kind: str
+    targets: list[str]
+    meant: int
+    accepted: int
+    refused: int
+    why: str
+    chosen: str
+    reason: str
+    command: str
+
+
 class Rows(NamedTuple):
     """What one transaction writes."""
 
@@ -179,11 +200,12 @@ class Rows(NamedTuple):
     attempts: list[AttemptRow]
     checkpoints: list[CheckpointRow]
     logs: list[LogLineRow]
+    audit: list[AuditRow]
 
     @classmethod
     def none(cls) -> Rows:
         """Nothing yet."""
-        return cls([], [], [], [], [])
+        return cls([], [], [], [], [], [])
 
 
 class Standing(NamedTuple):
@@ -211,6 +233,14 @@ class LogMessage(NamedTuple):
     seq: int
     time: Instant
     batch: LogBatch
+
+
+class AuditMessage(NamedTuple):
+    """A stored message of the audit stream, read."""
+
+    seq: int
+    time: Instant
+    entry: AuditEntry
 
 
 def journal_rows(changes: Iterable[Change]) -> Rows:
@@ -248,6 +278,32 @@ def log_rows(messages: Iterable[LogMessage]) -> Rows:
         for number, line in enumerate(batch.lines)
     ]
     return Rows.none()._replace(logs=lines)
+
+
+def audit_rows(messages: Iterable[AuditMessage]) -> Rows:
+    """The rows of a batch of audit entries."""
+    entries = [
+        AuditRow(
+            seq,
+            utc(entry.at),
+            entry.who,
+            entry.via,
+            entry.host,
+            entry.address,
+            entry.action,
+            entry.kind,
+            list(entry.targets),
+            entry.count,
+            entry.accepted,
+            entry.refused,
+            entry.why,
+            entry.filter,
+            entry.reason,
+            entry.command,
+        )
+        for seq, _, entry in messages
+    ]
+    return Rows.none()._replace(audit=entries)
 
 
 def accepted(change: Change) -> Iterator[tuple[Entry, Run]]:

@@ -91,6 +91,26 @@ CREATE TABLE IF NOT EXISTS logs (
     key     VARCHAR
 );
 
+-- What operators did, a row for each change.
+CREATE TABLE IF NOT EXISTS audit (
+    seq      UBIGINT,                           -- in the audit stream
+    done_at  TIMESTAMP,
+    who      VARCHAR,
+    via      VARCHAR,
+    host     VARCHAR,
+    address  VARCHAR,
+    action   VARCHAR,
+    kind     VARCHAR,                           -- what the targets are
+    targets  VARCHAR[],                         -- the first of them
+    meant    BIGINT,
+    accepted BIGINT,
+    refused  BIGINT,
+    why      VARCHAR,                           -- the first one was refused
+    chosen   VARCHAR,                           -- how the targets were found, in words
+    reason   VARCHAR,
+    command  VARCHAR                            -- the same from a shell
+);
+
 -- How far each stream is projected; written in the transaction of the rows.
 CREATE TABLE IF NOT EXISTS projection (
     stream         VARCHAR,

@@ -34,6 +34,7 @@ from holdfast_daemon.projection.rows import (
     FIXED,
     KEPT,
     AttemptRow,
+    AuditRow,
     CheckpointRow,
     LogLineRow,
     Ready,
@@ -60,8 +61,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "allow_community_extensions": "false",
     "python_enable_replacements": "false",
 }
-_JOURNAL, _LOGS = "journal", "logs"
-_NAMES = {Stream.JOURNAL: _JOURNAL, Stream.LOGS: _LOGS}
+_NAMES = {Stream.JOURNAL: "journal", Stream.LOGS: "logs", Stream.AUDIT: "audit"}
 _T = TypeVar("_T")
 
 
@@ -208,7 +208,14 @@ class Store:
         if known:  # created for the second time: a timer fired that had been projected, or a run id used twice
             changed = [*changed, *(row for row in created if row.id in known)]
             created = [row for row in created if row.id not in known]
-        tables: tuple[Sequence[Sequence[Any]], ...] = (created, changed, rows.attempts, rows.checkpoints, rows.logs)
+        tables: tuple[Sequence[Sequence[Any]], ...] = (
+            created,
+            changed,
+            rows.attempts,
+            rows.checkpoints,
+            rows.logs,
+            rows.audit,
+        )
         for appender, data in zip(self._appenders, tables, strict=True):
             if data:
                 appender.append_rows(data)
@@ -310,6 +317,7 @@ class Store:
                 con.appender("attempts", columns=list(AttemptRow._fields)),
                 con.appender("checkpoints", columns=list(CheckpointRow._fields)),
                 con.appender("logs", columns=list(LogLineRow._fields)),
+                con.appender("audit", columns=list(AuditRow._fields)),
             ]
             for _ in range(self._wanted):
                 reader = con.cursor()

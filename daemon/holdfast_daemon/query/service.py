@@ -37,6 +37,7 @@ from holdfast_daemon.projection.projector import Projector
 from holdfast_daemon.projection.rows import journal_rows
 from holdfast_daemon.projection.store import Store, TooSlow, Unavailable
 from holdfast_daemon.query import lines, runs
+from holdfast_daemon.query.audit import AuditDesk
 from holdfast_daemon.query.lists import Lists
 from holdfast_daemon.query.portion import REPLY_MOST, fitting
 from holdfast_daemon.query.recent import Recent
@@ -114,6 +115,7 @@ class QueryService:
             Question(api.LETTERS_GROUPS, api.LettersQuery, self._lists.groups),
             Question(api.METRICS, api.MetricsQuery, self._lists.metrics),
             Question(api.LOGS_LIST, api.LogsQuery, self.lines),
+            Question(api.AUDIT_LIST, api.AuditQuery, AuditDesk(self._bus, self._store, self._projector).page),
             Question(api.HEALTH, api.Nothing, self.health),
             wrong=(ValueError, TooSlow),
             away=(Unavailable, BusError),

@@ -19,3 +19,4 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     """Further subjects to store as events, beside the project's own."""
     logs_age: Seconds = 7 * 86400.0
     logs_bytes: int = 256 << 20
+    audit_age: Seconds = 365 * 86400.0

@@ -34,6 +34,7 @@ class Project:
             Stream.CONTROL: [f"{subjects.root}.ctl.>"],
             Stream.BLOBS: [subjects.blobs],
             Stream.SECRETS: [subjects.secrets],
+            Stream.AUDIT: [subjects.audit],
         }
         """The subjects that each stream stores."""
         self.consumers: dict[str, MemoryConsumer] = {}

@@ -27,7 +27,8 @@ def streams(subjects: Subjects, layout: Layout) -> dict[str, dict[str, Any]]:
     4,000 with `sync: always`) in a third of what a stream in memory takes, and a killed server loses the last few only.
     Servers refuse it on replicated streams.
     The control stream has no delete markers: a marker is a message, and create-only would fail until it is gone.
-    Blobs and secrets are what the journal refers to, so they have no bound either.
+    Blobs and secrets are what the journal refers to, so they have no bound either. The audit is bounded by age alone: a
+    bound in bytes would let whoever does much wipe out what he did before.
     """
     root, of = subjects.root, subjects.project
     unsynced = {"persist_mode": "async"} if layout.replicas == 1 else {}
@@ -66,6 +67,7 @@ def streams(subjects: Subjects, layout: Layout) -> dict[str, dict[str, Any]]:
         Stream.CONTROL: {"subjects": [f"{root}.ctl.>"], "max_msgs_per_subject": 1, "allow_msg_ttl": True},
         Stream.BLOBS: {"subjects": [subjects.blobs]},
         Stream.SECRETS: {"subjects": [subjects.secrets]},
+        Stream.AUDIT: {"subjects": [subjects.audit], "max_age": _ns(layout.audit_age)},
     }
     return {
         stream.of(of): plain | {"name": stream.of(of), "duplicate_window": _window(stream, config)} | config

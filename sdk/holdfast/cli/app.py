@@ -16,8 +16,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cache
@@ -77,7 +77,8 @@ COMMANDS: tuple[Row, ...] = (
     ),
     Row("secrets", "holdfast.cli.secrets:app", "Set, list, rotate and remove secrets."),
     Row("tokens", "holdfast.cli.tokens:app", "Access over HTTP: create, list and revoke tokens."),
-    Row("workers", "holdfast.cli.workers:workers_app", "List the workers that are alive."),
+    Row("audit", "holdfast.cli.audit:app", "List who paused, retried, cancelled what."),
+    Row("workers", "holdfast.cli.workers:workers_app", "List, drain, resume and stop workers."),
     Row("tasks", "holdfast.cli.workers:tasks_app", "List the tasks that workers have declared."),
     Row("verify", "holdfast.cli.verify:app", "Kill a task's worker at every durable write; see what differs."),
     Row("bench", "holdfast.cli.bench:app", "Measure latency, steps and throughput."),
@@ -105,8 +106,13 @@ class Place:
         """The same with what the command's own options say."""
         return replace(self, project=project or self.project, config=config or self.config, url=url or self.url)
 
-    def open(self) -> AbstractAsyncContextManager[Client]:
-        return self.opener(self)
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Client]:
+        """Connect for the time of a command; what it changes is one entry of the audit for each kind of change."""
+        async with self.opener(self) as client:
+            client.via, client.auditing.missed = "cli", _say
+            async with client.auditing.gathering():
+                yield client
 
 
 def connection(place: Place) -> AbstractAsyncContextManager[Client]:
@@ -123,6 +129,10 @@ def connection(place: Place) -> AbstractAsyncContextManager[Client]:
 Project = Annotated[str | None, typer.Option("--project", "-p", metavar="NAME", help="The project meant.")]
 Config = Annotated[str | None, typer.Option("--config", metavar="PATH", help="A holdfast.toml.")]
 Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="The server, e.g. nats://127.0.0.1:4222.")]
+
+
+def _say(text: str) -> None:
+    print(f"holdfast: {text}", file=sys.stderr, flush=True)
 
 
 class Later(TyperCommand):

@@ -5,14 +5,16 @@ A selection is taken once, when the command begins: letters that come later are 
 
 from __future__ import annotations
 
+import shlex
 import time
 from base64 import b64decode
 from collections import Counter
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec.structs
 import typer
 
+from holdfast.auditing import TARGETS_MOST
 from holdfast.cli import given, text
 from holdfast.cli.app import FAILED, Usage
 from holdfast.cli.bulk import Answers, answer
@@ -20,6 +22,7 @@ from holdfast.cli.output import Cell, Column, Output, Style, json_value, plain, 
 from holdfast.cli.session import RunName, ask, connected, group, resolve
 from holdfast.client import Client
 from holdfast.core.model import State
+from holdfast.deeds import shell
 from holdfast.errors import RunStateError
 from holdfast.wire.api import Letter, LettersQuery, RunView
 
@@ -188,6 +191,24 @@ async def choose(client: Client, runs: list[str] | None, query: LettersQuery, *,
     return Chosen([letter.run for letter in letters], False, letters)
 
 
+def _audit(action: str, chosen: Chosen, query: LettersQuery, *options: str) -> dict[str, Any]:
+    """What the audit is told of a change to many letters (as `Client.audit_as` takes it)."""
+    age = "" if query.since is None else f"{time.time() - query.since:.0f}s"
+    asked = [*(("task", task) for task in query.tasks), ("queue", query.queue), ("error", query.error), ("since", age)]
+    filters = [(name, value) for name, value in asked if value]
+    words = [word for name, value in filters for word in (f"--{name}", value)]
+    named = chosen.runs[:TARGETS_MOST] if chosen.named else []
+    if not words and not named and action != "drain":
+        words = ["--all"]
+    return {
+        "action": action,
+        "kind": "letter",
+        "count": len(chosen.runs),
+        "filter": "" if named else " ".join(f"{name}:{shlex.quote(value)}" for name, value in filters) or "all",
+        "command": shell(("dlq", "retry" if action == "edit" else action), named, [*words, *options]),
+    }
+
+
 @connected(app)
 async def retry(
     client: Client,
@@ -204,28 +225,32 @@ async def retry(
 ) -> None:
     """Retry dead letters behind their last checkpoint: those named, or a selection."""
     changed = None if payload is None else given.payload_of(payload, "--payload")
-    chosen = await choose(client, run, _query(task, queue, error, since), all=all, verb="retry")
+    query = _query(task, queue, error, since)
+    chosen = await choose(client, run, query, all=all, verb="retry")
     if not chosen.named and chosen.runs and not yes:
         question = f"retry {text.count(len(chosen.runs), 'dead letter')}? [y/N] "
         if (await ask(question)).lower() not in ("y", "yes"):
             raise Usage("nothing was retried: the answer was not y")
-    await _retry(client, out, chosen, from_start=from_start, payload=changed)
+    options = [*(["--from-start"] if from_start else []), *(["--payload", "JSON"] if changed is not None else [])]
+    audit = _audit("retry" if changed is None else "edit", chosen, query, *options)
+    await _retry(client, out, chosen, audit, from_start=from_start, payload=changed)
 
 
 async def _retry(
-    client: Client, out: Output, chosen: Chosen, *, from_start: bool = False,
+    client: Client, out: Output, chosen: Chosen, audit: dict[str, Any], *, from_start: bool = False,
     payload: dict[str, object] | None = None, per_second: float | None = None,
 ) -> None:  # fmt: skip
     if not chosen.runs:
         out.note("no dead letter matches")
         return
     answers = Answers(len(chosen.runs), "retried", out)
-    await answer(
-        chosen.runs,
-        lambda id: client.run(id).retry(from_start=from_start, payload=payload),
-        answers,
-        per_second=per_second,
-    )
+    async with client.audit_as(**audit):
+        await answer(
+            chosen.runs,
+            lambda id: client.run(id).retry(from_start=from_start, payload=payload),
+            answers,
+            per_second=per_second,
+        )
     if chosen.named and answers.refused:
         raise typer.Exit(FAILED)
 
@@ -246,11 +271,14 @@ async def drain(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be retried.")] = False,
 ) -> None:
     """Retry all dead letters that match, at a bounded rate; Ctrl-C stops it, the same command goes on."""
-    chosen = await choose(client, None, _query(task, queue, error, since), all=True, verb="drain")
+    query = _query(task, queue, error, since)
+    chosen = await choose(client, None, query, all=True, verb="drain")
     if dry_run:
         _preview(chosen.letters, rate or RATE, out)
     else:
-        await _retry(client, out, chosen, from_start=from_start, per_second=rate or RATE)
+        options = [*(["--from-start"] if from_start else []), *(["--rate", f"{rate:g}/s"] if rate else [])]
+        audit = _audit("drain", chosen, query, *options)
+        await _retry(client, out, chosen, audit, from_start=from_start, per_second=rate or RATE)
 
 
 def _preview(letters: list[Letter], per_second: float, out: Output) -> None:
@@ -278,7 +306,8 @@ async def purge(
     yes: Yes = False,
 ) -> None:
     """Drop dead letters for good; asks for their number first."""
-    chosen = await choose(client, run, _query(task, queue, error, since), all=all, verb="purge")
+    query = _query(task, queue, error, since)
+    chosen = await choose(client, run, query, all=all, verb="purge")
     total = len(chosen.runs)
     if not total:
         out.note("no dead letter matches")
@@ -288,6 +317,7 @@ async def purge(
         if typed.replace(",", "") != str(total):
             raise Usage(f"nothing was dropped: expected {total}, found {typed!r}")
     answers = Answers(total, "dropped", out)
-    await answer(chosen.runs, client.drop_letter, answers)
+    async with client.audit_as(**_audit("purge", chosen, query)):
+        await answer(chosen.runs, client.drop_letter, answers)
     if chosen.named and answers.refused:
         raise typer.Exit(FAILED)

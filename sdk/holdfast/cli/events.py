@@ -21,10 +21,11 @@ from holdfast.cli.output import Cell, Column, Output, Style, short, state, store
 from holdfast.cli.session import connected, group
 from holdfast.client import Client
 from holdfast.core.routing import matches
+from holdfast.deeds import shell
 from holdfast.errors import DaemonUnavailable, HoldfastError, Refused
 from holdfast.quantities import readable_size
 from holdfast.wire import headers
-from holdfast.wire.api import EventRun, EventsReplay, EventsReplayed
+from holdfast.wire.api import AuditEntry, EventRun, EventsReplay, EventsReplayed
 from holdfast.wire.events import encoded, value_of
 from holdfast.wire.render import render_json
 from holdfast.wire.subjects import EVENT, Stream
@@ -246,9 +247,30 @@ async def replay(
             await _pages(client, asked, begin, end, progress)
         progress.finished = True
     finally:
+        if not dry_run:
+            ages = {"--since": since, "--until": until}
+            await client.audited(_entry(asked, seq or [], {**ages, "--first": first}, progress))
         progress.close()
     if progress.total["refused"]:
         raise typer.Exit(FAILED)
+
+
+def _entry(
+    asked: EventsReplay, seqs: list[int], bounds: dict[str, float | int | None], progress: Progress
+) -> AuditEntry:
+    """For the audit: what was replayed, as far as it came."""
+    named = tuple(map(str, seqs))
+    options = {name: f"{value:g}{'s' if name != '--first' else ''}" for name, value in bounds.items() if value}
+    options |= {"--subject": asked.subject, "--task": asked.task, "--route": asked.route}
+    words = [word for option, value in options.items() if value for word in (option, value)]
+    words += ["--again"] if asked.again else []
+    command = shell(("events", "replay"), named, words if words or named else ["--all"])
+    done = progress.total
+    return AuditEntry(
+        action="replay", kind="event", targets=named, count=done["events"], accepted=done["events"] - done["refused"],
+        refused=done["refused"], why="too large for the server" if done["refused"] else "",
+        filter="" if named else " ".join(words) or "all", command=command,
+    )  # fmt: skip
 
 
 async def _spans(

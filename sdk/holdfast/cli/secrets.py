@@ -14,10 +14,12 @@ import anyio
 import typer
 
 from holdfast import config as configuration
+from holdfast import deeds
 from holdfast.cli import text
 from holdfast.cli.app import FAILED, Command, Config, Place, Project, Url, Usage
 from holdfast.cli.output import Cell, Column, Output, Style
 from holdfast.cli.session import Json, ask, group
+from holdfast.client import Client
 from holdfast.redaction import SHORTEST
 from holdfast.safe import Safe
 from holdfast.sealing import SecretKey, find_key, make_key
@@ -99,8 +101,10 @@ def remove(
 
 async def _put(place: Place, out: Output, name: str, latest_on_retry: bool | None, rotate: bool) -> None:
     value = _value(check_name(name))
-    async with _safe(place, make_key) as safe:
-        version = await safe.put(name, value, rotate=rotate, latest_on_retry=latest_on_retry)
+    async with _safe(place, make_key) as (client, safe):
+        deed = deeds.set_secret(name, rotate=rotate, latest_on_retry=latest_on_retry)
+        put = safe.put(name, value, rotate=rotate, latest_on_retry=latest_on_retry)
+        version = await client.auditing.note(deed, put)
     if len(value) < SHORTEST:
         out.note(f"fewer than {SHORTEST} characters: too common to be kept out of logs and recorded values")
     if out.json:
@@ -110,7 +114,7 @@ async def _put(place: Place, out: Output, name: str, latest_on_retry: bool | Non
 
 
 async def _list(place: Place, out: Output) -> None:
-    async with _safe(place, find_key) as safe:
+    async with _safe(place, find_key) as (_, safe):
         states = await safe.states()
     if out.json:
         out.records(
@@ -145,8 +149,8 @@ async def _remove(place: Place, out: Output, name: str, version: int | None, yes
     if not yes and (await ask(f"Remove {what}? It can't be had back. [y/N] ")).lower() not in ("y", "yes"):
         out.note("nothing was removed")
         raise typer.Exit(FAILED)
-    async with _safe(place, find_key) as safe:
-        removed = await safe.remove(name, version)
+    async with _safe(place, find_key) as (client, safe):
+        removed = await client.auditing.note(deeds.remove_secret(name, version), safe.remove(name, version))
     if out.json:
         out.record({"name": name, "removed": list(removed)})
     else:
@@ -154,12 +158,12 @@ async def _remove(place: Place, out: Output, name: str, version: int | None, yes
 
 
 @asynccontextmanager
-async def _safe(place: Place, key: Opened) -> AsyncIterator[Safe]:
-    """The project's safe, with the key that is here or made here."""
+async def _safe(place: Place, key: Opened) -> AsyncIterator[tuple[Client, Safe]]:
+    """A client of the project, and its safe, with the key that is here or made here."""
     settings = configuration.load(Path(place.config) if place.config else None, env=os.environ)
     async with place.open() as client:
         found = key(settings, client.bus.subjects.project)
-        yield Safe(client.bus, found, by=getpass.getuser())
+        yield client, Safe(client.bus, found, by=getpass.getuser())
 
 
 def _refuse(arguments: list[str]) -> None:

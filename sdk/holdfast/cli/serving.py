@@ -170,7 +170,9 @@ def tui(
     settings = _settings(place.config, place.project)
 
     async def client() -> Any:
-        return await connect(place.url, project=place.project, config=place.config, name="tui").open()
+        client = await connect(place.url, project=place.project, config=place.config, name="tui").open()
+        client.via = "tui"
+        return client
 
     raise typer.Exit(
         run(

@@ -14,8 +14,10 @@ from holdfast.cli.output import Output
 from holdfast.cli.session import RunName, connected, group, resolve
 from holdfast.cli.text import count
 from holdfast.client import Client
+from holdfast.deeds import shell
 from holdfast.history import History
 from holdfast.importing import import_run
+from holdfast.wire.api import AuditEntry
 
 app = group()
 
@@ -56,6 +58,8 @@ async def import_(
     """Put an exported run into the project. It is to be looked at: no worker takes it, nothing follows from it."""
     history = History.parse(*_read(file))
     run = await import_run(client.journal, history)
+    command = shell(("runs", "import"), (file,))
+    await client.audited(AuditEntry(action="import", kind="run", targets=(run.id,), accepted=1, command=command))
     if out.json:
         out.record({"run": run.id, "state": run.state, "messages": len(history.messages), "from": history.project})
     else:

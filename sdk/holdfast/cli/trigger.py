@@ -16,8 +16,10 @@ from holdfast.cli.text import visible
 from holdfast.client import Client
 from holdfast.core.keys import Debounce
 from holdfast.core.model import FIRST_PRIORITY, LAST_PRIORITY, Retry, Run, State, Timeouts
+from holdfast.deeds import shell
 from holdfast.errors import HoldfastError
 from holdfast.handle import RunHandle, failure
+from holdfast.wire.api import AuditEntry
 from holdfast.wire.render import render_json
 
 trigger_app = group()
@@ -127,6 +129,8 @@ async def trigger(
         "debounce": _debounce(debounce, debounce_most, leading=debounce_leading),
     }
     handle = await client.trigger(task, arguments, declared=not undeclared, **options)
+    if not handle.cached:
+        await client.audited(_entry("trigger", "run", handle.id, task))
     found = ", which was there: it has the key" if handle.cached else ""
     if not wait:
         out.record({"run": handle.id, "cached": handle.cached}) if out.json else out.line(handle.id)
@@ -141,6 +145,13 @@ async def trigger(
         raise failure(run)
     if not out.json:
         _result(run, out)
+
+
+def _entry(action: str, kind: str, target: str, name: str) -> AuditEntry:
+    """For the audit, without the payload."""
+    return AuditEntry(
+        action=action, kind=kind, targets=(target,), accepted=1, command=shell((action,), (name,), ("JSON",))
+    )
 
 
 def _timeouts(**given: float | None) -> Timeouts | None:
@@ -213,6 +224,7 @@ async def emit(
     """Publish an event; tasks that listen for its subject start."""
     headers = dict(_header(one) for one in header or ())
     seq = await client.emit(subject, given.json_of(data, "event"), id=id, headers=headers)
+    await client.audited(_entry("emit", "event", subject, subject))
     out.record({"subject": subject, "seq": seq}) if out.json else out.line(str(seq))
 
 

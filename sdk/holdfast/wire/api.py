@@ -62,6 +62,8 @@ METRICS = "metrics.series"
 """`MetricsQuery` → `Metrics`."""
 LOGS_LIST = "logs.list"
 """`LogsQuery` → `LogsPage`."""
+AUDIT_LIST = "audit.list"
+"""`AuditQuery` → `AuditPage`."""
 HEALTH = "health"
 """`Nothing` → `Health`."""
 EVENTS_REPLAY = "events.replay"
@@ -674,6 +676,70 @@ class LogsPage(msgspec.Struct, frozen=True):
     """What the projection has seen of the log stream: follow from the next one."""
 
 
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody did who operates the project; a change to many things at once is one. Stored on `hf.<p>.audit`.
+
+    It holds names only: never a payload, nor the value of a secret.
+    """
+
+    seq: int = 0
+    """Its sequence in the audit stream; 0 where it is not stored yet."""
+    at: Instant = 0.0
+    who: str = ""
+    """The user of the operating system; over HTTP the name of the access token."""
+    via: str = ""
+    """`tui`, `cli`, `http` or `sdk`."""
+    host: str = ""
+    """The machine that it was done on."""
+    action: str
+    """A stable word: `pause`, `resume`, `limit`, `retry`, `cancel`, ..."""
+    kind: str
+    """What the targets are: `run`, `queue`, `schedule`, `worker`, `secret`, `token`, `letter` or `event`."""
+    targets: tuple[str, ...] = ()
+    """The first 100, by name or id."""
+    count: int = 1
+    """How many things were meant; more than `accepted` and `refused` where it was stopped half way."""
+    accepted: int = 0
+    refused: int = 0
+    why: str = ""
+    """Why the first one was refused."""
+    filter: str = ""
+    """How they were chosen, where they were not named."""
+    reason: str = ""
+    """What for, in the words of whoever did it."""
+    command: str = ""
+    """The same from a shell; values that are not kept are words in capitals."""
+    address: str = ""
+    """Where the session came from: the client's address of SSH or HTTP; empty on the machine itself."""
+
+
+class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which entries, newest first. Empty fields do not filter."""
+
+    since: Instant | None = None
+    until: Instant | None = None
+    who: str = ""
+    via: str = ""
+    action: str = ""
+    """`*` stands for any letters, as in `schedule-*`; so in `who` and `target`."""
+    target: str = ""
+    """Of these, one of the first 100."""
+    text: str = ""
+    """Part of a target, the filter, the reason, the refusal or the command."""
+    before: int | None = None
+    """Where the page before ended: `seq` of its last entry."""
+    limit: int = 100
+    """At most 1,000."""
+
+
+class AuditPage(msgspec.Struct, frozen=True):
+    entries: tuple[AuditEntry, ...]
+    """Newest first."""
+    total: int
+    """How many match in all."""
+    more: bool
+
+
 class Presence(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's heartbeat: control value `worker`, ended by its TTL."""
 
@@ -689,7 +755,37 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[str, ...] = ()
     """Up to 100 of the runs that it holds."""
     draining: bool = False
+    """It takes up nothing; until it is resumed, where it does not stop."""
     version: str = ""
+    cpu: float = 0.0
+    """Share of a core that it used since the beat before: 0.17 is 17 %."""
+    rss: int = 0
+    """Bytes of memory that it has; 0 where the system does not say."""
+    done_rate: float = 0.0
+    """Runs ended per second, over the last 10 s."""
+
+
+ORDER = "order"
+"""The control value that tells a worker what to do."""
+
+
+class Duty(StrEnum):
+    """What a worker is told to do."""
+
+    DRAIN = "drain"
+    """Finish or suspend what it has, give back what waits, take up nothing; until it is resumed."""
+    RESUME = "resume"
+    """Take up runs again."""
+    STOP = "stop"
+    """Drain for the drain time at most, then exit."""
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator tells a worker: control value `order`. One of the same name that begins later is not meant."""
+
+    duty: Duty
+    at: Instant
+    by: str = ""
 
 
 FAULT = "fault"

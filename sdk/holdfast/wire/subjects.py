@@ -12,6 +12,7 @@ hf.<p>.log.<task>.<run>                    output of user code
 hf.<p>.ctl.<what>.<name...>                settings and presence, one message a subject
 hf.<p>.blob.<digest>.<number>              the pieces of values that are too big for the journal
 hf.<p>.secret.<name>                       secrets, encrypted, one message a version
+hf.<p>.audit                               what operators did, one message a change
 hf.<p>.lead                                which daemon conducts; admissions are fenced by its sequence
 hf.<p>.live.<run>.<log|in>                 the journal's log and in messages again, at most once
 hf.<p>.live.<news>                         what daemons tell each other and live screens, not stored
@@ -44,6 +45,7 @@ class Stream(StrEnum):
     CONTROL = "_CONTROL"
     BLOBS = "_BLOBS"
     SECRETS = "_SECRETS"
+    AUDIT = "_AUDIT"
 
     def of(self, project: str) -> str:
         """The stream's name on the server."""
@@ -81,6 +83,7 @@ class Subjects:
         self.letters = f"{self.root}.dlq.>"
         self.blobs = f"{self.root}.blob.>"
         self.secrets = f"{self.root}.secret.>"
+        self.audit = f"{self.root}.audit"
         self.lead = f"{self.root}.lead"
         self._j = f"{self.root}.j."
         self._skip = len(self._j)

@@ -95,6 +95,8 @@ class Attempt:
         """Whether that is over, and what follows from it is done just now."""
         self.looks = True
         """Whether it is not decided yet that there is something to run."""
+        self.ended = False
+        """Whether the run ended under this attempt's claim."""
         self.run_id = journal.bus.subjects.parse(item.subject).run
         self.execution: Execution | None = None
         self._journal = journal
@@ -170,6 +172,7 @@ class Attempt:
         except Fenced:
             return  # somebody moved it on meanwhile, and does what follows
         self._acknowledge(run)
+        self.ended = run.final
 
     async def _stands(self, run: Run) -> Run:
         """A run that was suspended just now, with what it was told meanwhile."""

@@ -27,14 +27,27 @@ from holdfast.sealing import SecretKey
 from holdfast.task import Task
 from holdfast.vault import Vault
 from holdfast.wire import codec
-from holdfast.wire.api import CHECK, CHECK_ALL, ROUTE, AllChecked, Checked, Payloads, Presence, TaskCard, decode
+from holdfast.wire.api import (
+    CHECK,
+    CHECK_ALL,
+    ROUTE,
+    AllChecked,
+    Checked,
+    Duty,
+    Payloads,
+    Presence,
+    TaskCard,
+    decode,
+)
 from holdfast.wire.subjects import Lane, Stream
 from holdfast.worker.attempt import Attempt, Why
 from holdfast.worker.capture import Capture
 from holdfast.worker.checkpoints import SHOWN_AFTER
+from holdfast.worker.duties import orders
 from holdfast.worker.intakes import answering, text_of
 from holdfast.worker.presence import Heart
 from holdfast.worker.stored import Stored
+from holdfast.worker.vitals import Vitals
 
 log = logging.getLogger("holdfast.worker")
 
@@ -127,6 +140,8 @@ class Worker:
         self._stirred = asyncio.Event()
         """Set when there may be new lanes."""
         self._draining = False
+        """Whether nothing is taken up: told so, or stopping."""
+        self._vitals = Vitals()
         self._started_at = time.time()
         self._ended = asyncio.Event()
 
@@ -135,9 +150,11 @@ class Worker:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(self._concurrency + 4, thread_name_prefix="holdfast"))
         client = Client(self._bus, name="worker", clock=self._clock, ttl=self._ttl)
+        client.via = ""  # what tasks do is no part of the audit
         token = context.enter(client)
         try:
             await self._vault.load(self._bus, self._key)
+            told = await self._bus.last_seq(Stream.CONTROL) + 1  # an order from before is for another of this name
             async with asyncio.TaskGroup() as tasks:
                 self._group = tasks
                 background = [tasks.create_task(self._follow_secrets())]
@@ -151,6 +168,7 @@ class Worker:
                     await self._open_announced(tasks)
                     if self._background:
                         background.append(tasks.create_task(self._watch_lanes()))
+                        background.append(tasks.create_task(self._obey(told, stop, tasks)))
                     ready()
                     await stop.wait()
                     await self._stop_politely()
@@ -277,13 +295,19 @@ class Worker:
         if name in self._lanes:
             return
         lane = _Lane(queue, priority, kind)
-        consumer = await self._bus.ensure_consumer(queue, priority, lane=kind)
-        lane.puller = await self._bus.pull(consumer, lambda item: self._take(item, lane, tasks))
-        if self._draining:  # since the lane was asked for
-            await lane.puller.stop()
-            return
-        self._lanes[name] = lane
-        lane.ask(self._concurrency)
+        await self._bus.ensure_consumer(queue, priority, lane=kind)
+        if await self._pull(lane, tasks):
+            self._lanes[name] = lane
+
+    async def _pull(self, lane: _Lane, tasks: asyncio.TaskGroup) -> bool:
+        """Ask for a lane's items; False where the worker began to drain meanwhile, and nothing was asked for."""
+        consumer = consumer_name(lane.queue, lane.priority, lane.kind)
+        puller = await self._bus.pull(consumer, lambda item: self._take(item, lane, tasks))
+        if self._draining:
+            await puller.stop()
+            return False
+        lane.begin(puller, self._concurrency)
+        return True
 
     @property
     def _queues(self) -> set[str]:
@@ -294,10 +318,7 @@ class Worker:
     def _take(self, item: Item, lane: _Lane, tasks: asyncio.TaskGroup) -> None:
         lane.came()
         self._items.add(item.token)
-        if self._draining:
-            self._bus.release(item.token)
-            self._items.discard(item.token)
-        elif self._is_void(lane):
+        if self._draining or self._is_void(lane):
             self._give_back(item, lane)
         elif len(self._attempts) >= self._concurrency:
             bisect.insort(self._waiting, _Waiting(item, lane, self._clock.now()), key=_turn)
@@ -391,6 +412,8 @@ class Worker:
             log.exception("run %s: its work item is left to come again", attempt.run_id)
         finally:
             del self._attempts[attempt.run_id]
+            if attempt.ended:
+                self._vitals.ended()
             if attempt.parked:
                 self._parked[attempt.run_id] = attempt, self._clock.now()
             self._items.discard(attempt.item.token)
@@ -454,6 +477,7 @@ class Worker:
 
     def _presence(self) -> Presence:
         runs = [attempt.run_id for attempt in list(self._attempts.values())]
+        vital = self._vitals.now()
         return Presence(
             worker=self._name,
             host=socket.gethostname(),
@@ -467,16 +491,42 @@ class Worker:
             runs=tuple(runs[:100]),
             draining=self._draining,
             version=__version__,
+            cpu=vital.cpu,
+            rss=vital.rss,
+            done_rate=vital.done_rate,
         )
 
-    async def _stop_politely(self) -> None:
+    async def _obey(self, first: int, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
+        """Do what operators order, from this sequence of the control stream on."""
+        async for order in orders(self._bus, self._name, first=first):
+            log.info("told to %s by %s", order.duty, order.by or "somebody")
+            match order.duty:
+                case Duty.DRAIN:
+                    await self._take_nothing()
+                    await self._evict(0)
+                case Duty.RESUME if not stop.is_set():
+                    await self._take_again(tasks)
+                case Duty.STOP:
+                    stop.set()
+
+    async def _take_nothing(self) -> None:
+        """Take up nothing more, and give back what has not begun; what runs goes on."""
         self._draining = True
-        log.info("draining: %d runs have %g s to end", len(self._attempts), self._drain)
         for lane in list(self._lanes.values()):
             await lane.puller.stop()
-        for waiting in self._waiting:
-            self._bus.release(waiting.item.token)
-        self._waiting.clear()
+        self._leave(list(self._waiting))
+
+    async def _take_again(self, tasks: asyncio.TaskGroup) -> None:
+        if not self._draining:
+            return
+        self._draining = False
+        for lane in list(self._lanes.values()):
+            await self._pull(lane, tasks)
+        self._stirred.set()  # there may be others since
+
+    async def _stop_politely(self) -> None:
+        log.info("draining: %d runs have %g s to end", len(self._attempts), self._drain)
+        await self._take_nothing()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._drain):
                 await self._until_empty()
@@ -548,6 +598,13 @@ class _Lane:
         self.kind = kind
         self._asked = 0
         self._freed = 0
+        self._held = 0
+        """Items that came and whose slots are not free again."""
+
+    def begin(self, puller: Puller, slots: int) -> None:
+        """Ask a new puller for as many items as there are slots that this lane's runs do not have."""
+        self.puller, self._asked, self._freed = puller, 0, 0
+        self.ask(max(slots - self._held, 0))
 
     def ask(self, count: int) -> None:
         self._asked += count
@@ -555,10 +612,12 @@ class _Lane:
 
     def came(self) -> None:
         self._asked -= 1
+        self._held += 1
 
     def free(self, count: int) -> None:
         """A slot is free again; asks for it at once where few are asked for."""
         self._freed += count
+        self._held -= count
         if self._freed >= self._asked:
             self.ask(self._freed)
             self._freed = 0
