@@ -18,9 +18,9 @@ from holdfast.bus.memory import MemoryBus
 from holdfast.client import Client
 from holdfast.core.admission import QueueLimits
 from holdfast.core.model import Rate
-from holdfast.errors import BusError, ConfigError, RunStateError, UnknownRun, UnknownSchedule, UnknownToken
+from holdfast.errors import BusError, ConfigError, Refused, RunStateError, UnknownRun, UnknownSchedule, UnknownToken
 from holdfast.ticks import Cron, Every
-from holdfast.wire import api
+from holdfast.wire import api, codec
 from holdfast.wire.subjects import Stream
 from stage import stage
 
@@ -199,6 +199,33 @@ async def test_many_things_that_are_done_in_one_go_are_counted_and_named_togethe
         batch.took("idle", 0)
     (entry,) = await entries(client)
     assert (entry.targets, entry.count, entry.accepted) == (("emails",), 1_100, 1_100)
+
+
+async def test_a_purge_is_one_entry_with_how_many_runs_it_cancelled_or_why_it_was_refused(client: Client) -> None:
+    subject = client.bus.subjects.api(api.QUEUES_PURGE)
+
+    async def page(data: bytes) -> bytes:
+        asked = api.decode(data, api.QueuePurge)
+        if asked.queue == "behind":
+            raise Refused("the history is behind", code="unavailable")
+        done = asked.dry_run or asked.queue == "empty" or asked.after > 0
+        cancelled = 0 if asked.queue == "empty" else 600
+        return codec.encode(api.QueuePurged(cancelled=cancelled, after=9, upto=9, done=done))
+
+    stop = await client.bus.serve(subject, page)
+    assert await client.purge_queue("emails", dry_run=True) == 600
+    assert await client.purge_queue("empty") == 0
+    assert await entries(client) == []
+    assert await client.purge_queue("emails", reason="hook fixed") == 1200
+    with pytest.raises(Refused):
+        await client.purge_queue("behind")
+    await stop()
+    done, refused = await entries(client)
+    assert (done.action, done.kind, done.targets) == ("purge", "queue", ("emails",))
+    assert (done.count, done.accepted, done.refused, done.reason) == (1200, 1200, 0, "hook fixed")
+    assert done.command == "holdfast queues purge emails --reason 'hook fixed'"
+    assert (refused.targets, refused.accepted, refused.refused) == (("behind",), 0, 1)
+    assert "the history is behind" in refused.why
 
 
 async def test_where_nothing_was_tried_there_is_no_entry(client: Client) -> None:

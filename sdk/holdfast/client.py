@@ -553,6 +553,31 @@ class Client(Questions):
         data = b"" if limits is None else codec.encode(msgspec.structs.replace(limits, by=self.name))
         await self.bus.put("limits", token("queue", queue), data)
 
+    async def purge_queue(self, name: str, *, reason: str = "", dry_run: bool = False) -> int:
+        """Cancel all runs of a queue that wait (queued or delayed) and have never started; returns how many.
+
+        Runs that a worker takes meanwhile go on, and those created after the call began stay. What it has cancelled
+        stays so where it is interrupted, and may be called again.
+
+        Args:
+            reason: why; recorded with each, and in the audit.
+            dry_run: only count them.
+        """
+        if dry_run:
+            return await super().purge_queue(name, dry_run=True)
+        command = deeds.shell(("queues", "purge"), (name,), ("--reason", reason) if reason else ())
+        async with self.audit_as("purge", "queue", reason=reason, command=command) as batch:
+            try:
+                cancelled = await super().purge_queue(name, reason=reason)
+            except HoldfastError as error:
+                batch.refuse(name, str(error))
+                raise
+            except BaseException:  # stopped: pages of it are done
+                batch.lose(name)
+                raise
+            batch.took(name, cancelled)
+        return cancelled
+
     @noted(deeds.drop_letter)
     async def drop_letter(self, run: str) -> Run:
         """Drop a dead letter; the run is failed. Raises: UnknownRun; RunStateError."""

@@ -53,7 +53,7 @@ class Span(NamedTuple):
 
 CREATED, READY, STARTED, ENDED, FAILED, NEVER, QUEUE, BEFORE = range(8)
 """What a row of the answer counts: in a bucket, those created; delayed ones, when they were ready, less those that were
-created so; started; ended; ended badly; ended without having started. By queue, those that ended. And those that
+created so; started; ended; ended badly; ended without having started. The queues that were slowest. And those that
 waited and ran before the first bucket."""
 
 
@@ -74,6 +74,7 @@ def series(query: MetricsQuery) -> Statement:
         _counted(FAILED, "finished_at", meant.but("state IN ('dead', 'failed', 'timed_out')"), span, query),
         _counted(NEVER, "finished_at", meant.but("started_at IS NULL"), span, query),
         _lengths(meant, span, query),
+        _slowest(meant, query),
         _before(meant, query),
     ]
     sql = " UNION ALL ".join(statement.sql for statement in asked)
@@ -90,15 +91,23 @@ def _counted(
 
 
 def _lengths(meant: Where, span: Span, query: MetricsQuery) -> Statement:
-    """How many ended and how long they took, by bucket and by queue, of one look at the rows."""
+    """How many ended and how long they took, by bucket."""
     where = _within(meant, "finished_at", query)
     ended = (
-        f"SELECT {span.bucket('finished_at')} AS bucket, queue, count(*) AS runs,"
-        f" quantile_disc(took, [0.5, 0.95]) AS lengths, grouping(queue) AS over"
-        f" FROM runs{where} GROUP BY GROUPING SETS ((bucket), (queue))"
+        f"SELECT {span.bucket('finished_at')} AS bucket, count(*) AS runs, quantile_disc(took, [0.5, 0.95]) AS lengths"
+        f" FROM runs{where} GROUP BY bucket"
     )
-    sql = f"SELECT if(over = 1, {ENDED}, {QUEUE}), bucket, queue, runs, lengths[1], lengths[2] FROM ({ended})"
-    return Statement(sql, where.parameters)
+    return Statement(f"SELECT {ENDED}, bucket, NULL, runs, lengths[1], lengths[2] FROM ({ended})", where.parameters)
+
+
+def _slowest(meant: Where, query: MetricsQuery) -> Statement:
+    """How long those took that ended, by queue. One look at the rows for this and the buckets would cost more."""
+    where = _within(meant, "finished_at", query)
+    slowest = (
+        f"SELECT queue, quantile_disc(took, 0.95) AS high FROM runs{where} GROUP BY queue"
+        f" ORDER BY high DESC NULLS LAST, queue LIMIT {WORST_MOST}"
+    )
+    return Statement(f"SELECT {QUEUE}, NULL, queue, NULL, NULL, high FROM ({slowest})", where.parameters)
 
 
 def _within(meant: Where, column: str, query: MetricsQuery) -> Where:
@@ -124,13 +133,13 @@ def told(query: MetricsQuery, rows: Sequence[Sequence[Any]]) -> Metrics:
     counts = {what: [0] * span.buckets for what in (CREATED, READY, STARTED, ENDED, FAILED, NEVER)}
     p50: list[Seconds | None] = [None] * span.buckets
     p95: list[Seconds | None] = [None] * span.buckets
-    slow: list[tuple[Seconds, str]] = []
+    slow: list[tuple[str, Seconds]] = []
     waiting = running = 0
     for what, bucket, queue, number, median, high in rows:
         if what == BEFORE:
             waiting, running = number, median
         elif what == QUEUE:
-            slow += [] if high is None else [(high / 1e6, queue)]
+            slow += [] if high is None else [(queue, high / 1e6)]
         else:
             counts[what][bucket] += number
             if what == ENDED:
@@ -150,7 +159,7 @@ def told(query: MetricsQuery, rows: Sequence[Sequence[Any]]) -> Metrics:
         running=tuple(_standing(running, started, done)),
         p50=tuple(p50),
         p95=tuple(p95),
-        worst=tuple((queue, length) for length, queue in sorted(slow, key=lambda one: (-one[0], one[1]))[:WORST_MOST]),
+        worst=tuple(sorted(slow, key=lambda one: (-one[1], one[0]))),
     )
 
 
