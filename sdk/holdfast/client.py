@@ -427,12 +427,15 @@ class Client(Questions):
         return RunHandle.of(self, id, await remaking.replay(self.journal, run, id))
 
     @noted(deeds.fork)
-    async def fork(self, run: str, key: str, edits: Mapping[str, Any] | None = None) -> RunHandle:
+    async def fork(
+        self, run: str, key: str, edits: Mapping[str, Any] | None = None, *, behind: bool = False
+    ) -> RunHandle:
         """Start a new run that begins with what another one recorded before a checkpoint; that one is left as it is.
 
         Args:
             key: the checkpoint from which on it runs anew.
             edits: other results, by `KEY` or, for a part of one, `KEY.path.to.field`.
+            behind: it keeps what came of the checkpoint itself, or as it is edited, and runs anew what came after it.
 
         Raises:
             UnknownRun: there is none of this id.
@@ -441,7 +444,8 @@ class Client(Questions):
             TooLarge: the fork would begin with too much for one message.
         """
         id = self._new_id(self.journal.clock())
-        return RunHandle.of(self, id, await remaking.fork(self.journal, self.blobs, run, key, id, edits or {}))
+        first = await remaking.fork(self.journal, self.blobs, run, key, id, edits or {}, behind=behind)
+        return RunHandle.of(self, id, first)
 
     # --- schedules ------------------------------------------------------------------------------------------------
 

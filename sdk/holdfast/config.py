@@ -49,6 +49,7 @@ VARIABLES: Mapping[str, str] = {
     "HOLDFAST_HTTP": "daemon.http",
     "HOLDFAST_DURABILITY": "nats.durability",
     "HOLDFAST_SECRETS_KEY": "the key of the project's secrets, instead of the file in the data directory",
+    "HOLDFAST_LINK": "how the desk sends its frames: stock, paced or diff",
     "HOLDFAST_WORKER_ID": "internal: set by the pool supervisor for its worker processes",
     "HOLDFAST_READY_FD": "internal: where such a worker says that it serves",
 }

@@ -60,9 +60,9 @@ def replay(run: str) -> Deed:
     return Deed("replay", "run", run, ("runs", "replay"))
 
 
-def fork(run: str, key: str, edits: Mapping[str, Any] | None = None) -> Deed:
+def fork(run: str, key: str, edits: Mapping[str, Any] | None = None, *, behind: bool = False) -> Deed:
     changed = [word for edited in edits or () for word in ("--set", f"{edited}=JSON")]
-    return Deed("fork", "run", run, ("runs", "fork"), ("--from", key, *changed))
+    return Deed("fork", "run", run, ("runs", "fork"), ("--behind" if behind else "--from", key, *changed))
 
 
 def signal(run: str, name: str, value: Any = None) -> Deed:

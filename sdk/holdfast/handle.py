@@ -117,9 +117,9 @@ class RunHandle(msgspec.Struct, dict=True):
         """As `Client.replay`."""
         return await self.client.replay(self.id)
 
-    async def fork(self, key: str, edits: Mapping[str, Any] | None = None) -> RunHandle:
+    async def fork(self, key: str, edits: Mapping[str, Any] | None = None, *, behind: bool = False) -> RunHandle:
         """As `Client.fork`."""
-        return await self.client.fork(self.id, key, edits)
+        return await self.client.fork(self.id, key, edits, behind=behind)
 
     async def events(self) -> AsyncIterator[Entry]:
         """The run's entries in order, from its first to the one that ends it, as they are written."""

@@ -48,7 +48,20 @@ class Questions:
 
     async def history(self, run: str) -> api.History:
         """A run's journal messages; `core.tree.Tree` folds their entries. Raises: Refused: not found, or several."""
-        return await self._ask(api.RUNS_HISTORY, api.RunRef(run), api.History)
+        page = await self._ask(api.RUNS_HISTORY, api.HistoryRef(run), api.History)
+        id, messages = page.run, list(page.messages)
+        while page.more and page.messages:
+            page = await self._ask(api.RUNS_HISTORY, api.HistoryRef(id, messages[-1].seq), api.History)
+            messages += page.messages
+        return api.History(id, tuple(messages))
+
+    async def value(self, run: str, key: str) -> api.Value:
+        """A recorded value as JSON: of a checkpoint, of `/` the result, of an empty key the payload.
+
+        Raises:
+            Refused: there is no such run, or several, or no such value.
+        """
+        return await self._ask(api.RUNS_VALUE, api.ValueRef(run, key), api.Value)
 
     async def why(self, run: str) -> api.Why:
         """Why a run does not run, and since when. Raises: Refused: not found, or several."""

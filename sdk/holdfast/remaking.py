@@ -32,8 +32,20 @@ async def replay(journal: Journal, origin: str, run: str) -> int:
     return await journal.create(forking.replay(records, run=run, at=journal.clock()))
 
 
-async def fork(journal: Journal, blobs: Blobs, origin: str, key: str, run: str, edits: Mapping[str, Any]) -> int:
+async def fork(
+    journal: Journal,
+    blobs: Blobs,
+    origin: str,
+    key: str,
+    run: str,
+    edits: Mapping[str, Any],
+    *,
+    behind: bool = False,
+) -> int:
     """Create a run that begins with another one's outcomes before a checkpoint; its first sequence.
+
+    Args:
+        behind: it begins with the checkpoint's own outcome too; where none can be kept, an edit gives one.
 
     Raises:
         UnknownRun: there is no such run.
@@ -42,7 +54,11 @@ async def fork(journal: Journal, blobs: Blobs, origin: str, key: str, run: str, 
         TooLarge: what it would begin with is too much for one message.
     """
     records = await _records(journal, origin)
-    made = forking.fork(records, key, run=run, at=journal.clock(), child_error=_child_error)
+    made = forking.fork(records, key, run=run, at=journal.clock(), child_error=_child_error, behind=behind)
+    if behind and key not in edits and not forking.has_outcome(records, key):
+        raise EditError(
+            f"{key}: expected a recorded outcome to go on behind, found none that was kept: give it a result"
+        )
     for text, value in edits.items():
         made = await _edited(blobs, made, text, value)
     _check_size(made, origin, key)

@@ -65,6 +65,18 @@ def test_a_fork_keeps_what_came_before_with_the_edits(shop: World) -> None:
     assert inherited(shop, told["run"]) == {"/reserve#1": None}
 
 
+def test_a_fork_behind_a_checkpoint_keeps_it_as_it_is_or_is_edited(shop: World) -> None:
+    id = whole(shop)
+    done = shop("runs", "fork", id, "--behind", "/ship#1", "--set", '/ship#1="by hand"')
+    assert done.code == 0, done.err
+    assert look(shop, done.out.strip()).origin == Origin(id, "fork", "/ship#1", behind=True)
+    kept = inherited(shop, done.out.strip())
+    assert (list(kept), kept["/ship#1"]) == (["/reserve#1", "/ship#1"], "by hand")
+    told = json.loads(shop("runs", "fork", id, "--behind", "/reserve#1", "--json").out)
+    assert told["behind"] == "/reserve#1"
+    assert f"fork of {id} behind /reserve#1" in shop("runs", "show", told["run"]).out
+
+
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
@@ -77,7 +89,9 @@ def test_a_fork_keeps_what_came_before_with_the_edits(shop: World) -> None:
         (("--from", "/ship#1", "--set", "/reserve#1.x=1"), 1, "expected a field of an object, found 'x'"),
         (("--from", "/ship#1", "--set", "/reserve#1=abc"), 2, "a text takes quotes"),
         (("--from", "/ship#1", "--set", "=1"), 2, "expected KEY=JSON"),
-        ((), 2, "Missing option"),
+        ((), 2, "expected --from KEY or --behind KEY, found neither"),
+        (("--from", "/ship#1", "--behind", "/ship#1"), 2, "found both"),
+        (("--behind", "/nope#1"), 1, "expected a checkpoint of the run"),
     ],
 )
 def test_a_fork_that_can_not_be_is_explained_in_a_line(

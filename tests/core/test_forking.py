@@ -25,7 +25,7 @@ from holdfast.core.entries import (
     TokenCompleted,
     WaitStarted,
 )
-from holdfast.core.forking import Target, edited, fork, replay, target
+from holdfast.core.forking import Target, edited, fork, has_outcome, replay, target
 from holdfast.core.lifecycle import IllegalEntry, Kind, Record, advance, fold
 from holdfast.core.model import ErrorInfo, Hook, Origin, Parent, Retry, State, Tick, Timeouts
 from holdfast.core.recall import Recall
@@ -67,6 +67,36 @@ def test_a_fork_keeps_what_was_recorded_before_the_checkpoint_in_journal_order()
     story = (STARTED, done("/b#1"), done("/a#1"), done("/k#1"), done("/c#1"))
     assert kept("/k#1", *story) == ["/b#1", "/a#1"]
     assert kept("/b#1", *story) == []
+
+
+def behind(key: str, *entries: Entry) -> list[Inherited]:
+    made = fork(records(*entries), key, run="F", at=9.0, child_error=_child_error, behind=True)
+    assert made.created.origin == Origin("R", "fork", key, behind=True)
+    return list(made.inherited)
+
+
+def test_a_fork_behind_a_checkpoint_keeps_its_outcome_and_nothing_that_came_later() -> None:
+    story = (STARTED, done("/a#1"), done("/k#1", b"\x2a"), done("/c#1"))
+    assert [(one.key, one.value) for one in behind("/k#1", *story)] == [("/a#1", b"\x01"), ("/k#1", b"\x2a")]
+
+
+def test_a_fork_behind_a_failure_that_ended_the_run_has_it_to_be_replaced() -> None:
+    dead = RunDead(4.0, ERROR, "attempts used up", ("/k#1",))
+    kept = behind("/k#1", STARTED, done("/a#1"), failed("/k#1"), dead)
+    assert [(one.key, one.error) for one in kept] == [("/a#1", None), ("/k#1", ERROR)]
+
+
+@pytest.mark.parametrize("entry", [StepStarted("/k#1", 3.0), StepVolatile("/k#1", 3.0, 0.5, "a socket")])
+def test_a_fork_behind_what_has_no_kept_outcome_begins_with_none_until_it_is_given_one(entry: Entry) -> None:
+    assert [(one.key, one.value) for one in behind("/k#1", STARTED, entry)] == [("/k#1", b"\xc0")]
+    assert not has_outcome(records(STARTED, entry), "/k#1")
+    assert has_outcome(records(STARTED, done("/k#1")), "/k#1")
+
+
+@pytest.mark.parametrize(("key", "says"), [("/gather#1", "its awaits have"), ("/a#1/undo", "an undo")])
+def test_there_is_nothing_behind_a_fan_out_or_an_undo(key: str, says: str) -> None:
+    with pytest.raises(EditError, match=says):
+        behind(key, STARTED, done("/a#1"), done("/gather#1/b#1"), done("/a#1/undo"))
 
 
 def test_an_inherited_outcome_keeps_its_value_time_and_duration() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from histories import ERROR, T0, Stored, Teller, run_id, store
 from holdfast.bus import jetstream
+from holdfast.bus.blobs import Blobs
 from holdfast.bus.memory import MemoryBus
 from holdfast.bus.ports import Bus
 from holdfast.client import Client
@@ -296,6 +297,45 @@ async def test_a_history_too_large_for_a_reply_comes_without_its_largest_values(
         entry.value for stored in history.messages for entry in stored.entries if isinstance(entry, StepCompleted)
     ]
     assert [len(value) for value in values] == [400_000, 10, 0, 300_000]
+
+
+async def test_a_history_of_very_many_messages_comes_in_pages_and_a_client_has_all(desk: Desk) -> None:
+    await store(desk.bus, TELL.created(A), started(A))
+    keys = (f"/a-step-with-quite-a-long-name-{'x' * 40}#{number}" for number in range(7000))
+    await store(desk.bus, *(TELL.log(A, "n1", StepCompleted(key, T0, 1.0, b"\x01")) for key in keys))
+    first = await desk.ask(api.RUNS_HISTORY, api.HistoryRef(A[-6:]), api.History)
+    assert (first.run, first.more) == (A, True)
+    rest = await desk.ask(api.RUNS_HISTORY, api.HistoryRef(A, first.messages[-1].seq), api.History)
+    assert [each.seq for each in (*first.messages, *rest.messages)] == list(range(1, 7003))
+    assert not rest.more
+    assert len((await Client(desk.bus).history(A)).messages) == 7002
+
+
+async def test_a_value_is_given_by_itself_also_where_the_history_came_without_it(desk: Desk) -> None:
+    small, big = encode_value({"n": 1}), encode_value("é" * 300_000)
+    apart = await Blobs(desk.bus).keep(encode_value("x" * 2_000_000))
+    await store(desk.bus, TELL.created(A), started(A))
+    for number, value in enumerate((small, big, apart)):
+        await store(desk.bus, TELL.log(A, "n1", StepCompleted(f"/s#{number}", T0, 1.0, value)))
+    await store(desk.bus, TELL.log(A, "n1", RunCompleted(T0 + 9, encode_value("done"))))
+
+    async def of(key: str, run: str = A) -> api.Value:
+        return await desk.ask(api.RUNS_VALUE, api.ValueRef(run, key), api.Value)
+
+    assert await of("/s#0", A[-6:]) == api.Value(run=A, key="/s#0", json='{\n  "n": 1\n}', size=len(small))
+    assert await of("/s#1") == api.Value(run=A, key="/s#1", json='"' + "é" * 300_000 + '"', size=len(big))
+    third = await of("/s#2")
+    assert (third.whole, third.size > 2_000_000, len(third.json) > 800_000) == (False, True, True)
+    assert (await of("/")).json == '"done"'
+    assert (await of("")).json == '{\n  "a": 1\n}'
+
+
+@pytest.mark.parametrize("key", ["/nope#1", "/"])
+async def test_a_value_that_is_not_there_is_refused(desk: Desk, key: str) -> None:
+    await store(desk.bus, TELL.created(A), started(A))
+    with pytest.raises(Refused, match="has no value") as refused:
+        await desk.ask(api.RUNS_VALUE, api.ValueRef(A, key), api.Value)
+    assert refused.value.code == "not_found"
 
 
 async def test_letters_are_the_dead_runs_newest_first(desk: Desk) -> None:

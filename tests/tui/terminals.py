@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import termios
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pyte
 
@@ -26,8 +32,21 @@ IGNORED = re.compile(rb"\x1b\[[<>=][0-9;]*u|\x1b\[\?[0-9;]*\$p|\x1bP.*?\x1b\\|\x
 TAKE = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
 """Begins a program with the terminal as its own, so that it is told when the terminal goes away."""
 
+MARKS = re.compile(rb"\x1b\]777;\d+\x07")
+
 PATIENCE = 30.0
 """Seconds until a wait counts as failed; a test that passes never waits so long."""
+
+
+class Screen(pyte.Screen):
+    """Knows faint text, too, which pyte does not: it is kept as blinking, which nothing here is."""
+
+    def select_graphic_rendition(self, *attrs: int) -> None:
+        plain = 38 not in attrs and 48 not in attrs
+        super().select_graphic_rendition(*(5 if attr == 2 and plain else attr for attr in attrs))
+
+    def cells(self) -> list[list[pyte.screens.Char]]:
+        return [[self.buffer[y][x] for x in range(self.columns)] for y in range(self.lines)]
 
 
 class Terminal:
@@ -35,12 +54,17 @@ class Terminal:
 
     def __init__(self, process: subprocess.Popen[bytes], master: int, size: tuple[int, int]) -> None:
         self.process, self.master = process, master
+        self.name = ""
+        """Path of the program's side."""
         self.data = bytearray()
         """All that was received."""
         self.answering = True
         """Whether it answers questions; those that it did not answer are in `unanswered`."""
         self.unanswered: list[bytes] = []
-        self.screen = pyte.Screen(*size)
+        self.lag = 0.0
+        """Seconds until it answers."""
+        self._answers: deque[tuple[float, bytes]] = deque()
+        self.screen = Screen(*size)
         self._stream = pyte.ByteStream(self.screen)
         self._tail = b""
         self._open = True
@@ -54,6 +78,7 @@ class Terminal:
 
     def read(self, timeout: float = 0.05) -> bytes:
         """What has arrived; empty where nothing does within `timeout` seconds."""
+        self._due()
         if not self._open or not select.select([self.master], [], [], timeout)[0]:
             return b""
         try:
@@ -70,11 +95,16 @@ class Terminal:
         rest = seen[-16:]
         self._tail = b"" if QUESTIONS.search(rest) else rest[rest.rfind(b"\x1b") :] if b"\x1b" in rest else b""
         self._stream.feed(IGNORED.sub(b"", data))
+        self._due()
         return data
+
+    def _due(self) -> None:
+        while self._answers and self._answers[0][0] <= time.monotonic():
+            self.type(self._answers.popleft()[1])
 
     def _asked(self, question: bytes) -> None:
         if self.answering:
-            self.type(ANSWERS[question])
+            self._answers.append((time.monotonic() + self.lag, ANSWERS[question]))
         else:
             self.unanswered.append(question)
 
@@ -115,13 +145,77 @@ class Terminal:
         return "\n".join(line.rstrip() for line in self.screen.display)
 
 
+class Stand:
+    """The desk over the fake world (`stand.py`) in a terminal, and the line to tell it what to do."""
+
+    def __init__(self, outside: Terminal, listener: socket.socket) -> None:
+        self.terminal = outside
+        self._listener = listener
+        self._line: socket.socket | None = None
+        self._steps = 0
+        self._keys = 0
+
+    def do(self, *words: object) -> bytes:
+        """One step, and all that the terminal was sent for it."""
+        begun = len(self.terminal.data)
+        self.tell(*words)
+        mark = b"\x1b]777;%d\x07" % self._steps
+        self.terminal.until(lambda: mark in self.terminal.data[begun:], f"{words}")
+        return bytes(self.terminal.data[begun : self.terminal.data.index(mark, begun)])
+
+    def tell(self, *words: object) -> None:
+        """One step, whose end is not waited for."""
+        if self._line is None:
+            self.terminal.until(lambda: select.select([self._listener], [], [], 0)[0], "the desk's call")
+            self._line = self._listener.accept()[0]
+        self._steps += 1
+        self._line.sendall(json.dumps([str(word) for word in words]).encode() + b"\n")
+
+    def press(self, *keys: str) -> bytes:
+        """Keys, as the bytes that they send, one after the other; and all that the terminal was sent for them."""
+        begun = len(self.terminal.data)
+        for key in keys:
+            self._keys += 1
+            self.terminal.type(key)
+            self.do("keys", self._keys)
+        return MARKS.sub(b"", bytes(self.terminal.data[begun:]))
+
+    def close(self) -> None:
+        if self._line is not None:
+            self._line.close()
+
+
+@contextmanager
+def stand(
+    *,
+    size: tuple[int, int] = (80, 24),
+    env: Mapping[str, str] | None = None,
+    answering: bool = True,
+    lag: float = 0.0,
+    **options: Any,
+) -> Iterator[Stand]:
+    """The desk in a terminal, when it has drawn its first screen. Options: those of `operate`, and `tick`."""
+    with TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listener:
+        path = f"{directory}/steps"
+        listener.bind(path)
+        listener.listen()
+        command = [sys.executable, str(Path(__file__).with_name("stand.py")), path, json.dumps(options)]
+        with terminal(command, size=size, env=env) as outside:
+            outside.answering, outside.lag = answering, lag
+            found = Stand(outside, listener)
+            try:
+                found.do("settle")
+                yield found
+            finally:
+                found.close()
+
+
 @contextmanager
 def terminal(
     command: Sequence[str],
     *,
     size: tuple[int, int] = (80, 24),
     env: Mapping[str, str] | None = None,
-    pass_fds: Sequence[int] = (),
 ) -> Iterator[Terminal]:
     """Run a program in a terminal of so many columns and lines; it is killed at the end if it is still there."""
     master, slave = pty.openpty()
@@ -134,10 +228,10 @@ def terminal(
         stderr=slave,
         env={**known, "TERM": "xterm-256color", **(env or {})},
         start_new_session=True,
-        pass_fds=pass_fds,
     )
-    os.close(slave)
     found = Terminal(process, master, size)
+    found.name = os.ttyname(slave)
+    os.close(slave)
     try:
         yield found
     finally:

@@ -331,7 +331,7 @@ async def test_read_only_takes_the_answers_away_and_says_why() -> None:
         desk.app.command("answer")
         await desk.settle()
         assert "read-only session" in last(desk)[0]
-        await desk.press("?")
+        await desk.press("?", "pagedown", "pagedown")
         assert "off: read-only session" in desk.text
 
 

@@ -102,3 +102,11 @@ def test_no_two_roles_differ_by_colour_alone_where_they_warn() -> None:
 @given(st.lists(st.floats(0, 1e6), max_size=20))
 def test_a_spark_has_a_character_for_each_value(values: list[float]) -> None:
     assert len(format.spark(values)) == len(values)
+
+
+def test_a_line_of_a_megabyte_is_wrapped_in_one_pass() -> None:
+    pieces = format.wrap("x" * 1_000_000, 43)
+    assert (len(pieces), "".join(pieces)) == (23_256, "x" * 1_000_000)
+    wide = format.wrap("é漢" * 100_000, 43)
+    assert "".join(wide) == "é漢" * 100_000
+    assert max(map(cell_len, wide)) <= 43

@@ -60,10 +60,11 @@ def test_a_trail_goes_back_and_forward_and_forgets_what_lay_ahead() -> None:
 
 def test_groups_stand_side_by_side_and_below_each_other_where_that_is_too_wide() -> None:
     rows = [Help("j k", "down, up", "MOVE"), Help("?", "this help", "LOOK"), Help("P", "pause", "CHANGE")]
-    assert laid_out(rows, 78)[0] == ("MOVE           LOOK          CHANGE (asks first)", "title")
-    narrow = [text for text, _ in laid_out([*rows, Help("/", "filter", "LOOK")], 30)]
+    assert laid_out(rows, 78, 2)[0] == ("MOVE           LOOK          CHANGE (asks first)", "title")
+    narrow = [text for text, _ in laid_out([*rows, Help("/", "filter", "LOOK")], 30, 20)]
     assert narrow[:5] == ["MOVE", "j k  down, up", "LOOK", "?  this help  /  filter", "CHANGE (asks first)"]
-    assert laid_out([], 78) == []
+    assert [text for text, _ in laid_out([*rows, Help("/", "filter", "LOOK")], 78, 2)] == [*narrow[:5], "P  pause"]
+    assert laid_out([], 78, 20) == []
 
 
 async def test_a_session_is_read_only_when_told_and_no_more_when_the_project_is_named() -> None:

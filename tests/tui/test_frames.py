@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.core.entries import StepStarted
 from tui.desks import Bench, bench, frame
-from tui.world import FakeClient, questions, queue, run_id, runs
+from tui.world import NOW, FakeClient, failing, questions, queue, run_id, runs
 
 FRAMES = Path(__file__).parent / "frames"
 SIZES = {"80x24": (80, 24), "120x36": (120, 36)}
@@ -94,6 +95,86 @@ async def test_an_undo_that_failed_and_a_kill(size: str) -> None:
         check(desk, f"run-undo-question-{size}")
         await desk.press("n", "K", *"0000")
         check(desk, f"run-kill-{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_timeline_and_a_history_in_full_then_with_a_lost_link(size: str) -> None:
+    async with bench(size=SIZES[size]) as desk:
+        desk.app.open_run(run_id(2895))
+        await desk.settle()
+        await desk.press("G", "t")
+        check(desk, f"timeline-full-{size}")
+        await desk.press("+", "c")
+        check(desk, f"timeline-path-{size}")
+        desk.client.down = True
+        await desk.later(14)
+        check(desk, f"timeline-lost-{size}")
+        desk.app.open_history(desk.page.watched)  # type: ignore[attr-defined]
+        await desk.settle()
+        check(desk, f"history-lost-{size}")
+        desk.client.down = False
+        await desk.later(1)
+        await desk.press("G")
+        check(desk, f"history-full-{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_live_run_in_its_tree_and_on_its_timeline(size: str) -> None:
+    client = FakeClient()
+    trace = client.traces[run_id(7)] = failing(run_id(7), dead=False)
+    async with bench(client, size=SIZES[size]) as desk:
+        desk.app.open_run(run_id(7))
+        await desk.settle()
+        await desk.press("G")
+        client.bus.tell(run_id(7), trace.log(StepStarted("/gather#1/quote#3", NOW - 1)))
+        await desk.later(1)
+        check(desk, f"run-live-{size}")
+        await desk.press("t")
+        check(desk, f"timeline-live-{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_timeline_and_a_history_of_what_is_not_there(size: str) -> None:
+    async with bench(FakeClient(full=False), size=SIZES[size]) as desk:
+        desk.app.open_run(run_id(2895))
+        await desk.settle()
+        await desk.press("t")
+        check(desk, f"timeline-empty-{size}")
+        desk.app.open_history(desk.page.watched)  # type: ignore[attr-defined]
+        await desk.settle()
+        check(desk, f"history-empty-{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_fork_its_edited_result_and_why_a_run_waits(size: str) -> None:
+    async with bench(size=SIZES[size]) as desk:
+        desk.app.open_run(run_id(2895))
+        await desk.settle()
+        await desk.press("j", "j", "F")
+        check(desk, f"run-fork-{size}")
+        await desk.press("e")
+        await desk.settle()
+        check(desk, f"editor-{size}")
+        await desk.press("down", "end", "left", "backspace", "2", "ctrl+s")
+        check(desk, f"run-fork-edited-{size}")
+        await desk.press("n")
+        desk.app.open_run(run_id(2797))
+        await desk.settle()
+        await desk.press("e")
+        check(desk, f"run-why-{size}")
+
+
+async def test_read_only_offers_looks_at_a_run_and_no_change() -> None:
+    async with bench(read_only=True) as desk:
+        desk.app.open_run(run_id(2895))
+        await desk.settle()
+        await desk.press("F")
+        check(desk, "run-read-only-fork-80x24")
+        await desk.press("t")
+        check(desk, "timeline-read-only-80x24")
+        desk.app.open_history(desk.page.watched)  # type: ignore[attr-defined]
+        await desk.settle()
+        check(desk, "history-read-only-80x24")
 
 
 @pytest.mark.parametrize("size", SIZES)

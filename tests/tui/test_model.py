@@ -20,14 +20,20 @@ from holdfast.core.model import ErrorInfo, State
 from holdfast.wire import api, codec
 from holdfast.wire.values import encode_value
 from holdfast_tui.model.link import BACKOFF, DOWN, STALE, Link
+from holdfast_tui.model.outline import ROOT, NodeRow, Outline
 from holdfast_tui.model.ring import Ring
-from holdfast_tui.model.run import ROOT, Story
+from holdfast_tui.model.run import Story
 from holdfast_tui.plan import Plan, Verb
 from tui.world import NOW, Trace, asking, failing, log_line, run_id, undoing
 
 
+def rows(story: Story) -> list[NodeRow]:
+    outline = Outline(story)
+    return [outline.row(key, NOW) for key in outline.keys]
+
+
 def words(story: Story) -> list[str]:
-    return [f"{row.guide}{row.name} {row.state[0]}" for row in story.rows(NOW)]
+    return [f"{row.guide}{row.name} {row.state[0]}" for row in rows(story)]
 
 
 def test_a_run_is_drawn_as_a_tree_with_its_failed_tries() -> None:
@@ -40,10 +46,11 @@ def test_a_run_is_drawn_as_a_tree_with_its_failed_tries() -> None:
         "├▾ gather ok",
         "│ ├ quote ok",
         "│ └▾ quote#2 ok",
-        "│   └ try 1  TimeoutError fail",
+        "│   ├ try 1  TimeoutError fail",
+        "│   └ try 2 ok",
         "└ capture FAIL",
     ]
-    quote = story.rows(NOW)[5]
+    quote = rows(story)[5]
     assert quote.tries == 2
     assert quote.took is not None
     assert round(quote.took, 3) == 0.15
@@ -52,13 +59,13 @@ def test_a_run_is_drawn_as_a_tree_with_its_failed_tries() -> None:
 def test_a_paused_run_shows_its_waits_its_question_and_where_the_code_parted() -> None:
     story = Story(run_id(1))
     story.load(asking(run_id(1)).history())
-    assert [(row.guide + row.name, row.state[0], row.about) for row in story.rows(NOW)] == [
+    assert [(row.guide + row.name, row.state[0], row.about) for row in rows(story)] == [
         ("onboard", "PAUSED", "3/10 resizing"),
         ("├ reserve", "ok", ""),
         ("├ notify", "orphan", ""),
         ("├ ship", "wait", "→ 00002800"),
         ("├ for_", "wait", "until 23:23:44"),
-        ("├ await", "wait", "→ token 0000TKN1"),
+        ("├ await", "wait", "→ token 0000TKN1  until 11-17 05:57"),
         ("├ event", "wait", "→ orders.*"),
         ("├ charge", "PAUSED", "at most once"),
         ("└ mail", "ok", "◆ another way  Δ code 9bc1ddd"),
@@ -70,7 +77,7 @@ def test_a_paused_run_shows_its_waits_its_question_and_where_the_code_parted() -
         ("event", "/event#1"),
         ("pause", "/charge#1"),
     ]
-    assert all(row.took is None for row in story.rows(NOW) if row.state[0] in ("wait", "PAUSED"))
+    assert all(row.took is None for row in rows(story) if row.state[0] in ("wait", "PAUSED"))
 
 
 def test_an_answer_that_is_heard_ends_the_question() -> None:
@@ -85,7 +92,7 @@ def test_an_answer_that_is_heard_ends_the_question() -> None:
 def test_a_run_that_is_undone_shows_the_undo_below_each_step() -> None:
     story = Story(run_id(1))
     story.load(undoing(run_id(1)).history())
-    assert [(row.guide + row.name, row.state[0], row.about) for row in story.rows(NOW)] == [
+    assert [(row.guide + row.name, row.state[0], row.about) for row in rows(story)] == [
         ("onboard", "undo", ""),
         ("├ validate", "ok", "from 00002799"),
         ("├ quote", "ok", "from 00002799, edited"),
@@ -95,7 +102,7 @@ def test_a_run_that_is_undone_shows_the_undo_below_each_step() -> None:
         ("│ └ undo", "ok", ""),
         ("└ ship", "FAIL", ""),
     ]
-    assert [row.start for row in story.rows(NOW)[1:3]] == [None, None]
+    assert [row.start for row in rows(story)[1:3]] == [None, None]
 
 
 def test_a_fan_out_stands_as_its_branches_do() -> None:
@@ -108,12 +115,14 @@ def test_a_fan_out_stands_as_its_branches_do() -> None:
 def test_folding_hides_what_is_below_and_says_how_much() -> None:
     story = Story(run_id(1))
     story.load(failing(run_id(1)).history())
-    story.fold(story.rows(NOW)[3])
-    assert words(story)[3:] == ["├▸ gather ok", "└ capture FAIL"]
-    assert story.rows(NOW)[3].folded == 2
-    assert story.parent("/gather#1/quote#2!1") == "/gather#1/quote#2"
-    assert story.parent("/gather#1/quote#2") == "/gather#1"
-    assert story.parent("/gather#1") == ROOT
+    outline = Outline(story)
+    outline.fold("/gather#1")
+    shown = [outline.row(key, NOW) for key in outline.keys]
+    assert [f"{row.guide}{row.name}" for row in shown[3:]] == ["├▸ gather", "└ capture"]
+    assert shown[3].folded == 2
+    assert outline.parent("/gather#1/quote#2!1") == "/gather#1/quote#2"
+    assert outline.parent("/gather#1/quote#2") == "/gather#1"
+    assert outline.parent("/gather#1") == ROOT
 
 
 def test_what_is_heard_before_and_after_the_history_is_taken_in_once() -> None:
@@ -125,7 +134,7 @@ def test_what_is_heard_before_and_after_the_history_is_taken_in_once() -> None:
     assert not story.hear(Kind.LOG, retried)  # in the history as well
     assert not story.hear(Kind.LOG, later)  # not in it yet
     story.load(history)
-    assert words(story) == ["charge-card run", "└▾ a ok", "  └ try 1  E fail"]
+    assert words(story) == ["charge-card run", "└▾ a ok", "  ├ try 1  E fail", "  └ try 2 ok"]
     assert not story.hear(Kind.LOG, later)
     assert not story.hear(Kind.LOG, retried)
     assert story.hear(Kind.LOG, codec.encode(Batch("n1", (RunCompleted(NOW + 2, encode_value(None)),))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
@@ -32,10 +32,12 @@ from holdfast.core.entries import (
     Suspended,
     WaitStarted,
 )
-from holdfast.core.lifecycle import Kind, fold
-from holdfast.core.model import ErrorInfo, Origin, Progress, Retry, State
+from holdfast.core.lifecycle import Kind, fold, story
+from holdfast.core.model import ErrorInfo, Origin, Progress, Retry, Run, State
+from holdfast.core.tree import Tree
 from holdfast.errors import DaemonUnavailable, Refused, RunStateError, Unanswered
 from holdfast.wire import api, codec
+from holdfast.wire.render import render_json
 from holdfast.wire.subjects import Subjects
 from holdfast.wire.values import encode_value
 
@@ -238,8 +240,8 @@ class FakeHandle:
     def __init__(self, client: FakeClient, run: str) -> None:
         self.client, self.run, self.id = client, run, run
 
-    async def retry(self, *, from_start: bool = False) -> None:
-        self.client.change("retry", self.run, from_start)
+    async def retry(self, *, from_start: bool = False, payload: Mapping[str, Any] | None = None) -> None:
+        self.client.change("retry", self.run, from_start, *([] if payload is None else [payload]))
 
     async def cancel(self, reason: str = "") -> None:
         self.client.change("cancel", self.run)
@@ -279,6 +281,8 @@ class FakeClient:
         self.lines: asyncio.Queue[api.LogRow] = asyncio.Queue()
         self.asked: list[Any] = []
         self.set_limits: dict[str, QueueLimits] = {}
+        self.values: dict[tuple[str, str], api.Value] = {}
+        """What is answered of a run's value, where it is not what its history has."""
         self.reasons: tuple[api.Reason, ...] = ()
         """Why no run runs."""
 
@@ -319,7 +323,7 @@ class FakeClient:
 
     async def why(self, run: str) -> api.Why:
         self.up()
-        row = next(row for row in self.run_rows if row.id == run)
+        row = next((row for row in self.run_rows if row.id == run), None) or self.traces[run].view().row
         return api.Why(row.id, row.task, row.queue, row.state, self.reasons)
 
     async def letter_groups(self, query: api.LettersQuery | None = None) -> api.LetterGroups:
@@ -371,6 +375,27 @@ class FakeClient:
         trace = self.traces.get(run)
         return trace.history() if trace is not None else Trace(run).history()
 
+    async def value(self, run: str, key: str) -> api.Value:
+        self.up()
+        self.asked.append(api.ValueRef(run, key))
+        if (run, key) in self.values:
+            return self.values[run, key]
+        found = self.run_of(run)
+        data = found.payload if not key else found.result if key == "/" else self.tree_of(run)[key]
+        if data is None:
+            raise Refused(f"run {run} has no value for {key}", code="not_found")
+        return api.Value(run=run, key=key, json=render_json(data), size=len(data))
+
+    def run_of(self, run: str) -> Run:
+        found = fold(message.record for message in self.traces[run].messages)
+        assert found is not None
+        return found
+
+    def tree_of(self, run: str) -> dict[str, bytes | None]:
+        """Recorded values by checkpoint."""
+        tree = Tree.of(story(message.record for message in self.traces[run].messages))
+        return {node.key: node.value for _, node in tree.walk()}
+
     async def letters(self, query: api.LettersQuery | None = None) -> api.LettersPage:
         self.up()
         query = query or api.LettersQuery()
@@ -407,6 +432,12 @@ class FakeClient:
 
     async def replay(self, run: str) -> FakeHandle:
         self.change("replay", run)
+        return FakeHandle(self, run_id(9999))
+
+    async def fork(
+        self, run: str, key: str, edits: Mapping[str, Any] | None = None, *, behind: bool = False
+    ) -> FakeHandle:
+        self.change("fork", run, key, dict(edits or {}), behind)
         return FakeHandle(self, run_id(9999))
 
     async def drop_letter(self, run: str) -> None:

@@ -21,6 +21,10 @@ def run(
     env: Mapping[str, str],
     config_dir: Path | None = None,
     state_dir: Path | None = None,
+    link: str = "diff",
+    mouse: bool = True,
+    theme: str = "",
+    ascii_only: bool = False,
 ) -> int:
     """Show the desk until the operator quits; returns the exit code. Heavy imports happen here, not before.
 
@@ -30,13 +34,29 @@ def run(
         project: the name to show.
         read_only: no key changes anything, and nothing that changes is sent.
         env: the operator's environment: which terminal, which editor.
-        config_dir: where `keys.toml` is, if there is one, and `views.toml`.
+        config_dir: where `keys.toml`, `views.toml` and `themes` are, if there are any.
         state_dir: where commands given and the like are kept from one session to the next; None: nowhere.
+        link: what is done for a slow way to the terminal: stock, paced or diff (`terminal.link.Link`).
+        mouse: whether the terminal's mouse is the desk's.
+        theme: ansi, dark, light, contrast, or one of the user's own in `config_dir`; empty: that of the last session.
+        ascii_only: draw with ASCII alone.
+
+    Raises:
+        ConfigError: there is no such theme, or it is wrong.
     """
     from holdfast_tui.app import operate
 
     return operate(
-        client_factory, project=project, read_only=read_only, env=env, config_dir=config_dir, state_dir=state_dir
+        client_factory,
+        project=project,
+        read_only=read_only,
+        env=env,
+        config_dir=config_dir,
+        state_dir=state_dir,
+        link=link,
+        mouse=mouse,
+        theme=theme,
+        ascii_only=ascii_only,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -11,11 +12,13 @@ from pathlib import Path
 
 import anyio
 import msgspec
-from textual.theme import Theme
+from textual import events
+from textual.theme import Theme as Surface
 
 from holdfast.client import Client
 from holdfast.core.model import Instant
-from holdfast_tui import command, keymap, keys, theme
+from holdfast.errors import ConfigError
+from holdfast_tui import command, keymap, keys, theme, themes
 from holdfast_tui.command import Known, Offer
 from holdfast_tui.failure import Failure
 from holdfast_tui.format import short
@@ -26,24 +29,35 @@ from holdfast_tui.memory import Memory
 from holdfast_tui.message import Message
 from holdfast_tui.model.trail import Trail
 from holdfast_tui.plan import Plan
+from holdfast_tui.router import Mode
 from holdfast_tui.screens.arranged import Arranged
 from holdfast_tui.screens.dead import Dead
 from holdfast_tui.screens.details import Details
 from holdfast_tui.screens.frame import Frame
 from holdfast_tui.screens.help import HelpScreen
+from holdfast_tui.screens.history import History
 from holdfast_tui.screens.logs import Logs
 from holdfast_tui.screens.obeying import hooks, obey
 from holdfast_tui.screens.page import Page
 from holdfast_tui.screens.queues import Queues
 from holdfast_tui.screens.run import RunTree
 from holdfast_tui.screens.runs import Runs
+from holdfast_tui.screens.timeline import Timeline
 from holdfast_tui.terminal.clipboard import copy
+from holdfast_tui.terminal.crash import report
 from holdfast_tui.terminal.editor import Edited, edit
-from holdfast_tui.terminal.link import Linked
+from holdfast_tui.terminal.link import Link, Linked
+from holdfast_tui.theme import ANSI_THEME, COLOURLESS, DEFAULT, Theme, fewer
 from holdfast_tui.tour import STOPS, Tour
 from holdfast_tui.views import View, Views
 from holdfast_tui.vocabulary import known
+from holdfast_tui.watch import Watch
+from holdfast_tui.widgets.line import LEAST
+from holdfast_tui.widgets.pane import Pane
+from holdfast_tui.widgets.table import Table
 
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+"""Signals that end the desk."""
 TICK = 1.0
 """Seconds between looks."""
 READ = 1000
@@ -66,6 +80,8 @@ class Desk(Linked, inherit_bindings=False):
     ENABLE_COMMAND_PALETTE = False
     ALLOW_SELECT = False
     AUTO_FOCUS = ""
+    HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (LEAST[0], "-narrow")]  # noqa: RUF012 - Textual's own annotation
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (LEAST[1], "-short")]  # noqa: RUF012
 
     CSS = """
     Screen { layout: vertical; background: $background; color: $foreground; }
@@ -77,9 +93,14 @@ class Desk(Linked, inherit_bindings=False):
     Page.-wide Pane { display: block; width: 39; height: 1fr; }
     RunTree Pane { display: block; height: 6; width: 1fr; }
     RunTree.-wide Pane { width: 44; height: 1fr; }
+    Timeline #body, Timeline.-wide #body { layout: vertical; }
+    Timeline Pane, Timeline.-wide Pane { display: block; height: 5; width: 1fr; }
     Page.-zoom Table { display: none; }
     Page.-zoom Pane { display: block; width: 1fr; height: 1fr; }
-    Page.-short .less, Page.-tiny .less { display: none; }
+    Page.-short .less { display: none; }
+    Screen Room { display: none; }
+    Screen.-tiny > *, Screen.-slim > * { display: none; }
+    Screen.-tiny > Room, Screen.-slim > Room { display: block; }
     #keys { height: 1fr; }
     """
 
@@ -89,6 +110,9 @@ class Desk(Linked, inherit_bindings=False):
         *,
         clock: Callable[[], Instant] = time.time,
         env: Mapping[str, str] | None = None,
+        link: Link = Link.DIFF,
+        ascii_only: bool = False,
+        look: Theme | None = None,
         memory: Memory | None = None,
         mapped: Mapped | None = None,
         config_dir: Path | None = None,
@@ -96,11 +120,14 @@ class Desk(Linked, inherit_bindings=False):
         """
         Args:
             env: the operator's environment: which terminal, which editor.
+            link: what is done for the way to the terminal.
+            ascii_only: draw with ASCII alone.
+            look: the theme; None: that of the last session.
             memory: what is kept of the user; without it nothing is.
             mapped: the table of keys in effect, and what is wrong with the user's own.
             config_dir: where the user's own themes and views are; None: nowhere.
         """
-        super().__init__()
+        super().__init__(link=link, ascii_only=ascii_only)
         self.gateway = gateway
         self.clock = clock
         self.env = env or {}
@@ -117,12 +144,12 @@ class Desk(Linked, inherit_bindings=False):
         """Where the operator has been: the screen, and those below it."""
         self.animation_level = "none"
         self.config_dir = config_dir
-        self.theme = "ansi-dark"
-        theme.use(None)
+        self._asked_look = look is not None
         self._sections: dict[str, Page] = {}
         self._opened: dict[str, Page] = {}
         """The other screens that somebody may come back to, by the name they are installed under."""
         self._number = count()
+        self._paint_as(look or ANSI_THEME)
 
     @property
     def actions(self) -> Sequence[Action]:
@@ -133,34 +160,18 @@ class Desk(Linked, inherit_bindings=False):
         """The key of an action, to be named in a line."""
         return next(each.keys[0] for each in self.actions if each.id == action)
 
-    def take_theme(self, name: str) -> None:
-        """Show everything in a theme from here on. Raises: ValueError: there is none of the name, or it is wrong."""
-        self._colour(theme.find(name, self.config_dir))
-        self.memory.chosen(name)
-
     def _recolour(self) -> str:
-        """Show the theme of the last session; returns why it can't be, if so."""
+        """Show the theme of the last session, where none is asked for; returns why it can't be, if so."""
         try:
-            if self.memory.theme not in ("", theme.DEFAULT):
-                self._colour(theme.find(self.memory.theme, self.config_dir))
-        except ValueError as error:
+            if not self._asked_look and self.memory.theme not in ("", DEFAULT):
+                self._paint_as(themes.find(self.memory.theme, self.config_dir))
+        except ConfigError as error:
             return str(error)
         return ""
 
     @property
     def _unkept(self) -> str:
         return f"nothing is kept: {self.memory.wrong}" if self.memory.wrong else ""
-
-    def _colour(self, found: theme.Theme | None) -> None:
-        theme.use(found)
-        if found is not None:
-            self.register_theme(
-                Theme(found.name, primary=found.ink, foreground=found.ink, background=found.ground, dark=found.dark)
-            )
-        self.theme = "ansi-dark" if found is None else found.name
-        for page in {*self.screen_stack, *self._sections.values(), *self._opened.values()}:
-            if isinstance(page, Page):
-                page.forget()
 
     def on_mount(self) -> None:
         wrong = [*self.mapped.wrong, *filter(None, (self._recolour(), self._unkept))]
@@ -180,7 +191,24 @@ class Desk(Linked, inherit_bindings=False):
         """Once a second; while the app ends there is no screen any more."""
         screen = self.screen_stack[-1] if self.screen_stack else None
         if isinstance(screen, Page):
+            if hint := self.terminal.hint():
+                screen.say(hint, "warn")
             screen.tick()
+
+    @property
+    def typing(self) -> bool:
+        return not isinstance(self.screen, Page) or self.screen.state.mode is not Mode.NORMAL
+
+    async def on_event(self, event: events.Event) -> None:
+        """Keys do nothing where nothing of what they do could be seen."""
+        if isinstance(event, events.Key) and self.cramped and event.key != "ctrl+c":
+            return
+        await super().on_event(event)
+
+    @property
+    def cramped(self) -> bool:
+        """Whether the terminal is too small to show anything."""
+        return self.size.width < LEAST[0] or self.size.height < LEAST[1]
 
     @property
     def at_root(self) -> bool:
@@ -256,14 +284,22 @@ class Desk(Linked, inherit_bindings=False):
         self._open(RunTree(run))
 
     def open_timeline(self, run: str) -> None:
-        """Show a run as a timeline."""
-        self.open_run(run)
+        """Show a run as a timeline, above its tree."""
+        tree = RunTree(run)
+        self._open(tree)
+        self.show_timeline(tree.watched)
 
     def open_made(self, run: str, *, of: str) -> None:
         """Show a run that was made from another one just now."""
         made = RunTree(run, new=True)
         self._open(made)
         made.say(f"this is a new run, made from {short(of)}")
+
+    def open_history(self, watch: Watch) -> None:
+        self._open(History(watch))
+
+    def show_timeline(self, watch: Watch) -> None:
+        self._open(Timeline(watch))
 
     def open_logs(self, run: str) -> None:
         self._open(Logs(run))
@@ -299,6 +335,36 @@ class Desk(Linked, inherit_bindings=False):
         """Put a text into the operator's clipboard; returns what to say of it."""
         return copy(text, write=self.send, env=self.env)
 
+    def use_theme(self, name: str) -> str:
+        """Another theme from now on; returns what to say of it. Raises: ConfigError: there is none, or it is wrong."""
+        if not name:
+            return f"theme {self.look.name}; there are {', '.join(themes.names(self.config_dir))}"
+        look = themes.find(name, self.config_dir)
+        self._paint_as(look)
+        self.memory.chosen(name)
+        for screen in dict.fromkeys([*self.screen_stack, *self._sections.values(), *self._opened.values()]):
+            for widget in screen.query("*"):
+                widget.forget() if isinstance(widget, Table | Pane) else widget.refresh()
+        if self.no_color:
+            return f"theme {name}, without its colours: NO_COLOR is set"
+        return f"theme {name}" if self._depth(look) is look else f"theme {name}, in the colours that this terminal has"
+
+    def _paint_as(self, look: Theme) -> None:
+        self.look = look
+        shown = COLOURLESS if self.no_color else self._depth(look)
+        theme.use(shown)
+        if not shown.own:
+            self.theme = "ansi-dark"
+            return
+        name = f"holdfast-{shown.name}"
+        self.register_theme(
+            Surface(name, primary=shown.ink, background=shown.ground, surface=shown.ground, foreground=shown.ink)
+        )
+        self.theme = name
+
+    def _depth(self, look: Theme) -> Theme:
+        return look if self.console.color_system in ("truecolor", "256") else fewer(look)
+
     async def edit(self, text: str, *, name: str = "payload.json") -> Edited:
         """Let the operator change a text in an editor of theirs; for a worker, as it takes as long as they do."""
         return await edit(self, text, env=self.env, name=name)
@@ -315,8 +381,9 @@ class Desk(Linked, inherit_bindings=False):
     def known(self) -> Known:
         """The names that the lists have."""
         pages = dict.fromkeys([*self.screen_stack[:0:-1], *self._sections.values()])
-        lists = (islice(page.loaded.values(), READ) for page in pages if isinstance(page, Frame))
-        return known(chain.from_iterable(lists), views=self._views(), themes=theme.names(self.config_dir))
+        lists = (page.loaded for page in pages if isinstance(page, Frame))
+        rows = chain.from_iterable(islice(rows.values(), READ) for rows in lists)
+        return known(rows, themes=themes.names(self.config_dir), views=self._views())
 
     def _views(self) -> Sequence[str]:
         """The names of the views that are kept, for completion: a file that can't be read has none."""
@@ -363,16 +430,51 @@ def operate(
     env: Mapping[str, str],
     config_dir: Path | None,
     state_dir: Path | None,
+    link: str = Link.DIFF,
+    mouse: bool = True,
+    theme: str = "",
+    ascii_only: bool = False,
 ) -> int:
-    """Run the desk in this terminal until the operator quits."""
+    """Run the desk in this terminal until the operator quits, or a signal or a bug ends it; returns the exit code.
+
+    Raises: ConfigError: there is no such theme, or it is wrong.
+    """
     gateway = Gateway(client_factory, project=project, read_only=read_only)
-    desk = Desk(gateway, env=env, memory=Memory(state_dir), mapped=keymap.load(config_dir), config_dir=config_dir)
-    return asyncio.run(_operate(desk))
+    memory, mapped = Memory(state_dir), keymap.load(config_dir)
+    look = themes.find(theme, config_dir) if theme else None
+
+    def desk() -> Desk:
+        return Desk(
+            gateway,
+            env=env,
+            link=Link(link),
+            ascii_only=ascii_only,
+            look=look,
+            memory=memory,
+            mapped=mapped,
+            config_dir=config_dir,
+        )
+
+    return asyncio.run(_operate(desk, mouse=mouse))
 
 
-async def _operate(desk: Desk) -> int:
+async def _operate(make: Callable[[], Desk], *, mouse: bool) -> int:
+    desk = make()
+    loop = asyncio.get_running_loop()
+    for each in ENDING:
+        loop.add_signal_handler(each, partial(_told, desk, each))
     async with anyio.create_task_group() as tasks:
         await tasks.start(desk.gateway.run)
-        await desk.run_async()
+        await desk.run_async(mouse=mouse)
         tasks.cancel_scope.cancel()
+    if desk.crash is not None:
+        report(desk, env=desk.env)
     return desk.return_code or 0
+
+
+def _told(desk: Desk, number: signal.Signals) -> None:
+    """End as after `ctrl+c`; the same signal a second time ends at once. `ctrl+c` in an editor is the editor's."""
+    if number is signal.SIGINT and desk.away:
+        return
+    asyncio.get_running_loop().remove_signal_handler(number)
+    desk.exit(return_code=128 + number)

@@ -70,6 +70,7 @@ WORDS: tuple[Word, ...] = (
     Word("theme", "other colours", Takes.THEME),
     Word("rw", "leave read-only"),
     Word("ro", "change nothing until :rw"),
+    Word("theme", "other colours", Takes.TEXT, hook=True),
     Word("tour", "the desk in eight lines"),
     Word("help", "every key", Takes.NOTHING, "help"),
     Word("quit", "leave the desk", Takes.NOTHING, "quit", ("q", "exit")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeAlias
@@ -112,15 +112,28 @@ def spread(left: Sequence[Cell], right: Sequence[Cell], width: int) -> list[Cell
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Clean lines cut into pieces of at most `width` columns."""
-    found: list[str] = []
-    for line in lines(text):
-        while cell_len(line) > width > 0:
-            piece = set_cell_size(line, width).rstrip(" ") if not line.isascii() else line[:width]
-            found.append(piece)
-            line = line[max(1, len(piece)) :]
-        found.append(line)
-    return found
+    """Clean lines cut into pieces of at most `width` columns; in time that grows with the text, however long a line."""
+    return [piece for line in lines(text) for piece in _pieces(line, width)]
+
+
+def _pieces(line: str, width: int) -> Iterable[str]:
+    if width <= 0 or len(line) * 2 <= width or (len(line) <= width and line.isascii()):
+        return (line,)
+    if line.isascii():
+        return (line[at : at + width] for at in range(0, len(line), width))
+    return _wide_pieces(line, width)
+
+
+def _wide_pieces(line: str, width: int) -> Iterator[str]:
+    """Of a line with characters that may take two columns or none."""
+    first = used = 0
+    for at, char in enumerate(line):
+        size = cell_len(char)
+        if used + size > width and at > first:
+            yield line[first:at]
+            first, used = at, 0
+        used += size
+    yield line[first:]
 
 
 def short(run: str) -> str:

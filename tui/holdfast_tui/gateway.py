@@ -7,7 +7,7 @@ anything goes through `_changed`, which in a read-only session refuses before th
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -168,6 +168,9 @@ class Gateway:
     async def history(self, run: str) -> api.History:
         return await self._asked(lambda client: client.history(run))
 
+    async def value(self, run: str, key: str) -> api.Value:
+        return await self._asked(lambda client: client.value(run, key))
+
     async def letters(self, query: api.LettersQuery) -> api.LettersPage:
         return await self._asked(lambda client: client.letters(query))
 
@@ -225,9 +228,16 @@ class Gateway:
 
     # --- changes ----------------------------------------------------------------------------------------------------
 
-    async def retry(self, run: str, *, from_start: bool) -> None:
+    async def retry(self, run: str, *, from_start: bool, payload: Mapping[str, Any] | None = None) -> None:
         """Raises: Lost; ReadOnly; HoldfastError: refused, with the reason."""
-        await self._changed(lambda client: client.run(run).retry(from_start=from_start))
+        if payload is None:
+            await self._changed(lambda client: client.run(run).retry(from_start=from_start))
+        else:
+            await self._changed(lambda client: client.run(run).retry(from_start=from_start, payload=payload))
+
+    async def fork(self, run: str, key: str, edits: Mapping[str, Any], *, behind: bool) -> str:
+        """Returns the id of the new run."""
+        return (await self._changed(lambda client: client.fork(run, key, edits, behind=behind))).id
 
     async def cancel(self, run: str) -> None:
         await self._changed(lambda client: client.run(run).cancel("by an operator"))

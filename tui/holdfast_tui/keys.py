@@ -13,7 +13,8 @@ import msgspec
 
 QUEUES, RUNS, RUN, LOGS, DEAD = "queues", "runs", "run", "logs", "dead"
 SCHEDULES, WORKERS, METRICS, AUDIT, EVENTS = "schedules", "workers", "metrics", "audit", "events"
-SCREENS = (QUEUES, RUNS, RUN, LOGS, DEAD, SCHEDULES, WORKERS, METRICS, AUDIT, EVENTS)
+TIMELINE, HISTORY = "timeline", "history"
+SCREENS = (QUEUES, RUNS, RUN, TIMELINE, HISTORY, LOGS, DEAD, SCHEDULES, WORKERS, METRICS, AUDIT, EVENTS)
 SECTIONS = MappingProxyType(
     {
         "1": QUEUES,
@@ -82,6 +83,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
 _LISTS = (QUEUES, RUNS, DEAD)
 LISTED = (QUEUES, RUNS)
 """The screens that are `Listed`."""
+_OF_RUN = (RUN, TIMELINE, HISTORY)
 
 ACTIONS: tuple[Action, ...] = (
     Action(id="down", keys=("j", "down"), show="j k", label="down, up", moves=True),
@@ -94,8 +96,39 @@ ACTIONS: tuple[Action, ...] = (
     Action(id="page_up", keys=("pageup",), label="", moves=True),
     Action(id="fold", keys=("h", "left"), show="h l", label="fold, unfold", hint="h/l fold", rank=12, on=(RUN,)),
     Action(id="unfold", keys=("l", "right"), label="", on=(RUN,)),
-    Action(id="open", keys=("enter",), label="open", hint="enter open", rank=10, on=(QUEUES, RUNS, DEAD, LOGS)),
-    Action(id="zoom", keys=("enter",), label="read pane, open child", hint="enter read", rank=11, on=(RUN,)),
+    Action(id="fold_all", keys=("-",), show="- =", label="fold, unfold all", on=(RUN,)),
+    Action(id="unfold_all", keys=("=",), label="", on=(RUN,)),
+    Action(id="closer", keys=("+",), show="+ -", label="closer, further off", hint="+/- zoom", rank=12, on=(TIMELINE,)),
+    Action(id="further", keys=("-",), label="", on=(TIMELINE,)),
+    Action(id="fit", keys=("0",), label="the whole run", hint="0 fit", rank=13, on=(TIMELINE,)),
+    Action(id="pan_left", keys=("h", "left"), show="h l", label="left, right", hint="h/l pan", rank=14, on=(TIMELINE,)),
+    Action(id="pan_right", keys=("l", "right"), label="", on=(TIMELINE,)),
+    Action(id="critical", keys=("c",), label="critical path", hint="c critical path", rank=16, on=(TIMELINE,)),
+    Action(
+        id="open",
+        keys=("enter",),
+        label="open",
+        hint="enter open",
+        rank=10,
+        on=(QUEUES, RUNS, DEAD, LOGS, TIMELINE),
+    ),
+    Action(id="zoom", keys=("enter",), label="read pane, open link", hint="enter read", rank=11, on=(RUN, HISTORY)),
+    Action(
+        id="previous_failure",
+        keys=("{",),
+        show="{ }",
+        label="previous, next failure",
+        hint="{ } error",
+        rank=24,
+        on=_OF_RUN,
+        moves=True,
+    ),
+    Action(id="next_failure", keys=("}",), label="", on=_OF_RUN, moves=True),
+    Action(id="next_match", keys=("n",), show="n N", label="next, previous match", on=(RUN, TIMELINE), moves=True),
+    Action(id="previous_match", keys=("N",), label="", on=(RUN, TIMELINE), moves=True),
+    Action(id="timeline", keys=("t",), label="tree, timeline", hint="t timeline", rank=26, on=(RUN, TIMELINE)),
+    Action(id="explain", keys=("e",), label="why it waits", hint="e why", rank=28, on=(RUN,)),
+    Action(id="copy", keys=("y",), label="copy value, id, ...", hint="y copy", rank=46, on=_OF_RUN),
     Action(id="back", keys=("escape", "q"), show="esc q", label="close, clear, go back"),
     Action(id="quit", keys=("ctrl+c",), label="quit"),
     *(
@@ -120,10 +153,10 @@ ACTIONS: tuple[Action, ...] = (
     Action(id="unique", keys=("u",), label="unique errors", on=(RUNS,)),
     Action(id="open_timeline", keys=("t",), label="timeline of a run", hint="t timeline", rank=47, on=(RUNS,)),
     Action(id="follow", keys=("f",), label="follow, freeze", hint="f follow", rank=15, on=(RUNS, LOGS)),
-    Action(id="output", keys=("o",), label="output (logs)", hint="o output", rank=45, on=(RUNS, RUN, DEAD)),
+    Action(id="output", keys=("o",), label="output (logs)", hint="o output", rank=45, on=(RUNS, *_OF_RUN, DEAD)),
     Action(id="pane", keys=("tab",), label="next page of pane", hint="tab details", rank=36, on=(RUN, RUNS, DEAD)),
-    Action(id="pane_up", keys=("(",), show="( )", label="scroll the pane", on=(RUN, RUNS, DEAD, QUEUES)),
-    Action(id="pane_down", keys=(")",), label="", on=(RUN, RUNS, DEAD, QUEUES)),
+    Action(id="pane_up", keys=("(",), show="( )", label="scroll the pane", on=(*_OF_RUN, RUNS, DEAD, QUEUES)),
+    Action(id="pane_down", keys=(")",), label="", on=(*_OF_RUN, RUNS, DEAD, QUEUES)),
     Action(id="backward", keys=("[",), show="[ ]", label="screens been on"),
     Action(id="forward", keys=("]",), label=""),
     Action(id="explain", keys=("e",), label="why keys are off", on=(LOGS, DEAD, WORKERS, METRICS, AUDIT, EVENTS)),
@@ -186,6 +219,26 @@ ACTIONS: tuple[Action, ...] = (
         hint="R retry",
         rank=30,
         on=(RUNS, RUN, DEAD),
+        changes=True,
+        confirm=Confirm.YES,
+    ),
+    Action(
+        id="fork",
+        keys=("F",),
+        label="fork from here",
+        hint="F fork",
+        rank=31,
+        on=(RUN,),
+        changes=True,
+        confirm=Confirm.YES,
+    ),
+    Action(
+        id="edit",
+        keys=("E",),
+        label="edit payload, retry",
+        hint="E edit",
+        rank=33,
+        on=(RUN,),
         changes=True,
         confirm=Confirm.YES,
     ),
@@ -260,6 +313,10 @@ ROUTED = frozenset({"back", "quit", "command", "filter"})
 HINT_WORDS: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         (RUN, "filter"): "/ find",
+        (RUN, "pane"): "tab page",
+        (TIMELINE, "filter"): "/ find",
+        (TIMELINE, "open"): "enter node",
+        (TIMELINE, "timeline"): "t tree",
         (LOGS, "open"): "enter run",
         (QUEUES, "open"): "enter runs",
         (DEAD, "open"): "enter run",

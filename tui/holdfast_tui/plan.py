@@ -37,6 +37,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     what: str = "run"
     values: Mapping[str, Any] = {}
     """By target: what goes with it, such as the limit that a queue gets."""
+    note: str = ""
+    """What else its question says."""
     before: Mapping[str, Any] = {}
     """By target: what stood there when the key was pressed, for what takes it back."""
     undoes: Plan | None = None
@@ -78,7 +80,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         text = f"  {named}" + (" ..." if len(self.targets) > 3 else "")
         if self.hidden:
             text += f"  {self.hidden} hidden by the filter"
-        return text + (f"  ({self.passed} others can't be)" if self.passed else "")
+        text += f"  ({self.passed} others can't be)" if self.passed else ""
+        return text + (f"  {self.note}" if self.note else "")
 
     def matching(self) -> str:
         """What a drain looks for, for its question."""

@@ -1,107 +1,123 @@
-"""Roles as styles. The default is the terminal's own palette: half the bytes, and the user's colours.
+"""Roles as styles. A role is a word on the screen, then a weight, and only then a colour: a theme says which colour.
 
-A theme with colours of its own has a ground, an ink and a colour for each of `COLOURED`; what is bold, dim, reverse or
-underlined is the same in all. A word on the screen always says the same as its colour.
-
-    # dusk.toml in the folder `themes` beside keys.toml: what is not there is as in `base`
-    base = "dark"
-    ground = "#1E1E2E"
-    fail = "#F38BA8"
+The default theme is the terminal's own palette: half the bytes, and the user's colours. The others have a ground of
+their own; their colours are held apart from it and from each other, also for eyes that see fewer of them, by a test.
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
-from pathlib import Path
-from types import MappingProxyType
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from rich.color import Color, ColorParseError
 from rich.style import Style
 
-from holdfast.decoding import nearest
 
-COLOURED = ("dim", "run", "warn", "fail", "mark", "cursor")
-"""Roles that a theme has a colour for; that of the cursor is its ground, `dead` is `fail` reversed."""
+class Role(NamedTuple):
+    """What a text is, whatever the theme."""
 
-DEFAULT = "ansi"
+    words: str
+    """What says the same on the screen."""
+    weight: Style = Style()
+    """Attributes: what is left without colours."""
+    paints: bool = False
+    """Whether it has a colour of its own."""
 
-ANSI: dict[str, Style] = {
-    "": Style(),
-    "dim": Style(dim=True),
-    "run": Style(color="cyan"),
-    "warn": Style(color="yellow"),
-    "fail": Style(color="red", bold=True),
-    "dead": Style(color="red", bold=True, reverse=True),
-    "mark": Style(color="magenta", bold=True),
-    "match": Style(underline=True),
-    "pending": Style(italic=True),
-    "title": Style(bold=True),
-    "ask": Style(bold=True),
-    "head": Style(bold=True, underline=True),
-    "cursor": Style(reverse=True),
+
+ROLES: Mapping[str, Role] = {
+    "": Role("ok"),
+    "dim": Role("wait cancel delay", Style(dim=True), paints=True),
+    "run": Role("run", paints=True),
+    "warn": Role("retry SLOW LATE PAUSED", paints=True),
+    "fail": Role("FAIL", Style(bold=True), paints=True),
+    "dead": Role("DEAD LOST STALLED", Style(bold=True, reverse=True), paints=True),
+    "mark": Role("* in column 2", Style(bold=True), paints=True),
+    "match": Role("what was searched for", Style(underline=True)),
+    "pending": Role("? in the state", Style(italic=True)),
+    "title": Role("the titles", Style(bold=True)),
+    "ask": Role("the question", Style(bold=True)),
+    "head": Role("the columns' names", Style(bold=True, underline=True)),
+    "cursor": Role("> in column 1", Style(reverse=True)),
 }
-"""Every role."""
+"""Every role. A word on the screen always says the same as its colour."""
 
 
 class Theme(NamedTuple):
-    """Colours, each as `#RRGGBB`."""
+    """A colour for each role that has one. `dead` has that of `fail` where it is not named."""
 
     name: str
-    ground: str
-    ink: str
     colours: Mapping[str, str]
-    """By role, those of `COLOURED`."""
+    """By role: a name of the terminal's palette, or #rrggbb."""
+    ground: str = ""
+    """What all stands on; empty: the terminal's own."""
+    ink: str = ""
+    """The colour of what has no role; empty: the terminal's own."""
+    cursor: str = ""
+    """What the cursor's row stands on; empty: it is reversed."""
 
     @property
-    def dark(self) -> bool:
-        """Whether light stands on dark."""
-        return sum(Color.parse(self.ground).get_truecolor()) < 3 * 128
+    def own(self) -> bool:
+        """Whether it has a ground of its own, instead of the terminal's."""
+        return bool(self.ground)
 
-    @property
-    def styles(self) -> dict[str, Style]:
-        """Every role."""
-        found = dict(ANSI)
-        for role, colour in self.colours.items():
-            if role == "cursor":
-                found[role] = Style(color=self.ink, bgcolor=colour, bold=True)
-            else:
-                found[role] = Style(color=colour, bold=ANSI[role].bold)
-        found["dead"] = Style(color=self.colours["fail"], bold=True, reverse=True)
-        return found
-
-
-def _theme(name: str, ground: str, ink: str, *colours: str) -> Theme:
-    return Theme(name, ground, ink, MappingProxyType(dict(zip(COLOURED, colours, strict=True))))
+    def style(self, role: str) -> Style:
+        """Raises: KeyError: no such role."""
+        known = ROLES[role]
+        if role == "cursor" and self.cursor:
+            return Style(bgcolor=self.cursor)
+        colour = self.colours.get(role) or (self.colours.get("fail") if role == "dead" else None)
+        if colour is None:
+            return known.weight
+        weight = Style() if known.weight.dim else known.weight
+        return weight + Style(color=colour)
 
 
-THEMES: Mapping[str, Theme] = MappingProxyType(
-    {
-        theme.name: theme
-        for theme in (
-            _theme("dark", "#121212", "#E0E0E0", "#999999", "#6FC3F0", "#E6B800", "#D55E00", "#C77DFF", "#2F4254"),
-            _theme("light", "#FAFAFA", "#1A1A1A", "#666666", "#1B6FBF", "#8A6D00", "#8B0000", "#A0308A", "#CFE0F2"),
-            _theme("contrast", "#000000", "#FFFFFF", "#A8A8A8", "#5CD6FF", "#FFD700", "#FF7A45", "#B266FF", "#003C8F"),
-        )
-    }
+ANSI_THEME = Theme("ansi", {"run": "cyan", "warn": "yellow", "fail": "red", "mark": "magenta"})
+DARK = Theme(
+    "dark",
+    {"dim": "#929292", "run": "#6FC3F0", "warn": "#E6D200", "fail": "#E06A10", "mark": "#C77DFF"},
+    ground="#121212",
+    ink="#F2F2F2",
+    cursor="#27405C",
 )
-"""Those that come with the desk, beside `DEFAULT`."""
+LIGHT = Theme(
+    "light",
+    {"dim": "#727272", "run": "#0C2C80", "warn": "#815100", "fail": "#640D00", "mark": "#B325CA"},
+    ground="#FAFAFA",
+    ink="#101010",
+    cursor="#C9DCF2",
+)
+CONTRAST = Theme(
+    "contrast",
+    {"dim": "#A6A6A6", "run": "#52DFFA", "warn": "#FFE600", "fail": "#DE542F", "mark": "#DA7DFF"},
+    ground="#000000",
+    ink="#FFFFFF",
+    cursor="#003A70",
+)
+COLOURLESS = Theme("ansi", {})
+"""For NO_COLOR: weights alone."""
+THEMES: Mapping[str, Theme] = {theme.name: theme for theme in (ANSI_THEME, DARK, LIGHT, CONTRAST)}
+"""The themes that come with the desk, by name."""
 
-_styles: dict[str, Style] = dict(ANSI)
-"""Those in effect: a process has one terminal, and that one theme."""
+DEFAULT = ANSI_THEME.name
+
+_styles: dict[str, Style] = {}
 
 
-def use(theme: Theme | None) -> None:
-    """Let this be the theme from here on; None is `DEFAULT`."""
-    _styles.clear()
-    _styles.update(ANSI if theme is None else theme.styles)
+def use(theme: Theme) -> None:
+    """From now on this is the theme; what was painted before must be painted again."""
+    _styles.update({role: theme.style(role) for role in ROLES})
+
+
+use(ANSI_THEME)
+
+ANSI: dict[str, Style] = {role: ANSI_THEME.style(role) for role in ROLES}
+"""The styles of the default theme."""
 
 
 def base(found: Style) -> Style:
     """A widget's own style; the terminal's default colours are nothing at all, which saves their bytes."""
     plain = (found.color is None or found.color.is_default) and (found.bgcolor is None or found.bgcolor.is_default)
-    return ANSI[""] if plain else found
+    return ROLES[""].weight if plain else found
 
 
 def style(role: str) -> Style:
@@ -109,50 +125,10 @@ def style(role: str) -> Style:
     return _styles[role]
 
 
-# --- a user's own -----------------------------------------------------------------------------------------------------
+def fewer(theme: Theme) -> Theme:
+    """The same roles for a terminal of 16 or 8 colours: the eight that each has, on its own ground."""
+    return ANSI_THEME._replace(name=theme.name) if theme.own or _exact(theme.colours.values()) else theme
 
 
-def names(directory: Path | None) -> list[str]:
-    """Every theme that there is, with the user's own."""
-    files = sorted(directory.glob("themes/*.toml")) if directory is not None else []
-    return list(dict.fromkeys([DEFAULT, *THEMES, *(file.stem for file in files)]))
-
-
-def find(name: str, directory: Path | None) -> Theme | None:
-    """A theme by its name, a user's own first; None is `DEFAULT`. Raises: ValueError: there is none, or it is wrong."""
-    known = names(directory)
-    if name not in known:
-        raise ValueError(f"no theme {name or 'without a name'}: there are {', '.join(known)}")
-    file = directory / "themes" / f"{name}.toml" if directory is not None else None
-    if file is not None and file.is_file():
-        return _read(file)
-    return THEMES.get(name)
-
-
-def _read(file: Path) -> Theme:
-    try:
-        given = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f'{file.name}: expected lines like run = "#6FC3F0", found {error}') from None
-    below = given.pop("base", "dark")
-    if below not in THEMES:
-        raise ValueError(f"{file.name}: base: expected one of {', '.join(THEMES)}, found {below!r}")
-    theme = THEMES[below]
-    roles = ("ground", "ink", *COLOURED)
-    for role, colour in given.items():
-        if role not in roles:
-            raise ValueError(f"{file.name}: {role}: expected one of {', '.join(roles)}{nearest(role, roles)}")
-        _check(file, role, colour)
-    own = {role: given[role] for role in COLOURED if role in given}
-    ground, ink = given.get("ground", theme.ground), given.get("ink", theme.ink)
-    return Theme(file.stem, ground, ink, MappingProxyType({**theme.colours, **own}))
-
-
-def _check(file: Path, role: str, colour: object) -> None:
-    try:
-        if isinstance(colour, str) and colour.startswith("#"):
-            Color.parse(colour)
-            return
-    except ColorParseError:
-        pass  # said below, in our words
-    raise ValueError(f'{file.name}: {role}: expected a colour like "#6FC3F0", found {colour!r}')
+def _exact(colours: Iterable[str]) -> bool:
+    return any(colour.startswith("#") for colour in colours)

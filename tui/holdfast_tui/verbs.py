@@ -6,6 +6,8 @@ apart.
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from shlex import quote
@@ -16,6 +18,8 @@ import msgspec
 
 from holdfast.quantities import readable_rate
 from holdfast_tui.format import clean, plural, short
+from holdfast_tui.model.changes import Payload
+from holdfast_tui.model.cut import Cut
 from holdfast_tui.router import Question
 
 if TYPE_CHECKING:
@@ -40,6 +44,10 @@ class Verb(StrEnum):
     DROP = "drop"
     DRAIN = "drain"
     """Retry every dead letter that matches, at `RATE`."""
+    FORK = "fork"
+    """Begin a new run with another one's outcomes up to a checkpoint (`model.cut.Cut`)."""
+    EDIT = "edit"
+    """Retry from the start with another payload (`model.changes.Payload`)."""
     PAUSE = "pause"
     RESUME = "resume"
     LIMIT = "limit"
@@ -93,6 +101,57 @@ def _ask_kill(plan: Plan) -> Question:
 def _ask_replay(plan: Plan) -> Question:
     run = short(plan.targets[0])
     return Question(text=f"Begin {run} again as a new run: its payload, from the start, today's code?")
+
+
+def _ask_fork(plan: Plan) -> Question:
+    run, cut = short(plan.targets[0]), cut_of(plan)
+    if cut.behind:
+        kept = plural(len(cut.kept), "result")
+        return Question(text=f"Fork {run} behind {clean(cut.key)} with the other result, {kept} kept?")
+    editing = (("e", "edit its result first"),) if cut.editable else ()
+    text = f"Fork {run} before {clean(cut.key)}: a new run keeps {plural(len(cut.kept), 'result')}, the rest runs anew?"
+    return Question(text=text, options=(("y", "yes"), *editing))
+
+
+def _ask_edit(plan: Plan) -> Question:
+    return Question(text=f"Retry {short(plan.targets[0])} from the start with the payload as it is edited?")
+
+
+async def _fork(gateway: Gateway, plan: Plan, target: str) -> str:
+    cut = cut_of(plan)
+    return await gateway.fork(target, cut.key, cut.edits, behind=cut.behind)
+
+
+async def _edit(gateway: Gateway, plan: Plan, target: str) -> None:
+    await gateway.retry(target, from_start=True, payload=payload_of(plan).arguments)
+
+
+def _fork_shell(plan: Plan, run: str) -> str:
+    cut = cut_of(plan)
+    edits = "".join(f" --set {shlex.quote(f'{key}={_json(new)}')}" for key, new in cut.edits.items())
+    return f"holdfast runs fork {run} {'--behind' if cut.behind else '--from'} {shlex.quote(cut.key)}{edits}"
+
+
+def _edit_shell(plan: Plan, run: str) -> str:
+    return f"holdfast runs retry {run} --from-start --payload {shlex.quote(_json(payload_of(plan).arguments))}"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def cut_of(plan: Plan) -> Cut:
+    """Where a fork is cut."""
+    found = plan.values[plan.targets[0]]
+    assert isinstance(found, Cut)
+    return found
+
+
+def payload_of(plan: Plan) -> Payload:
+    """What a run gets that is retried with another payload."""
+    found = plan.values[plan.targets[0]]
+    assert isinstance(found, Payload)
+    return found
 
 
 async def _retry(gateway: Gateway, plan: Plan, target: str) -> None:
@@ -195,6 +254,8 @@ DEEDS: Mapping[Verb, Deed] = MappingProxyType(
             send=_replay,
             shell=lambda plan, run: f"holdfast runs replay {run}",
         ),
+        Verb.FORK: Deed(done="forked", ask=_ask_fork, send=_fork, shell=_fork_shell),
+        Verb.EDIT: Deed(done="retried with the new payload", ask=_ask_edit, send=_edit, shell=_edit_shell),
         Verb.DROP: Deed(
             done="dropped",
             ask=_ask_drop,

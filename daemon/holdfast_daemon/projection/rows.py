@@ -52,6 +52,9 @@ from holdfast.wire.render import render_json
 from holdfast_daemon.ledger import Change
 from holdfast_daemon.projection.patterns import pattern, place
 
+BEHIND = " behind"
+"""What ends `origin_how` where a fork parts behind `origin_key`, not before it."""
+
 
 class RunRow(NamedTuple):
     """A row of `runs`; the names are its columns, in order."""
@@ -399,7 +402,7 @@ class _Draft:
             deadline=_utc(run.deadline),
             expires=_utc(run.expires),
             origin=origin.run,
-            origin_how=origin.how,
+            origin_how=origin.how + (BEHIND if origin.behind else ""),
             origin_key=origin.key,
             code=run.code,
             ending="" if run.ending is None else run.ending.value,

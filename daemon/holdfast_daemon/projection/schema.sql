@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS runs (
     deadline    TIMESTAMP,                      -- by when it must have ended
     expires     TIMESTAMP,                      -- by when it must have started
     origin      VARCHAR,                        -- the run that it was made from
-    origin_how  VARCHAR,                        -- replay, fork or import
+    origin_how  VARCHAR,                        -- replay, fork, fork behind or import
     origin_key  VARCHAR,                        -- of a fork: where it parts from its origin
     code        VARCHAR,                        -- fingerprint of the code that ran last
     ending      VARCHAR,                        -- while it compensates: the state that it will have

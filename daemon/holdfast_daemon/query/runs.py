@@ -10,7 +10,7 @@ import msgspec
 
 from holdfast.core.model import ErrorInfo, Instant, Origin, Progress, Seconds, State
 from holdfast.wire.api import RunRow, RunsOrder, RunsQuery
-from holdfast_daemon.projection.rows import instant, utc
+from holdfast_daemon.projection.rows import BEHIND, instant, utc
 from holdfast_daemon.query.ordered import Order, Part, parts
 from holdfast_daemon.query.sql import SKEW, Span, Statement, Where, limited, seconds, time
 
@@ -257,7 +257,10 @@ def progress(values: Mapping[str, Any]) -> Progress | None:
 
 def origin(values: Mapping[str, Any]) -> Origin | None:
     """The run that a run was made from, of the columns `WHOLE`, or None."""
-    return Origin(values["origin"], values["origin_how"], values["origin_key"]) if values["origin"] else None
+    if not values["origin"]:
+        return None
+    how: str = values["origin_how"]
+    return Origin(values["origin"], how.removesuffix(BEHIND), values["origin_key"], how.endswith(BEHIND))
 
 
 def span_of(values: Mapping[str, Any]) -> Span:

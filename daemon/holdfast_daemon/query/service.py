@@ -17,7 +17,7 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 from msgspec.structs import replace
 
-from holdfast.bus.blobs import INLINE
+from holdfast.bus.blobs import INLINE, Blobs
 from holdfast.bus.ports import Bus, Message
 from holdfast.core import ids
 from holdfast.core.admission import Hold
@@ -26,7 +26,7 @@ from holdfast.core.lifecycle import Record, apply, fold, story
 from holdfast.core.model import Instant, Run, Seconds, State
 from holdfast.core.pending import Wait, pending
 from holdfast.core.tree import Tree
-from holdfast.errors import BusError, DaemonUnavailable, Refused
+from holdfast.errors import BusError, DaemonUnavailable, HoldfastError, Refused
 from holdfast.wire import api, codec
 from holdfast.wire.render import render_json
 from holdfast.wire.subjects import Stream
@@ -49,6 +49,9 @@ log = logging.getLogger("holdfast.query")
 
 WITHIN: Seconds = 1.0
 """How long an answer waits for the history at most."""
+
+VALUE_MOST = REPLY_MOST - 4096
+"""Bytes of a value that is asked for by itself, as JSON; what is left is for what stands around it."""
 
 SHOWN_MOST = 256 * 1024
 """Characters of a payload or result as JSON."""
@@ -89,6 +92,7 @@ class QueryService:
             events: what became of events so far.
         """
         self._bus = bus
+        self._blobs = Blobs(bus)
         self._store = store
         self._projector = projector
         self._gauges = gauges
@@ -107,7 +111,8 @@ class QueryService:
             self._bus,
             Question(api.RUNS_LIST, api.RunsQuery, self.runs),
             Question(api.RUNS_GET, api.RunRef, self.view),
-            Question(api.RUNS_HISTORY, api.RunRef, self.history),
+            Question(api.RUNS_HISTORY, api.HistoryRef, self.history),
+            Question(api.RUNS_VALUE, api.ValueRef, self.value),
             Question(api.RUNS_COUNTS, api.RunsQuery, self._lists.counts),
             Question(api.QUEUES_LIST, api.Nothing, self._queues),
             Question(api.QUEUES_WHY, api.RunRef, self.why),
@@ -140,22 +145,51 @@ class QueryService:
         found = await self._ask(runs.run(id), runs.WHOLE)
         return await self._view(found[0]) if found else await self._view_of_journal(id)
 
-    async def history(self, ref: api.RunRef) -> api.History:
-        """The messages of one run. Recorded values that a reply can't hold are left out (empty), the largest first.
+    async def history(self, ref: api.HistoryRef) -> api.History:
+        """The messages of one run behind one that is known. Recorded values that a reply can't hold are left out
+        (empty), the largest first; where that is not enough, it ends early and says so.
 
         Raises:
             Refused: no run, or more than one, is meant.
         """
         if not ids.is_run_id(ref.run):
             await self._fresh()
-        id = await self._id(ref)
+        id = await self._id(api.RunRef(ref.run))
         stored = [
             api.Stored(record.seq, message.time, record.kind.value, record.writer, record.entries)
             for message, record in await self._messages(id)
         ]
         if not stored:
-            raise _not_found(ref)
-        return _cut(api.History(id, tuple(stored)))
+            raise _not_found(api.RunRef(ref.run))
+        return _page(_cut(api.History(id, tuple(each for each in stored if each.seq > ref.after))))
+
+    async def value(self, ref: api.ValueRef) -> api.Value:
+        """A recorded value, also one that a history came without or that is kept apart.
+
+        Raises:
+            Refused: no run, or more than one, is meant; or the run has no such value.
+        """
+        if not ids.is_run_id(ref.run):
+            await self._fresh()
+        id = await self._id(api.RunRef(ref.run))
+        records = [record for _, record in await self._messages(id)]
+        if not records:
+            raise _not_found(api.RunRef(ref.run))
+        data = _recorded(records, ref.key)
+        if data is None:
+            what = f"checkpoint {ref.key}" if ref.key.strip("/") else "result"
+            raise Refused(f"run {id} has no value for {what}: see `holdfast runs tree {id}`", code="not_found")
+        try:
+            data = await self._blobs.full(data)
+        except BusError:
+            raise
+        except HoldfastError as error:
+            raise Refused(
+                f"the value of {ref.key or 'the payload'} can't be read: {error}", code="not_found"
+            ) from error
+        shown = render_json(data)
+        json = _beginning(shown, VALUE_MOST)
+        return api.Value(run=id, key=ref.key, json=json, size=len(data), whole=len(json) == len(shown))
 
     async def queues(self) -> api.Queues:
         """How each queue stands, without what was before."""
@@ -345,6 +379,22 @@ def _viewed(
     )
 
 
+def _recorded(records: Sequence[Record], key: str) -> bytes | None:
+    """A value as the journal has it: of a checkpoint, of `/` the result, of an empty key the payload."""
+    if key.strip("/"):
+        node = Tree.of(story(records)).node(key)
+        return None if node is None else node.value
+    run = fold(records)
+    return None if run is None else run.result if key else run.payload
+
+
+def _beginning(text: str, most: int) -> str:
+    """As much of a text as fits into so many bytes of UTF-8."""
+    if len(text) * 4 <= most:
+        return text
+    return text.encode()[:most].decode(errors="ignore")
+
+
 def _json(data: bytes | None) -> str:
     """A stored value as text that fits into a reply."""
     if data is None:
@@ -356,6 +406,12 @@ def _shown(text: str) -> str:
     if len(text) <= SHOWN_MOST:
         return text
     return f"{text[:SHOWN_MOST]}\n... {len(text) - SHOWN_MOST:,} more characters are not shown"
+
+
+def _page(history: api.History) -> api.History:
+    """As much of a history, from its beginning, as a reply holds."""
+    page = fitting(list(history.messages))
+    return replace(history, messages=tuple(page), more=len(page) < len(history.messages))
 
 
 def _cut(history: api.History) -> api.History:

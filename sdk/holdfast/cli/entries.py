@@ -240,9 +240,7 @@ def _join(*parts: str) -> str:
 
 def _origin(created: RunCreated) -> str:
     origin = created.origin
-    if origin is None:
-        return ""
-    return f"{origin.how} of {origin.run}{f' before {origin.key}' if origin.key else ''}"
+    return "" if origin is None else origin.told
 
 
 def _until(due: Instant | None) -> str:

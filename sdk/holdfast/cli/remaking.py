@@ -40,18 +40,25 @@ async def fork(
     run: RunName,
     key: Annotated[
         str, typer.Option("--from", metavar="KEY", help="The checkpoint from which on it runs anew, e.g. /ship#1.")
-    ],
+    ] = "",
+    behind: Annotated[
+        str, typer.Option("--behind", metavar="KEY", help="Or the one that it keeps, and goes on behind.")
+    ] = "",
     edits: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY[.path]=JSON", help="Another result, or a part of one; may be repeated."),
     ] = None,
 ) -> None:
     """Start a run from a checkpoint of another one. It keeps what that one recorded before; that one stays as it is."""
+    if bool(key) == bool(behind):
+        found = "both" if key else "neither"
+        raise Usage(f"expected --from KEY or --behind KEY, found {found}: see `holdfast runs tree {run}` for the keys")
     changes = dict(_edit(text) for text in edits or ())
     origin = await resolve(client, run)
-    made = await client.fork(origin, key, changes)
+    made = await client.fork(origin, key or behind, changes, behind=bool(behind))
     if out.json:
-        out.record({"run": made.id, "origin": origin, "from": key, "edited": list(changes)})
+        place = {"from": key} if key else {"behind": behind}
+        out.record({"run": made.id, "origin": origin, **place, "edited": list(changes)})
     else:
         out.line(made.id)
 

@@ -225,9 +225,7 @@ def _fields(view: RunView, out: Output) -> None:
 
 
 def _origin(origin: Origin | None) -> str:
-    if origin is None:
-        return ""
-    return f"{origin.how} of {origin.run}{f' before {origin.key}' if origin.key else ''}"
+    return "" if origin is None else origin.told
 
 
 def _waits(view: RunView, out: Output) -> None:

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -143,10 +144,31 @@ def worker(
     )
 
 
+class Way(StrEnum):
+    """How the desk sends its frames (`holdfast_tui.terminal.link.Link`, which may not be imported here)."""
+
+    STOCK = "stock"
+    PACED = "paced"
+    DIFF = "diff"
+
+
 @tui_app.command()
 def tui(
     ctx: typer.Context,
     read_only: Annotated[bool, typer.Option("--read-only", help="Keys that change things do nothing.")] = False,
+    theme: Annotated[
+        str,
+        typer.Option(
+            "--theme",
+            help="ansi, dark, light, contrast, or NAME of themes/NAME.toml of your own; as last time, unless given.",
+            show_default=False,
+        ),
+    ] = "",
+    ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII alone.")] = False,
+    mouse: Annotated[bool, typer.Option("--mouse/--no-mouse", help="Leave the mouse to the terminal.")] = True,
+    link: Annotated[
+        Way, typer.Option("--link", envvar="HOLDFAST_LINK", help="How frames are sent; for when the screen is garbled.")
+    ] = Way.DIFF,
     keys: Annotated[bool, typer.Option("--keys", help="Print the table of keys in effect, and end.")] = False,
     project: Project = None,
     config: Config = None,
@@ -181,6 +203,10 @@ def tui(
             read_only=read_only,
             env=os.environ,
             config_dir=home.config,
+            link=link,
+            mouse=mouse,
+            theme=theme,
+            ascii_only=ascii_only,
             state_dir=home.state,
         )
     )

@@ -2,7 +2,7 @@
 
 A fork before checkpoint K takes over what was recorded before K in journal order and still stands: nothing that a later
 failure, retry or undo forgot, neither K itself nor what lies within it, and no await that K lies within. Undos are not
-taken over: what the origin did is the origin's to undo.
+taken over: what the origin did is the origin's to undo. A fork behind K keeps K's own outcome too, or is given another.
 """
 
 from __future__ import annotations
@@ -80,27 +80,52 @@ def replay(records: Sequence[Record], *, run: str, at: Instant) -> RunCreated:
     )
 
 
-def fork(records: Sequence[Record], key: str, *, run: str, at: Instant, child_error: ChildError) -> Fork:
+def fork(
+    records: Sequence[Record], key: str, *, run: str, at: Instant, child_error: ChildError, behind: bool = False
+) -> Fork:
     """A run that goes another way from a checkpoint on: the origin's first fact, and the outcomes before the key.
+
+    Args:
+        behind: it keeps the outcome of the checkpoint itself too; None stands for one that there is not.
 
     Raises:
         UnknownKey: the run did not come to such a checkpoint.
+        EditError: what came of it is told by the awaits within it alone, or it is an undo: there is nothing behind it.
     """
     entries = list(story(records))
     outcomes = Outcomes(entries)
     if key not in outcomes:
         raise unknown(key, outcomes.seen)
-    end = outcomes.place(key)
+    end = outcomes.place(key) + behind
     first = replay(records, run=run, at=at)
     created = replace(
         first,
         source="fork",
-        origin=Origin(first_fact(records).run, "fork", key),
+        origin=Origin(first_fact(records).run, "fork", key, behind),
         metadata=_metadata(first.metadata, entries[:end]),
     )
     kept = [(other, mark) for other, mark in outcomes.standing.items() if mark.place < end and not _apart(other, key)]
     kept.sort(key=lambda pair: pair[1].place)
-    return Fork(created, tuple(inherited(other, mark, child_error) for other, mark in kept))
+    own = (_own(outcomes, key, at, child_error),) if behind else ()
+    return Fork(created, (*(inherited(other, mark, child_error) for other, mark in kept), *own))
+
+
+def _own(outcomes: Outcomes, key: str, at: Instant, child_error: ChildError) -> Inherited:
+    """What came of the checkpoint itself, also where a failure of it was forgotten since."""
+    within = any(other.startswith(f"{key}/") for other in outcomes.seen if other != key + UNDO)
+    mark = outcomes.last.get(key)
+    if key.endswith(UNDO) or (mark is None and within):
+        what = "is an undo" if key.endswith(UNDO) else "has no result of its own, its awaits have"
+        raise EditError(f"{key}: expected a checkpoint to go on behind, found that it {what}")
+    if mark is None or isinstance(mark.entry, StepVolatile):
+        return Inherited(key, at if mark is None else mark.entry.at, 0.0 if mark is None else mark.took, NOTHING)
+    return inherited(key, mark, child_error)
+
+
+def has_outcome(records: Iterable[Record], key: str) -> bool:
+    """Whether something came of a checkpoint that a fork can begin with."""
+    mark = Outcomes(story(records)).last.get(key)
+    return mark is not None and not isinstance(mark.entry, StepVolatile)
 
 
 def _apart(other: str, key: str) -> bool:
@@ -166,9 +191,9 @@ def target(text: str, made: Fork) -> Target:
     if key is not None:
         return Target(key, text[len(key) + 1 :])
     origin = made.created.origin
-    before = origin.key if origin is not None else ""
+    where = "" if origin is None else f"{'up to' if origin.behind else 'before'} {origin.key}"
     raise EditError(
-        f"{text}: expected a checkpoint whose outcome the fork keeps (one recorded before {before}), found "
+        f"{text}: expected a checkpoint whose outcome the fork keeps (one recorded {where}), found "
         f"{'none at all' if not keys else 'none of this key'}{_nearest(text, keys)}"
     )
 

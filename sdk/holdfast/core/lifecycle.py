@@ -631,6 +631,11 @@ def apply(run: Run | None, record: Record) -> Run | None:
     after = run
     for _, moved in taken(run, record):
         after = moved
+    return stored(run, record, after)
+
+
+def stored(run: Run | None, record: Record, after: Run | None) -> Run | None:
+    """The run with a message in the stream, given what its entries made of it (`taken`)."""
     if after is None:
         return None
     match record.kind:

@@ -176,6 +176,14 @@ class Origin(msgspec.Struct, frozen=True, array_like=True):
     """`replay`, `fork` or `import`."""
     key: str = ""
     """Of a fork: the checkpoint before which it parts from its origin."""
+    behind: bool = False
+    """It parts behind that checkpoint, of which it keeps the outcome or has another one."""
+
+    @property
+    def told(self) -> str:
+        """How it was made, in plain words: `fork of 01K... before /ship#1`."""
+        where = f" {'behind' if self.behind else 'before'} {self.key}" if self.key else ""
+        return f"{self.how} of {self.run}{where}"
 
 
 class Hook(msgspec.Struct, frozen=True, array_like=True):

@@ -282,7 +282,12 @@ class Tree:
         while pending:
             depth, node = pending.pop()
             yield depth, node
-            pending.extend((depth + 1, child) for child in reversed(node.children))
+            if node.children:
+                pending.extend((depth + 1, child) for child in reversed(node.children))
+
+    def __len__(self) -> int:
+        """How many nodes there are."""
+        return len(self._nodes)
 
     def node(self, key: str) -> Node | None:
         return self._nodes.get(key)

@@ -45,7 +45,9 @@ RUNS_LIST = "runs.list"
 RUNS_GET = "runs.get"
 """`RunRef` → `RunView`."""
 RUNS_HISTORY = "runs.history"
-"""`RunRef` → `History`."""
+"""`HistoryRef` → `History`."""
+RUNS_VALUE = "runs.value"
+"""`ValueRef` → `Value`."""
 QUEUES_LIST = "queues.list"
 """`Nothing` → `Queues`."""
 QUEUES_WHY = "queues.why"
@@ -346,6 +348,15 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     """Id of the run that follows its ending up; empty where there is none."""
 
 
+class HistoryRef(msgspec.Struct, frozen=True):
+    """A run's history, from a message on."""
+
+    run: str
+    """As in `RunRef`."""
+    after: int = 0
+    """Sequence of the last message that is known."""
+
+
 class Stored(msgspec.Struct, frozen=True):
     """One journal message of a run."""
 
@@ -367,6 +378,30 @@ class History(msgspec.Struct, frozen=True):
 
     run: str
     messages: tuple[Stored, ...]
+    more: bool = False
+    """Whether there are further ones behind these, which a reply can't hold too."""
+
+
+class ValueRef(msgspec.Struct, frozen=True):
+    """A recorded value of a run."""
+
+    run: str
+    """As in `RunRef`."""
+    key: str
+    """A checkpoint; `/`: the run's result; empty: its payload."""
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """A recorded value, whatever its size, as JSON."""
+
+    run: str
+    key: str
+    json: str
+    """Indented; a value that has no JSON form is shown as `{"$type": ...}`."""
+    size: int
+    """Bytes of the value as it is stored."""
+    whole: bool = True
+    """False: a reply can't hold all of it, and this is its beginning."""
 
 
 class QueueRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,10 +9,10 @@ import msgspec
 from holdfast.wire import api
 from holdfast_tui import filter, keys
 from holdfast_tui.format import Cell, age, clean, date, error_name, lines, plural, short, value
+from holdfast_tui.model import frames
 from holdfast_tui.model.window import Listing
 from holdfast_tui.plan import Plan, Verb
 from holdfast_tui.screens.page import Page, marked, told
-from holdfast_tui.screens.run import told_error
 from holdfast_tui.widgets.table import Column
 
 HEAD = 200
@@ -119,7 +119,7 @@ class Dead(Page):
         title = " ".join(f"[{name}]" if name == page else name for name in PAGES) + f" ─ {short(letter.run)}"
         match page:
             case "error":
-                return title, told_error(letter.error)
+                return title, frames.told(letter.error)
             case "payload":
                 return title, [(line, "") for line in lines(value(letter.payload))]
         kept = f"behind {letter.last_key}" if letter.last_key else "from the start: no checkpoint"

@@ -8,7 +8,7 @@ from textual.screen import Screen
 
 from holdfast_tui import router
 from holdfast_tui.failure import Failure
-from holdfast_tui.widgets.line import Line
+from holdfast_tui.widgets.line import Line, Room
 from holdfast_tui.widgets.pane import Pane
 
 SCROLLS = {"down": 1, "j": 1, "up": -1, "k": -1, "pagedown": 10, "pageup": -10}
@@ -27,15 +27,13 @@ class Details(Screen[None], inherit_bindings=False):
         self.top, self.told, self.foot = Line(), Pane(id="keys"), Line()
 
     def compose(self) -> ComposeResult:
+        yield Room()
         yield self.top
         yield self.told
         yield self.foot
 
-    def on_mount(self) -> None:
-        self.call_after_refresh(self.paint)
-
     def on_resize(self) -> None:
-        self.call_after_refresh(self.paint)
+        self.paint()
 
     def paint(self) -> None:
         self.top.show([(" what went wrong", "title")])

@@ -25,7 +25,7 @@ from holdfast_tui.message import Message
 from holdfast_tui.model.window import Listing, Window
 from holdfast_tui.plan import Plan
 from holdfast_tui.router import Mode
-from holdfast_tui.widgets.line import Line
+from holdfast_tui.widgets.line import LEAST, Line, Room
 from holdfast_tui.widgets.pane import Pane
 from holdfast_tui.widgets.table import Column, Table
 
@@ -41,14 +41,16 @@ QUESTION = 30.0
 class Frame(Screen[None], inherit_bindings=False):
     """A screen's six parts, and what each screen says in them."""
 
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - Textual's own annotation
-    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (10, "-short"), (24, "-full")]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (LEAST[0], "-narrow"), (110, "-wide")]  # noqa: RUF012 - Textual's own annotation
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (LEAST[1], "-short"), (24, "-full")]  # noqa: RUF012
     AUTO_FOCUS = ""
     ALLOW_SELECT = False
 
     kind: ClassVar[str]
     """Name in `keys.SCREENS`."""
     columns: ClassVar[Sequence[Column]]
+    beside: ClassVar[bool] = True
+    """Whether the pane stands beside the list where there is room; otherwise it stands below it."""
     paned: ClassVar[bool] = True
     """Whether a pane stands beside the list where there is room."""
 
@@ -144,6 +146,7 @@ class Frame(Screen[None], inherit_bindings=False):
     # --- frame --------------------------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
+        yield Room()
         with Container(id="top"):
             yield self.context
             yield self.time_line
@@ -163,7 +166,7 @@ class Frame(Screen[None], inherit_bindings=False):
         self.refresh_data()
 
     def on_resize(self) -> None:
-        self.pane.barred = self.size.width >= 110
+        self.pane.barred = self.size.width >= 110 and self.beside
         self.call_after_refresh(self.paint)
 
     def refresh_data(self) -> None:
@@ -272,13 +275,13 @@ class Frame(Screen[None], inherit_bindings=False):
         self.scope_line.show([(" ", ""), *left], [*right, (" ", "")])
         self.table.dimmed = not live
         self.table.sync()
-        if self.paned and self.pane.size.width:
+        if self.paned and (self.pane.size.width or self.has_class("-zoom")):  # it may have no size yet
             self.pane.show(*self.detail())
         self._bottom(live)
 
     def _link(self, now: Instant) -> list[Cell]:
         gateway = self.desk.gateway
-        cells: list[Cell] = [("  ", ""), *gateway.link.cells(now)]
+        cells: list[Cell] = [("  ", ""), *self.desk.terminal.cells(), *gateway.link.cells(now)]
         if gateway.link.live(now) and gateway.queues_at is not None:
             cells.append((f"  {rate(gateway.events)} ev/s", ""))
         return cells

@@ -12,7 +12,7 @@ from holdfast_tui import keys, router
 from holdfast_tui.format import Cell, clean
 from holdfast_tui.keys import Help
 from holdfast_tui.screens.frame import Frame
-from holdfast_tui.widgets.line import Line
+from holdfast_tui.widgets.line import Line, Room
 from holdfast_tui.widgets.pane import Pane
 
 TITLES = {"MOVE": "MOVE", "LOOK": "LOOK", "CHANGE": "CHANGE (asks first)"}
@@ -32,15 +32,13 @@ class HelpScreen(Screen[None], inherit_bindings=False):
         self.top, self.keys_pane, self.foot = Line(), Pane(id="keys"), Line()
 
     def compose(self) -> ComposeResult:
+        yield Room()
         yield self.top
         yield self.keys_pane
         yield self.foot
 
-    def on_mount(self) -> None:
-        self.call_after_refresh(self.paint)
-
     def on_resize(self) -> None:
-        self.call_after_refresh(self.paint)
+        self.paint()
 
     def paint(self) -> None:
         self.top.show(
@@ -59,10 +57,12 @@ class HelpScreen(Screen[None], inherit_bindings=False):
             search=self.search,
             actions=desk.actions,
         )
-        texts = laid_out([row for row in found if not row.off], self.size.width - 2)
+        off: list[Cell] = []
         for why in dict.fromkeys(row.off for row in found if row.off):
-            texts += [("", ""), (f"off: {why}", "warn")]
-            texts += [(f"  {row.keys}  {row.label}", "dim") for row in found if row.off == why]
+            off += [("", ""), (f"off: {why}", "warn")]
+            off += [(f"  {row.keys}  {row.label}", "dim") for row in found if row.off == why]
+        room = self.size.height - 3 - len(off)
+        texts = laid_out([row for row in found if not row.off], self.size.width - 2, room) + off
         return texts or [(f"no key does {self.search!r}", "dim")]
 
     def on_key(self, event: events.Key) -> None:
@@ -88,12 +88,12 @@ class HelpScreen(Screen[None], inherit_bindings=False):
         """Nothing here moves by itself."""
 
 
-def laid_out(rows: Sequence[Help], width: int) -> list[Cell]:
-    """A column for each group side by side; where that is too wide, one below the other, each in as many as fit."""
+def laid_out(rows: Sequence[Help], width: int, height: int) -> list[Cell]:
+    """A column for each group side by side; where that does not fit, one below the other, each in as many as fit."""
     groups = {group: [f"{row.keys}  {row.label}" for row in rows if row.group == group] for group in TITLES}
     columns = [[TITLES[group], *told] for group, told in groups.items() if told]
     wide = [max(map(len, column)) + GAP for column in columns]
-    if sum(wide) - GAP <= width:
+    if sum(wide) - GAP <= width and max(map(len, columns), default=0) <= height:
         return _beside(columns, wide)
     texts: list[Cell] = []
     for title, *told in columns:

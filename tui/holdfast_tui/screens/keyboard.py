@@ -243,6 +243,7 @@ class Keyboard(Frame):
     def do_redraw(self) -> None:
         self.forget()
         self.app.refresh(layout=True)
+        self.desk.redraw()
 
     def do_mark(self) -> None:
         self.window.mark()

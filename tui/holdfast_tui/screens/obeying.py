@@ -34,7 +34,7 @@ def obey(desk: Desk, page: Page, text: str) -> None:
         case command.Mode(read_only):
             _set_mode(desk, page, read_only)
         case command.Colours(name):
-            _mended(page, lambda: desk.take_theme(name))
+            _mended(page, lambda: page.command_theme(name))
         case command.Tour():
             desk.take_tour()
         case command.Wrong(why):

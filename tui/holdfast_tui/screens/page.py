@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from holdfast.errors import ConfigError
 from holdfast_tui.format import TIMES, Cell, clean, count
 from holdfast_tui.model.window import Window
 from holdfast_tui.screens.asking import Asking
@@ -20,6 +21,13 @@ class Page(Asking):
     def do_times(self) -> None:
         """Write times another way, on all screens."""
         self.say(f"times are {TIMES.turn()}")
+
+    def command_theme(self, name: str) -> None:
+        """Raises: ValueError: there is no such theme, or it is wrong."""
+        try:
+            self.say(self.desk.use_theme(name.strip()))
+        except ConfigError as error:
+            raise ValueError(str(error).replace(f"{self.desk.config_dir}/", "")) from error
 
     # --- views --------------------------------------------------------------------------------------------------------
 

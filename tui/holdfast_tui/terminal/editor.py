@@ -42,7 +42,7 @@ async def edit(app: App[Any], text: str, *, env: Mapping[str, str], name: str = 
     try:
         words = command(env)
     except ValueError as error:
-        return Edited(None, f"expected the command of an editor in VISUAL or EDITOR, found {str(error).lower()}")
+        return Edited(None, f"VISUAL or EDITOR: expected a command, found {str(error).lower()}")
     if not words:
         return Edited(None, "no editor: set VISUAL or EDITOR, as in EDITOR=vim")
     if shutil.which(words[0], path=env.get("PATH")) is None:
@@ -52,7 +52,7 @@ async def edit(app: App[Any], text: str, *, env: Mapping[str, str], name: str = 
             file = Path(directory) / name
             file.write_text(text, encoding="utf-8", newline="")
             code = await _run(app, [*words, str(file)], env)
-            return _result(words[0], code, text, file)
+            return _result(Path(words[0]).name, code, text, file)
     except SuspendNotSupported:
         return Edited(None, "this terminal cannot be left to an editor")
     except OSError as error:
@@ -87,7 +87,8 @@ async def _end(editor: asyncio.subprocess.Process) -> int:
 def _keyboard_of_another() -> Iterator[None]:
     """Keys that become signals are for the editor, which shares the terminal: here they do nothing.
 
-    A handler, not SIG_IGN: a program that is started gets the default back for the first only.
+    A handler, not SIG_IGN: a program that is started gets the default back for the first only. A loop that handles a
+    signal hears of it all the same: it asks `Linked.away`.
     """
     before = {each: signal.signal(each, lambda *_: None) for each in (signal.SIGINT, signal.SIGQUIT)}
     try:

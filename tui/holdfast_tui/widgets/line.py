@@ -1,4 +1,4 @@
-"""One line of the frame (rows 1, 2, 23 and 24): it repaints the columns that changed."""
+"""One line of the frame (rows 1, 2, 23 and 24): it repaints the columns that changed; and one that asks for room."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.segment import Segment
+from textual import events
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
@@ -49,3 +50,15 @@ class Line(Widget, can_focus=False, inherit_bindings=False):
         cells = spread(self._left, self._right, width)
         segments = [Segment(text, plain + style(role) if role else plain) for text, role in cells if text]
         return Strip(segments).adjust_cell_length(width, plain)
+
+
+LEAST = (60, 10)
+"""Columns and lines that a screen needs."""
+
+
+class Room(Line):
+    """All that is shown on a terminal with less than `LEAST`; style sheets show it instead of the rest."""
+
+    def on_resize(self, event: events.Resize) -> None:
+        have = self.screen.size
+        self.show([(f"needs {LEAST[0]}x{LEAST[1]}, is {have.width}x{have.height}", "warn")])

@@ -33,18 +33,25 @@ class Pane(Widget, can_focus=False, inherit_bindings=False):
         self._title = ""
         self._given: tuple[Cell, ...] = ()
         self._lines: list[Cell] = []
+        self._room = 0
+        """Columns that the lines are wrapped to; 0: they are not yet."""
         self._painted: dict[int, Cell] = {}
 
     def show(self, title: str, lines: Sequence[Cell]) -> None:
         """Show these lines; another title begins at the top."""
         if title != self._title:
             self.first = 0
-        self._title, self._given = title, tuple(lines)
+        self._title = title
+        given = tuple(lines)
+        if given != self._given:
+            self._given, self._room = given, 0
         self._flow()
 
     def _flow(self) -> None:
         room = max(1, self.size.width - 1 - 2 * self.barred)
-        self._lines = [(piece, role) for text, role in self._given for piece in wrap(text, room)]
+        if room != self._room:
+            self._room = room
+            self._lines = [(piece, role) for text, role in self._given for piece in wrap(text, room)]
         self.first = max(0, min(self.first, len(self._lines) - max(1, self.size.height - 1)))
         for y in range(self.size.height):
             if self._painted.get(y) != self._line(y):
