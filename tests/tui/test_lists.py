@@ -187,11 +187,13 @@ async def test_columns_are_hidden_moved_and_panned() -> None:
         await command(desk, "columns nope")
         assert "no column nope: expected names of queue state" in desk.text
         await command(desk, "columns *")
-        await desk.pilot.resize_terminal(44, 24)
+        await desk.pilot.resize_terminal(62, 24)
         await desk.settle()
-        assert "OUT/s" not in desk.text
+        assert "LAST 60s" not in desk.text
         await desk.press("l", "l", "l", "l", "l")
-        assert desk.text.splitlines()[2].split()[:2] == ["QUEUE↑", "OUT/s"]
+        assert desk.text.splitlines()[2].split()[0] == "QUEUE↑"
+        assert "LAST 60s" in desk.text
+        assert "STATE" not in desk.text
         await desk.press("h", "h", "h", "h", "h", "h")
         assert "no column is out of view at the left" in desk.text
         assert "STATE" in desk.text
