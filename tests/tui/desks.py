@@ -21,8 +21,8 @@ from holdfast_tui.gateway import Gateway
 from holdfast_tui.keymap import Mapped
 from holdfast_tui.memory import Memory
 from holdfast_tui.screens.page import Page
+from holdfast_tui.screens.runs import RESTED, Runs
 from holdfast_tui.theme import ANSI
-from holdfast_tui.views import Views
 from tui.world import NOW, FakeClient
 
 LETTERS = {
@@ -75,7 +75,9 @@ class Bench:
         for _ in range(50):
             await turns()
             screen = self.app.screen
-            if not isinstance(screen, Page) or not (screen._reading or screen._pending):
+            if isinstance(screen, Runs) and screen.looking:  # it waits for the cursor to rest
+                await asyncio.sleep(RESTED / 4)
+            elif not isinstance(screen, Page) or not (screen._reading or screen._pending):
                 break
         await self.pilot.pause()
 
@@ -147,7 +149,7 @@ async def over(
     """A desk over any client; the rest as of `bench`."""
     gateway = Gateway(factory, project=project, read_only=read_only, clock=clock)
     memory = memory or Memory(explained=("capitals",))
-    app = Desk(gateway, clock=clock, memory=memory, mapped=mapped, views=Views(settings and settings / "views.toml"))
+    app = Desk(gateway, clock=clock, memory=memory, mapped=mapped, config_dir=settings)
     TIMES.zone = Zone.UTC
     async with anyio.create_task_group() as tasks:
         await tasks.start(gateway.run)

@@ -274,3 +274,33 @@ async def test_the_help_while_the_link_is_lost() -> None:
         await desk.later(14)
         await desk.press("?")
         check(desk, "queues-help-lost-80x24")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_lists_with_an_error_keep_what_they_had_and_read_only_ones_offer_no_change(size: str) -> None:
+    async with bench(read_only=True, size=SIZES[size]) as desk:
+        for screen in ("queues", "runs"):
+            await show(desk, screen)
+            check(desk, f"{screen}-read-only-{size}")
+        desk.client.wrong = "the history can't be read: disk full"
+        await desk.later(4)
+        check(desk, f"runs-error-{size}")
+        await show(desk, "queues")
+        await desk.later(4)
+        check(desk, f"queues-error-{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_lists_with_marks_a_filter_an_order_and_a_choice(size: str) -> None:
+    async with bench(size=SIZES[size]) as desk:
+        await desk.press("j", "space", "space", "s")
+        check(desk, f"queues-sort-{size}")
+        await desk.press("d", "/", *"dead:>0 took:x")
+        check(desk, f"queues-filter-{size}")
+        await desk.press("escape", "j", "j", "e")
+        check(desk, f"queues-explained-{size}")
+        await desk.press("escape", "2", "space", "y")
+        check(desk, f"runs-copy-{size}")
+        await desk.press("escape", "u")
+        await desk.settle()
+        check(desk, f"runs-unique-{size}")

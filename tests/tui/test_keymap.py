@@ -19,7 +19,7 @@ def action(mapped: keymap.Mapped, id: str) -> keys.Action:
 
 
 def test_keys_are_swapped_and_hints_help_and_table_say_so() -> None:
-    mapped = remapped({"pause": "W", "filter": ["ctrl+s", "/"], "down": "x"})
+    mapped = remapped({"pause": "W", "filter": ["ctrl+s", "/"], "down": "m"})
     assert mapped.wrong == ()
     assert action(mapped, "pause").keys == ("W",)
     assert keys.keymap(keys.QUEUES, actions=mapped.actions)["W"].id == "pause"
@@ -28,7 +28,7 @@ def test_keys_are_swapped_and_hints_help_and_table_say_so() -> None:
     assert "W pause" in hints
     assert "ctrl+s filter" in hints
     assert "ctrl+s find" in keys.hints(keys.RUN, 200, actions=mapped.actions)
-    assert "x k" in [row.keys for row in keys.help_rows(keys.RUNS, actions=mapped.actions)]
+    assert "m k" in [row.keys for row in keys.help_rows(keys.RUNS, actions=mapped.actions)]
     assert "\npause " in keymap.table(mapped.actions)
     both = remapped({"retry": "C", "cancel": "R"})
     assert both.wrong == ()

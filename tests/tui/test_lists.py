@@ -21,6 +21,7 @@ from holdfast.core.model import Rate, State
 from holdfast.wire import api
 from holdfast.wire.api import RunsOrder
 from holdfast_tui.model.queue import explained
+from holdfast_tui.plan import Plan, Verb
 from holdfast_tui.router import Mode
 from holdfast_tui.screens.paged import DEBOUNCE
 from tui.desks import Bench, bench
@@ -28,14 +29,22 @@ from tui.test_flows import until
 from tui.world import NOW, FakeClient, queue, run_id, runs
 
 
-def column(desk: Bench, at: int, width: int) -> list[str]:
-    """A column of the list, as it is on the screen, without blanks."""
-    rows = [line[at : at + width].strip() for line in desk.text.splitlines()[3:22]]
-    return [row for row in rows if row]
+def column(desk: Bench, title: str, *, right: bool = False) -> list[str]:
+    """A column of the list, as it is on the screen: what stands at its title."""
+    head, *rows = desk.text.splitlines()[2:22]
+    begin = head.index(title)
+    found = (re.search(r"\S+", row[begin - 2 * right :]) for row in rows)
+    return [each[0] for each in found if each is not None]
 
 
 def names(desk: Bench) -> list[str]:
-    return column(desk, 2, 13)
+    return [row[2:].split()[0] for row in desk.text.splitlines()[3:22] if row.strip()]
+
+
+async def command(desk: Bench, text: str) -> None:
+    desk.app.command(text)
+    desk.page.paint()
+    await desk.settle()
 
 
 async def filtered(desk: Bench, text: str) -> None:
@@ -108,11 +117,11 @@ async def test_runs_are_ordered_by_the_daemon() -> None:
     async with bench() as desk:
         await desk.press("2", "s", "t")
         assert (desk.client.asked[-1].order, desk.client.asked[-1].descending) == (RunsOrder.TOOK, True)
-        assert column(desk, 53, 6)[:2] == ["840ms", "840ms"]
+        assert column(desk, "TOOK", right=True)[:2] == ["840ms", "840ms"]
         assert "sort took down (s)" in desk.text
         await desk.press("s", "t")
         assert desk.client.asked[-1].descending is False
-        assert column(desk, 53, 6)[:2] == ["120ms", "120ms"]
+        assert column(desk, "TOOK", right=True)[:2] == ["120ms", "120ms"]
 
 
 # --- filter -------------------------------------------------------------------------------------------------------
@@ -159,11 +168,11 @@ async def test_a_late_answer_to_an_older_filter_changes_nothing() -> None:
         desk.page.filter = "index"
         desk.page.narrowed()
         client.go.set()
-        await until(desk, "14 runs")
-        assert set(column(desk, 18, 16)) == {"index-doc"}
+        await until(desk, "13 runs")
+        assert set(column(desk, "TASK")) == {"index-doc"}
         await asyncio.sleep(DEBOUNCE)
         await desk.settle()
-        assert set(column(desk, 18, 16)) == {"index-doc"}
+        assert set(column(desk, "TASK")) == {"index-doc"}
 
 
 # --- columns and views --------------------------------------------------------------------------------------------
@@ -171,20 +180,20 @@ async def test_a_late_answer_to_an_older_filter_changes_nothing() -> None:
 
 async def test_columns_are_hidden_moved_and_panned() -> None:
     async with bench() as desk:
-        desk.app.command("columns dead,queue,-run")
-        await desk.settle()
+        await command(desk, "columns dead,queue,-run")
         head = desk.text.splitlines()[2].split()
         assert head[:4] == ["DEAD", "QUEUE↑", "STATE", "DEPTH"]
         assert "RUN" not in head
-        desk.app.command("columns nope")
-        await desk.settle()
+        await command(desk, "columns nope")
         assert "no column nope: expected names of queue state" in desk.text
-        desk.app.command("columns *")
-        await desk.pilot.resize_terminal(44, 24)
+        await command(desk, "columns *")
+        await desk.pilot.resize_terminal(62, 24)
         await desk.settle()
-        assert "OUT/s" not in desk.text
+        assert "LAST 60s" not in desk.text
         await desk.press("l", "l", "l", "l", "l")
-        assert desk.text.splitlines()[2].split()[:2] == ["QUEUE↑", "OUT/s"]
+        assert desk.text.splitlines()[2].split()[0] == "QUEUE↑"
+        assert "LAST 60s" in desk.text
+        assert "STATE" not in desk.text
         await desk.press("h", "h", "h", "h", "h", "h")
         assert "no column is out of view at the left" in desk.text
         assert "STATE" in desk.text
@@ -195,22 +204,19 @@ async def test_a_view_is_kept_and_shown_again_from_another_screen_and_another_de
         await desk.press("2")
         await filtered(desk, "state:dead")
         await desk.press("s", "t")
-        desk.app.command("columns took,-try")
-        desk.app.command("save slow")
-        await desk.settle()
+        await command(desk, "columns took,-try")
+        await command(desk, "save slow")
         assert "kept: :view slow" in desk.text
     async with bench(settings=tmp_path) as desk:
-        desk.app.command("views")
-        await desk.settle()
+        await command(desk, "views")
         assert "slow: runs state:dead" in desk.text
         await desk.press(*":vie", "tab")
-        desk.app.command("view slow")
+        await command(desk, "view slow")
         await until(desk, "7 runs")
         assert desk.text.splitlines()[2].split()[:2] == ["↓TOOK", "STATE"]
         assert (desk.client.asked[-1].states, desk.client.asked[-1].order) == ((State.DEAD,), RunsOrder.TOOK)
-        desk.app.command("forget slow")
-        desk.app.command("view slow")
-        await desk.settle()
+        await command(desk, "forget slow")
+        await command(desk, "view slow")
         assert "no view slow: there are none" in desk.text
 
 
@@ -218,8 +224,7 @@ async def test_a_broken_file_of_views_is_reported_and_not_written_over(tmp_path:
     file = tmp_path / "views.toml"
     file.write_text("[views.a\n")
     async with bench(settings=tmp_path, size=(200, 24)) as desk:
-        desk.app.command("save mine")
-        await desk.settle()
+        await command(desk, "save mine")
         assert "views.toml is broken, mend it or move it away" in desk.text
     assert file.read_text() == "[views.a\n"
 
@@ -227,8 +232,7 @@ async def test_a_broken_file_of_views_is_reported_and_not_written_over(tmp_path:
 async def test_what_a_view_names_that_is_not_there_any_more_is_said(tmp_path: Path) -> None:
     (tmp_path / "views.toml").write_text('[views.old]\nscreen = "queues"\nsort = "gone down"\ncolumns = "depth,nope"\n')
     async with bench(settings=tmp_path, size=(160, 24)) as desk:
-        desk.app.command("view old")
-        await desk.settle()
+        await command(desk, "view old")
         assert "no column nope" in desk.text
         assert "found gone down" in desk.text
         assert names(desk)[0] == "audit-export"
@@ -292,7 +296,37 @@ async def test_id_json_row_and_command_are_copied_of_the_cursor_or_the_marks() -
         assert found[4] == f"{run_id(2900)}\n{run_id(2899)}"
         assert "copied 2 lines" in desk.text
         await desk.press("1", "y", "c")
-        assert found[5] == "holdfast runs list --filter 'queue:audit-export'"
+        assert found[5] == "holdfast runs list --filter queue:audit-export"
+
+
+class Thoughtful(FakeClient):
+    """A client that takes its time to count what a purge would cancel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+
+    async def purge_queue(self, name: str, *, reason: str = "", dry_run: bool = False) -> int:
+        await self.go.wait()
+        return await super().purge_queue(name, reason=reason, dry_run=dry_run)
+
+
+async def test_a_question_that_comes_late_does_not_break_into_what_is_typed() -> None:
+    client = Thoughtful()
+    async with bench(client) as desk:
+        await desk.press("X", "/", "e")
+        client.go.set()
+        await desk.press("y")
+        assert (desk.page.state.mode, desk.page.filter) == (Mode.FILTER, "ey")
+        await desk.press("escape", "X")
+        await until(desk, "PURGE audit-export")
+
+
+@pytest.mark.parametrize("verb", [Verb.PAUSE, Verb.RESUME, Verb.LIMIT, Verb.PURGE])
+def test_a_command_to_copy_has_nothing_in_it_that_a_shell_would_obey(verb: Verb) -> None:
+    name = "a; echo $(id)\x1b"
+    plan = Plan(verb=verb, targets=(name,), what="queue", values={name: QueueLimits()})
+    assert f"queues {verb} 'a; echo $(id)␛'" in plan.command(name)
 
 
 async def test_all_that_match_are_written_to_a_file_also_in_read_only(tmp_path: Path) -> None:
@@ -304,14 +338,13 @@ async def test_all_that_match_are_written_to_a_file_also_in_read_only(tmp_path: 
         await desk.press("w", "ctrl+u", *"runs.txt", "enter")
         assert "expected a file that ends in .csv, .jsonl, .parquet" in desk.text
         await desk.press("ctrl+u", *str(tmp_path / "runs.csv"), "enter")
-        await until(desk, "833 runs written to")
+        await until(desk, "834 runs written to")
         await desk.press("w", "ctrl+u", *str(tmp_path / "runs.csv"), "enter")
         assert "is there already" in desk.text
         await desk.press("n")
         assert "nothing was written" in desk.text
         await desk.press("1")
-        desk.app.command(f"export {tmp_path}/runs.csv")
-        await desk.settle()
+        await command(desk, f"export {tmp_path}/runs.csv")
         await desk.press("y")
         await until(desk, "8 queues written to")
     with (tmp_path / "runs.csv").open(newline="") as file:
@@ -364,6 +397,7 @@ async def test_a_limit_is_typed_shown_as_a_command_and_sent() -> None:
 async def test_a_queue_is_purged_by_its_name_only() -> None:
     async with bench() as desk:
         await desk.press("/", *"image", "enter", "X")
+        await until(desk, "PURGE images")
         assert "PURGE images: cancel all 904 that wait there and never started" in desk.text
         await desk.press("y", "enter")
         assert desk.client.changed == []
@@ -397,9 +431,10 @@ def test_what_holds_a_queue_is_said_with_the_key_that_changes_it(row: api.QueueR
 async def test_e_explains_a_queue_over_the_whole_body_and_esc_goes_back() -> None:
     async with bench() as desk:
         await desk.press("j", "j", "e")
-        assert "what holds emails" in desk.text
+        await until(desk, "what holds emails")
         assert "PAUSED: nothing new is started; what runs goes on. P resumes it." in desk.text
         await desk.press("escape")
+        await until(desk, "QUEUE↑")
         assert names(desk)[2] == "emails"
 
 

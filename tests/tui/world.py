@@ -257,6 +257,8 @@ class FakeClient(Places):
         """A change gets no answer."""
         self.down = False
         """The daemon does not answer."""
+        self.wrong = ""
+        """What the daemon refuses to answer for."""
         self.closed = False
         self.queue_rows = queues() if full else []
         self.run_rows = runs() if full else []
@@ -288,6 +290,8 @@ class FakeClient(Places):
         self.letter_rows = [letter for letter in self.letter_rows if letter.run != target]
 
     def up(self) -> None:
+        if self.wrong:
+            raise Refused(self.wrong, code="internal")
         if self.down:
             raise DaemonUnavailable("nobody answers on hf.demo.api: start the daemon with `holdfast up`")
 
@@ -345,8 +349,10 @@ class FakeClient(Places):
         if limits is not None:
             self.set_limits[queue] = limits
 
-    async def purge_queue(self, name: str, *, reason: str = "") -> int:
-        self.change("purge", name)
+    async def purge_queue(self, name: str, *, reason: str = "", dry_run: bool = False) -> int:
+        self.up()
+        if not dry_run:
+            self.change("purge", name)
         return 904
 
     async def get(self, run: str) -> api.RunView:

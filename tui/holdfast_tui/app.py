@@ -131,7 +131,6 @@ class Desk(Linked, inherit_bindings=False):
         look: Theme | None = None,
         memory: Memory | None = None,
         mapped: Mapped | None = None,
-        views: Views | None = None,
         config_dir: Path | None = None,
     ) -> None:
         """
@@ -142,14 +141,13 @@ class Desk(Linked, inherit_bindings=False):
             look: the theme; None: that of the last session.
             memory: what is kept of the user; without it nothing is.
             mapped: the table of keys in effect, and what is wrong with the user's own.
-            views: those of the user; without them none can be kept.
-            config_dir: where the user's own themes are.
+            config_dir: where the user's own themes and views are; None: nowhere.
         """
         super().__init__(link=link, ascii_only=ascii_only)
         self.gateway = gateway
         self.clock = clock
         self.env = env or {}
-        self.views = views or Views(None)
+        self.views = Views(config_dir and config_dir / "views.toml")
         self.memory = memory or Memory()
         self.mapped = mapped or Mapped()
         self.tour = Tour(self.actions)
@@ -477,7 +475,6 @@ def operate(
             look=look,
             memory=memory,
             mapped=mapped,
-            views=Views(config_dir and config_dir / "views.toml"),
             config_dir=config_dir,
         )
 

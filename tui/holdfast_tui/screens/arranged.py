@@ -13,6 +13,7 @@ from holdfast_tui.model import columns, sorting
 from holdfast_tui.model.columns import Column, Layout
 from holdfast_tui.model.sorting import Sort
 from holdfast_tui.model.window import Listing
+from holdfast_tui.router import Mode
 from holdfast_tui.screens.page import Page
 from holdfast_tui.views import View
 from holdfast_tui.widgets.table import Table
@@ -82,7 +83,7 @@ class Arranged(Page):
     def unread(self) -> list[Cell]:
         """For row 2: that a part of the filter can't be read and does not count."""
         found = self.given()
-        wrong = found.wrong or found.half
+        wrong = (found.wrong or found.half) if self.state.mode is not Mode.FILTER else ""
         return [(f"not read: {clean(self.filter[found.at :]).partition(' ')[0]}  ", "warn")] if wrong else []
 
     # --- order --------------------------------------------------------------------------------------------------------
@@ -164,6 +165,7 @@ class Arranged(Page):
         self.narrowed()
         if wrong:
             self.say("; ".join(wrong), "warn")
+        self.paint()
 
     def command_save(self, name: str) -> None:
         """Keep what is shown under a name. Raises: ValueError: it can't be."""

@@ -247,7 +247,7 @@ class Keyboard(Frame):
 
     def do_mark(self) -> None:
         self.window.mark()
-        self.window.move(1)
+        self.moved(lambda: self.window.move(1))
 
     def do_mark_all(self) -> None:
         self.window.marks |= dict.fromkeys(self.window.keys)

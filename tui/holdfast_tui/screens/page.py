@@ -57,7 +57,7 @@ def marked(window: Window[Any], hidden: int | None = None) -> list[Cell]:
         return []
     hidden = window.hidden() if hidden is None else hidden
     text = f"{count(len(window.marks))} marked" + (f", {count(hidden)} hidden" if hidden else "")
-    return [("  " + text, "mark")]
+    return [(text + "  ", "mark")]
 
 
 def told(filter: str, parts: Iterable[Cell]) -> list[Cell]:

@@ -72,6 +72,8 @@ class Runs(Paged[api.RunRow]):
         super().__init__(filter=filter)
         self._looked_at: api.RunRow | None = None
         """The row for which more was asked last."""
+        self.looking = False
+        """Whether the answer to that is yet to come."""
         self._seen_of, self._seen = "", list[Cell]()
         """What was read of a run, and of which."""
         self._resting: Timer | None = None
@@ -165,7 +167,7 @@ class Runs(Paged[api.RunRow]):
 
     def _look(self, row: api.RunRow) -> None:
         """Read more of a run once the cursor has rested on it, and again when its row has changed."""
-        self._looked_at = row
+        self._looked_at, self.looking = row, True
         if self._resting is not None:
             self._resting.stop()
         self._resting = self.set_timer(RESTED, lambda: self.run_worker(self._glance(row), group="look", exclusive=True))
@@ -175,9 +177,11 @@ class Runs(Paged[api.RunRow]):
             view = await self.desk.gateway.get(row.id)
             few = row.steps <= STEPS_MOST
             history = await self.desk.gateway.history(row.id) if few else None
+            self._seen_of, self._seen = row.id, glance(view, history)
         except HoldfastError:  # the row itself says enough; that the link is lost is said by what reads the list
             return
-        self._seen_of, self._seen = row.id, glance(view, history)
+        finally:
+            self.looking = row is not self._looked_at
         self.paint()
 
     def shell(self, key: str) -> str:
@@ -206,7 +210,8 @@ class Runs(Paged[api.RunRow]):
 
     async def _explain(self, run: str) -> None:
         why = await self.desk.gateway.why(run)
-        self.show_sheet(f"why {short(run)} does not run", explained(why))
+        if self.undisturbed:
+            self.show_sheet(f"why {short(run)} does not run", explained(why))
 
     def do_unique(self) -> None:
         """Show the kinds of errors that runs died of, within the filter; a digit narrows to one."""
@@ -214,6 +219,8 @@ class Runs(Paged[api.RunRow]):
 
     async def _unique(self) -> None:
         kinds = await self.desk.gateway.letter_groups(letters_query(self.given(), self.now))
+        if not self.undisturbed:
+            return
         if not kinds.groups:
             self.say("no dead run matches: there are no errors to group")
             return

@@ -13,6 +13,7 @@ from textual.worker import Worker
 from holdfast.errors import HoldfastError
 from holdfast_tui import router, writing
 from holdfast_tui.format import clean, plural
+from holdfast_tui.router import Mode
 from holdfast_tui.screens.arranged import Arranged
 
 MOST_MARKED = 10_000
@@ -169,6 +170,11 @@ class Taking(Arranged):
         if self._taker is not None:
             self._taker.cancel()
         self._taker = self.run_worker(self._taken(work), group="take", exit_on_error=True)
+
+    @property
+    def undisturbed(self) -> bool:
+        """Whether nothing else was begun while an answer was awaited: only then may a question follow from it."""
+        return self.state.mode is Mode.NORMAL and self.is_current
 
     async def _taken(self, work: Any) -> None:
         try:
