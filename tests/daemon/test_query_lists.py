@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from histories import T0, Stored, Teller, random_history, records, run_id
@@ -32,6 +33,7 @@ from holdfast_daemon.projection.store import Batch, Cursor, Store, Unavailable
 from holdfast_daemon.query.lists import Lists
 from holdfast_daemon.query.recent import Recent
 from holdfast_daemon.query.sql import Statement
+from holdfast_tui.reading import Page, Reader
 
 TELL = Teller()
 A, B, C, D = (run_id(number) for number in range(1, 5))
@@ -102,6 +104,27 @@ async def test_pages_of_every_order_hold_each_run_once_with_those_without_a_valu
     for order in RunsOrder:
         for descending in (True, False):
             await _paged(past, order, descending)
+
+
+async def test_the_desk_reads_every_order_backwards_from_its_end(past: History) -> None:
+    past.hold(*random_history(7, 40, TELL))
+    past.hold(*_same(20))
+
+    async def ask(query: RunsQuery) -> Page[api.RunRow]:
+        page = await past.lists.runs(query)
+        return Page(page.runs, page.total, page.more)
+
+    reader = Reader[api.RunRow](ask, lambda row: row.id)
+    for order in RunsOrder:
+        for descending in (True, False):
+            query = RunsQuery(order=order, descending=descending)
+            found: list[api.RunRow] = []
+            more = True
+            while more:
+                page = await reader.before(query, found[0] if found else None, limit=9)
+                found, more = [*page.rows, *found], page.more
+            whole = await past.lists.runs(msgspec.structs.replace(query, limit=1000))
+            assert [row.id for row in found] == [row.id for row in whole.runs], (order, descending)
 
 
 async def _paged(past: History, order: RunsOrder, descending: bool) -> None:

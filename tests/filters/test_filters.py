@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfast.core.model import State
 from holdfast.filters import LETTERS, RUNS, Field, Filter, Kind, caret, letters_query, quoted, read, runs_query
 from holdfast.wire.api import LettersQuery, RunsQuery
+
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For machines that do other things too."""
 
 NOW = 1_700_000_000.0
 OTHERS = tuple(state for state in State if state not in (State.COMPLETED, State.CANCELLED))
@@ -108,18 +111,21 @@ def test_what_may_be_half_typed_is_no_mistake_yet_and_filters_nothing(text: str)
 
 
 @given(st.text(max_size=40))
+@CALM
 def test_any_text_is_read(text: str) -> None:
     runs_query(read(text), NOW)
     letters_query(read(text, LETTERS), NOW)
 
 
 @given(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=4))
+@CALM
 def test_what_is_quoted_is_read_as_it_was(values: list[str]) -> None:
     found = read("error:" + ",".join(map(quoted, values)))
     assert found.values("error") == tuple(dict.fromkeys(values)) or found.values("error") == tuple(values)
 
 
 @given(st.sampled_from(["state:fail", "queue:a*", "took:>2s", "word", "-out", 'error:"x y"']), st.integers(0, 12))
+@CALM
 def test_every_beginning_of_a_filter_that_is_right_is_read(text: str, length: int) -> None:
     assert not read(text[:length]).wrong
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfast_tui.format import TIMES, Zone, clock, date, time_now, until
@@ -15,6 +15,9 @@ from holdfast_tui.model.columns import Column, Layout, out_of_view, places
 from holdfast_tui.model.sorting import Sort, ordered
 from holdfast_tui.views import View, Views
 from tui.world import NOW
+
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For machines that do other things too."""
 
 NAMES = ("name", "state", "depth", "in", "dead")
 COLUMNS = (
@@ -65,6 +68,7 @@ def test_where_there_is_no_room_the_sparest_goes_and_panning_brings_it_back() ->
 
 
 @given(st.integers(0, 130), st.integers(0, 9), st.lists(st.sampled_from([*NAMES, *(f"-{name}" for name in NAMES)])))
+@CALM
 def test_what_is_shown_fits_or_is_the_least_that_can_be(width: int, pan: int, given_: list[str]) -> None:
     layout = Layout()
     for text in given_:
@@ -93,6 +97,7 @@ def test_the_same_letter_again_turns_the_order_round() -> None:
 
 
 @given(st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 5)), st.integers())), st.booleans())
+@CALM
 def test_rows_without_a_value_come_last_either_way_and_equal_ones_stay_as_they_came(
     rows: list[tuple[int | None, int]], down: bool
 ) -> None:
@@ -154,6 +159,7 @@ def test_a_view_that_cannot_be_kept_says_why(tmp_path: Path) -> None:
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
+@CALM
 def test_whatever_a_filter_says_it_is_kept(tmp_path_factory: pytest.TempPathFactory, filter: str, sort: str) -> None:
     views = Views(tmp_path_factory.getbasetemp() / "any-views.toml")
     view = View(screen="runs", filter=filter, sort=sort)

@@ -21,6 +21,7 @@ from holdfast.core.model import Rate, State
 from holdfast.wire import api
 from holdfast.wire.api import RunsOrder
 from holdfast_tui.model.queue import explained
+from holdfast_tui.plan import Plan, Verb
 from holdfast_tui.router import Mode
 from holdfast_tui.screens.paged import DEBOUNCE
 from tui.desks import Bench, bench
@@ -186,11 +187,13 @@ async def test_columns_are_hidden_moved_and_panned() -> None:
         await command(desk, "columns nope")
         assert "no column nope: expected names of queue state" in desk.text
         await command(desk, "columns *")
-        await desk.pilot.resize_terminal(44, 24)
+        await desk.pilot.resize_terminal(62, 24)
         await desk.settle()
-        assert "OUT/s" not in desk.text
+        assert "LAST 60s" not in desk.text
         await desk.press("l", "l", "l", "l", "l")
-        assert desk.text.splitlines()[2].split()[:2] == ["QUEUE↑", "OUT/s"]
+        assert desk.text.splitlines()[2].split()[0] == "QUEUE↑"
+        assert "LAST 60s" in desk.text
+        assert "STATE" not in desk.text
         await desk.press("h", "h", "h", "h", "h", "h")
         assert "no column is out of view at the left" in desk.text
         assert "STATE" in desk.text
@@ -293,7 +296,37 @@ async def test_id_json_row_and_command_are_copied_of_the_cursor_or_the_marks() -
         assert found[4] == f"{run_id(2900)}\n{run_id(2899)}"
         assert "copied 2 lines" in desk.text
         await desk.press("1", "y", "c")
-        assert found[5] == "holdfast runs list --filter 'queue:audit-export'"
+        assert found[5] == "holdfast runs list --filter queue:audit-export"
+
+
+class Thoughtful(FakeClient):
+    """A client that takes its time to count what a purge would cancel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+
+    async def purge_queue(self, name: str, *, reason: str = "", dry_run: bool = False) -> int:
+        await self.go.wait()
+        return await super().purge_queue(name, reason=reason, dry_run=dry_run)
+
+
+async def test_a_question_that_comes_late_does_not_break_into_what_is_typed() -> None:
+    client = Thoughtful()
+    async with bench(client) as desk:
+        await desk.press("X", "/", "e")
+        client.go.set()
+        await desk.press("y")
+        assert (desk.page.state.mode, desk.page.filter) == (Mode.FILTER, "ey")
+        await desk.press("escape", "X")
+        await until(desk, "PURGE audit-export")
+
+
+@pytest.mark.parametrize("verb", [Verb.PAUSE, Verb.RESUME, Verb.LIMIT, Verb.PURGE])
+def test_a_command_to_copy_has_nothing_in_it_that_a_shell_would_obey(verb: Verb) -> None:
+    name = "a; echo $(id)\x1b"
+    plan = Plan(verb=verb, targets=(name,), what="queue", values={name: QueueLimits()})
+    assert f"queues {verb} 'a; echo $(id)␛'" in plan.command(name)
 
 
 async def test_all_that_match_are_written_to_a_file_also_in_read_only(tmp_path: Path) -> None:
@@ -364,6 +397,7 @@ async def test_a_limit_is_typed_shown_as_a_command_and_sent() -> None:
 async def test_a_queue_is_purged_by_its_name_only() -> None:
     async with bench() as desk:
         await desk.press("/", *"image", "enter", "X")
+        await until(desk, "PURGE images")
         assert "PURGE images: cancel all 904 that wait there and never started" in desk.text
         await desk.press("y", "enter")
         assert desk.client.changed == []
@@ -397,9 +431,10 @@ def test_what_holds_a_queue_is_said_with_the_key_that_changes_it(row: api.QueueR
 async def test_e_explains_a_queue_over_the_whole_body_and_esc_goes_back() -> None:
     async with bench() as desk:
         await desk.press("j", "j", "e")
-        assert "what holds emails" in desk.text
+        await until(desk, "what holds emails")
         assert "PAUSED: nothing new is started; what runs goes on. P resumes it." in desk.text
         await desk.press("escape")
+        await until(desk, "QUEUE↑")
         assert names(desk)[2] == "emails"
 
 

@@ -19,6 +19,7 @@ from holdfast.errors import HoldfastError, Refused, RunStateError
 from holdfast.wire import api
 from holdfast.wire.values import encode_value
 from holdfast_tui import gateway, tape
+from holdfast_tui.hiding import LEFT_OUT, hidden
 from holdfast_tui.recording import Recorder
 from holdfast_tui.replaying import Replay
 from tui.desks import Bench, Clock, frame, over
@@ -130,6 +131,11 @@ async def test_changes_are_recorded_without_what_they_were_told(tmp_path: Path) 
         ("complete", "t1", ""),
         ("pause", "billing", "it is not to be paused"),
     ]
+
+
+def test_a_value_that_was_read_alone_is_left_out_too() -> None:
+    kept = hidden(api.Value(run="r1", key="/a#1", json=SECRET, size=4))
+    assert (kept.key, kept.json, kept.size) == ("/a#1", LEFT_OUT, 4)
 
 
 async def test_what_was_refused_or_not_answered_is_so_again(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfast.core.model import State
@@ -16,6 +16,9 @@ from holdfast_tui.model.segment import Segment
 from holdfast_tui.model.window import Window
 from holdfast_tui.reading import HEAD, End, Page, Reader
 from tui.world import NOW, page, run_id
+
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+"""For machines that do other things too."""
 
 
 def segment(rows: Sequence[str], most: int = 100) -> Segment[str]:
@@ -110,7 +113,7 @@ worlds = st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 4)), st.integers
 
 
 @given(worlds, queries, st.integers(1, 150))
-@settings(max_examples=60)
+@CALM
 async def test_read_backwards_from_the_end_every_row_comes_once_in_order(
     rows: list[tuple[int | None, int]], query: RunsQuery, limit: int
 ) -> None:
@@ -129,7 +132,7 @@ async def test_read_backwards_from_the_end_every_row_comes_once_in_order(
 @given(
     worlds, queries, st.lists(st.sampled_from(["down", "up", "first", "last", "around", "change", "read"])), st.data()
 )
-@settings(max_examples=60)
+@CALM
 async def test_what_is_loaded_is_what_the_daemon_has_wherever_one_goes(
     rows: list[tuple[int | None, int]], query: RunsQuery, does: list[str], data: st.DataObject
 ) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfast_tui.model.window import Follow, Listing, Window
+
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For machines that do other things too."""
 
 ids = st.lists(st.integers(0, 40), unique=True, max_size=30)
 
@@ -15,6 +18,7 @@ def keys(numbers: list[int]) -> list[str]:
 
 
 @given(ids, ids, st.integers(1, 12), st.integers(0, 40), st.integers(0, 40))
+@CALM
 def test_the_cursor_keeps_its_id_and_its_line_over_any_change(
     before: list[int], after: list[int], height: int, at: int, marked: int
 ) -> None:
@@ -43,6 +47,7 @@ def test_the_cursor_keeps_its_id_and_its_line_over_any_change(
 
 
 @given(ids, st.lists(st.tuples(st.sampled_from(["move", "to", "scroll", "resize"]), st.integers(-15, 40))))
+@CALM
 def test_the_cursor_is_always_in_view_and_the_view_within_the_rows(
     rows: list[int], does: list[tuple[str, int]]
 ) -> None:
@@ -131,6 +136,7 @@ Step = tuple[str, int]
         max_size=30,
     ),
 )
+@CALM
 def test_whatever_happens_to_the_rows_the_cursor_keeps_its_id_and_marks_are_of_what_is_there(
     rows: list[int], does: list[Step]
 ) -> None:

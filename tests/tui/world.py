@@ -355,8 +355,10 @@ class FakeClient(Places):
         if limits is not None:
             self.set_limits[queue] = limits
 
-    async def purge_queue(self, name: str, *, reason: str = "") -> int:
-        self.change("purge", name)
+    async def purge_queue(self, name: str, *, reason: str = "", dry_run: bool = False) -> int:
+        self.up()
+        if not dry_run:
+            self.change("purge", name)
         return 904
 
     async def get(self, run: str) -> api.RunView:

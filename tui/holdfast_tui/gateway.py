@@ -347,6 +347,10 @@ class Gateway:
     async def limit(self, queue: str, limits: QueueLimits) -> None:
         await self._changed(lambda client: client.limit(queue, limits))
 
+    async def to_purge(self, queue: str) -> int:
+        """How many runs a purge of a queue would cancel now."""
+        return await self._asked(lambda client: client.purge_queue(queue, dry_run=True))
+
     async def purge(self, queue: str) -> int:
         """Returns how many runs were cancelled."""
         return await self._changed(lambda client: client.purge_queue(queue))

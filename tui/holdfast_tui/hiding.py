@@ -12,7 +12,7 @@ from holdfast.wire.values import encode_value
 LEFT_OUT = "(left out)"
 
 TEXTS = frozenset(
-    {"payload", "result", "metadata", "text", "message", "traceback", "error", "errors", "pattern", "headers"}
+    {"payload", "result", "metadata", "text", "message", "traceback", "error", "errors", "pattern", "headers", "json"}
 )
 """Fields whose texts come from users; bytes do everywhere."""
 

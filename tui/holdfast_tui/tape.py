@@ -45,6 +45,7 @@ LOOKS = (
     "audit",
     "limits",
     "configured_limits",
+    "value",
 )
 """What a client can be asked that changes nothing and tells no secret: questions and answers are recorded."""
 

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from functools import partial
+from shlex import quote
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -236,7 +237,7 @@ def _limit_command(plan: Plan, target: str) -> str:
     limits = plan.values[target]
     bound = "none" if limits.concurrency is None else limits.concurrency
     rate = "none" if limits.rate is None else readable_rate(limits.rate)
-    return f"holdfast queues limit {clean(target)} -c {bound} --rate {rate}"
+    return f"holdfast queues limit {quote(clean(target))} -c {bound} --rate {rate}"
 
 
 def _as_before(plan: Plan) -> Plan:
@@ -309,14 +310,14 @@ DEEDS: Mapping[Verb, Deed] = MappingProxyType(
             done="paused",
             ask=sure,
             send=_pause,
-            shell=lambda plan, queue: f"holdfast queues pause {clean(queue)}",
+            shell=lambda plan, queue: f"holdfast queues pause {quote(clean(queue))}",
             undo=_opposite(Verb.RESUME),
         ),
         Verb.RESUME: Deed(
             done="resumed",
             ask=sure,
             send=_pause,
-            shell=lambda plan, queue: f"holdfast queues resume {clean(queue)}",
+            shell=lambda plan, queue: f"holdfast queues resume {quote(clean(queue))}",
             undo=_opposite(Verb.PAUSE),
         ),
         Verb.HOLD: Deed(
@@ -379,7 +380,7 @@ DEEDS: Mapping[Verb, Deed] = MappingProxyType(
             done="purged: what waited and had never started is cancelled",
             ask=_ask_purge,
             send=_purge,
-            shell=lambda plan, queue: f"holdfast queues purge {clean(queue)}",
+            shell=lambda plan, queue: f"holdfast queues purge {quote(clean(queue))}",
         ),
     }
 )

@@ -72,14 +72,14 @@ async def list_(
         list[str] | None, typer.Option("--error", "-e", help="Part of the error's type or message; may be repeated.")
     ] = None,
     since: given.Since = None,
-    order: Annotated[
-        RunsOrder, typer.Option("--order", help="By what; those of which it is not known come last.")
-    ] = RunsOrder.CREATED,
-    ascending: Annotated[bool, typer.Option("--ascending", help="The oldest, shortest or least first.")] = False,
     filter: Annotated[
         str,
         typer.Option("--filter", "-f", help="As in `holdfast tui`: 'state:fail took:>2s error:\"HTTP 410\" -word'."),
     ] = "",
+    order: Annotated[
+        RunsOrder, typer.Option("--order", help="By what; those of which it is not known come last.")
+    ] = RunsOrder.CREATED,
+    ascending: Annotated[bool, typer.Option("--ascending", help="The oldest, shortest or least first.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 50,
 ) -> None:
     """Runs, newest first unless another order is asked for."""

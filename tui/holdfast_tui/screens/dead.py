@@ -78,10 +78,11 @@ class Dead(Mending):
     def key(self, row: api.Letter) -> str:
         return row.run
 
-    def compose_list(self) -> ComposeResult:
+    def body(self) -> ComposeResult:
         with Container(id="list"):
             yield self.table
             yield self.groups
+        yield self.pane
 
     # --- reading ------------------------------------------------------------------------------------------------------
 

@@ -10,15 +10,15 @@ from msgspec.structs import replace
 from holdfast.abreast import abreast
 from holdfast.core.model import Instant
 from holdfast.errors import HoldfastError
-from holdfast.wire.events import EventRow, EventsQuery, encoded, value_of
-from holdfast.wire.render import render_json
+from holdfast.wire.events import EventRow, EventsQuery
 from holdfast_tui import keys
 from holdfast_tui.filter import RUNS as OF_RUNS
 from holdfast_tui.filter import Field, Grammar, Kind
-from holdfast_tui.format import STATES, Cell, clean, date, lines, moment, plural, short, size
+from holdfast_tui.format import STATES, Cell, clean, moment, plural, short, size
 from holdfast_tui.gateway import Lost
 from holdfast_tui.model import span
 from holdfast_tui.model.becoming import Becoming
+from holdfast_tui.model.event import data_told, headers_told, preview
 from holdfast_tui.model.span import Span
 from holdfast_tui.model.window import Follow, Listing
 from holdfast_tui.plan import Plan, Verb
@@ -32,9 +32,6 @@ HEAD = 100
 
 MOST = 2000
 """Bytes of each that a page holds; all of it is read of the one under the cursor."""
-
-WHOLE = 64 << 10
-"""Bytes of an event that are shown."""
 
 AT_ONCE = 8
 """Events that are asked about at a time."""
@@ -247,10 +244,10 @@ class Events(Listed):
         title = " ".join(f"[{name}]" if name == page else name for name in PAGES) + f" ─ event {event.seq}"
         match page:
             case "headers":
-                return title, _headers(event)
+                return title, headers_told(event)
             case "runs":
                 return title, self._runs(event)
-        return title, _data(self.whole.get(event.seq, event))
+        return title, data_told(self.whole.get(event.seq, event))
 
     def _runs(self, event: EventRow) -> list[Cell]:
         found = self.becoming.known.get(event.seq)
@@ -339,42 +336,3 @@ class Events(Listed):
             self._pressed_at = self.now
             self.propose(Plan(verb=Verb.REROUTE, targets=chosen, hidden=hidden, before=would, what="event"))
         self.paint()
-
-
-def preview(event: EventRow) -> str:
-    """The beginning of its data on one line."""
-    return " ".join(event.data[:300].decode(errors="replace").split())
-
-
-def _data(event: EventRow) -> list[Cell]:
-    if not event.data:
-        return [("no data", "dim")]
-    if len(event.data) < event.size:
-        shown, cut = event.data, True
-    else:
-        shown, cut = event.data[:WHOLE], event.size > WHOLE
-    if cut:
-        text = shown.decode(errors="replace")
-    else:
-        value = value_of(shown)
-        text = (
-            value
-            if isinstance(value, str)
-            else repr(value)
-            if isinstance(value, bytes)
-            else render_json(encoded(shown))
-        )
-    more: list[Cell] = [(f"... of {size(event.size)}: holdfast events show {event.seq}", "dim")] if cut else []
-    return [*((line, "") for line in lines(text)), *more]
-
-
-def _headers(event: EventRow) -> list[Cell]:
-    published: list[Cell] = [(f"published on {event.subject}", "")] if event.subject != event.name else []
-    return [
-        (f"subject {event.name}", "title"),
-        *published,
-        (f"stored {date(event.at)}", ""),
-        (f"{event.size:,} bytes", ""),
-        ("", ""),
-        *([(f"{name}: {value}", "") for name, value in event.headers.items()] or [("no headers", "dim")]),
-    ]

@@ -152,15 +152,15 @@ class Frame(Screen[None], inherit_bindings=False):
             yield self.time_line
         yield self.scope_line
         with Container(id="body"):
-            yield from self.compose_list()
-            if self.paned:
-                yield self.pane
+            yield from self.body()
         yield self.prompt
         yield self.hints
 
-    def compose_list(self) -> ComposeResult:
-        """The list, and what stands with it."""
+    def body(self) -> ComposeResult:
+        """What stands between the scope line and the prompt."""
         yield self.table
+        if self.paned:
+            yield self.pane
 
     def on_mount(self) -> None:
         self.arrange_rows()

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 from textual.app import ComposeResult
-from textual.containers import Container
 
 from holdfast.core.model import Instant
 from holdfast.wire.api import Metrics as Figures
@@ -54,16 +53,9 @@ class Metrics(Page):
         super().__init__()
         self.window.follow = Follow.LAST
 
-    def compose(self) -> ComposeResult:
-        with Container(id="top"):
-            yield self.context
-            yield self.time_line
-        yield self.scope_line
-        with Container(id="body"):
-            yield self.table
-            yield self.picture
-        yield self.prompt
-        yield self.hints
+    def body(self) -> ComposeResult:
+        yield self.table
+        yield self.picture
 
     def asking(self, now: Instant) -> MetricsQuery:
         given = filter.read(self.filter, GRAMMAR)
@@ -203,6 +195,13 @@ class Metrics(Page):
         words += [f"task:{filter.quoted(query.task)}"] if query.task else []
         words += [CHARTS[self.first].filter] if CHARTS[self.first].filter else []
         self.desk.open_filtered(" ".join(words))
+
+    def command_export(self, name: str) -> None:
+        """Write the figures to the file that is named, or ask for one. Raises: ValueError: it can't be written."""
+        if name and self.figures is not None:
+            self._named(figures.as_csv(self.figures), name)
+        else:
+            self.do_write()
 
     def do_write(self) -> None:
         """Ask for a file's name, and write the figures to it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from shlex import quote
 from types import MappingProxyType
 from typing import Any
 
@@ -109,7 +110,7 @@ class Queues(Listed):
         return standing(row, self.as_of)[0] in ("STALLED", "NOWORKER") or bool(row.dead)
 
     def shell(self, key: str) -> str:
-        return f"holdfast runs list --filter {_shell_quoted(f'queue:{quoted(key)}')}"
+        return f"holdfast runs list --filter {quote(clean(f'queue:{quoted(key)}'))}"
 
     def cells(self, key: str, widths: Sequence[int]) -> Sequence[Cell]:
         row, now = self.listing.rows[key], self.as_of
@@ -209,6 +210,8 @@ class Queues(Listed):
     async def _limit(self, queues: list[str]) -> None:
         """Begin with the limits that hold now: what is not asked about stays."""
         before = {name: await self.desk.gateway.limits(name) for name in queues}
+        if not self.undisturbed:
+            return
         now = before[queues[0]]
         which = clean(queues[0]) + (f" and {len(queues) - 1:,} more" if len(queues) > 1 else "")
         start = UNLIMITED if now.concurrency is None else str(now.concurrency)
@@ -236,9 +239,12 @@ class Queues(Listed):
         if len(chosen) != 1:
             self.say(f"X purges one queue at a time: {len(chosen)} are chosen", "warn")
             return
-        row = self.listing.rows[chosen[0]]
-        total = row.depth + row.delayed
-        self.propose(Plan(verb=Verb.PURGE, targets=(row.name,), hidden=self._hidden(), what="queue", total=total))
+        self._take(self._purge(chosen[0]))
+
+    async def _purge(self, name: str) -> None:
+        total = await self.desk.gateway.to_purge(name)
+        if self.undisturbed:
+            self.propose(Plan(verb=Verb.PURGE, targets=(name,), hidden=self._hidden(), what="queue", total=total))
 
     def _chosen(self) -> list[str]:
         return [name for name in self.window.chosen() if name in self.listing.rows]
@@ -266,8 +272,3 @@ def _rate(text: str) -> Any:
         return rate_of(given)
     except ValueError as error:
         raise ValueError(f"expected {error}, or none, found {given or 'nothing'}") from None
-
-
-def _shell_quoted(text: str) -> str:
-    """A text as one word of a shell."""
-    return "'" + text.replace("'", "'\\''") + "'"

@@ -210,7 +210,8 @@ class Runs(Paged[api.RunRow]):
 
     async def _explain(self, run: str) -> None:
         why = await self.desk.gateway.why(run)
-        self.show_sheet(f"why {short(run)} does not run", explained(why))
+        if self.undisturbed:
+            self.show_sheet(f"why {short(run)} does not run", explained(why))
 
     def do_unique(self) -> None:
         """Show the kinds of errors that runs died of, within the filter; a digit narrows to one."""
@@ -218,6 +219,8 @@ class Runs(Paged[api.RunRow]):
 
     async def _unique(self) -> None:
         kinds = await self.desk.gateway.letter_groups(letters_query(self.given(), self.now))
+        if not self.undisturbed:
+            return
         if not kinds.groups:
             self.say("no dead run matches: there are no errors to group")
             return

@@ -11,6 +11,7 @@ from textual.worker import Worker
 from holdfast.errors import HoldfastError
 from holdfast_tui import writing
 from holdfast_tui.format import clean, plural
+from holdfast_tui.router import Mode
 from holdfast_tui.screens.arranged import Arranged
 from holdfast_tui.screens.filing import Filing
 
@@ -113,6 +114,11 @@ class Taking(Filing, Arranged):
         if self._taker is not None:
             self._taker.cancel()
         self._taker = self.run_worker(self._taken(work), group="take", exit_on_error=True)
+
+    @property
+    def undisturbed(self) -> bool:
+        """Whether nothing else was begun while an answer was awaited: only then may a question follow from it."""
+        return self.state.mode is Mode.NORMAL and self.is_current
 
     async def _taken(self, work: Any) -> None:
         try:
