@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
@@ -270,6 +271,8 @@ class FakeClient(Places):
         super().__init__(full=full)
         self.bus = FakeBus()
         self.changed: list[tuple[Any, ...]] = []
+        self.audited: list[tuple[Any, ...]] = []
+        """How changes are kept in the audit: an entry for each time that something was sent."""
         self.refuse: dict[str, str] = {}
         """Runs that refuse a change, with the reason."""
         self.silent = False
@@ -301,6 +304,20 @@ class FakeClient(Places):
         """What is answered of a run's value, where it is not what its history has."""
         self.reasons: tuple[api.Reason, ...] = ()
         """Why no run runs."""
+
+    @asynccontextmanager
+    async def audit_as(self, action: str, kind: str, **told: Any) -> AsyncIterator[None]:
+        self.audited.append((action, kind, told))
+        yield
+
+    @asynccontextmanager
+    async def gathering(self) -> AsyncIterator[None]:
+        self.audited.append(())
+        yield
+
+    @property
+    def auditing(self) -> Any:
+        return self
 
     def change(self, verb: str, target: str, *more: Any) -> None:
         if self.silent:

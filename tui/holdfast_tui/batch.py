@@ -6,6 +6,7 @@ What was sent is waited for, also when no more is sent: so what is said of the o
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import anyio
 
@@ -61,7 +62,7 @@ class Batch:
         self.tally.begin = self.now
         pace, slots = Pace(self._rate, self.now), anyio.Semaphore(AT_ONCE)
         try:
-            async with anyio.create_task_group() as tasks:
+            async with self._gateway.audited(**self._entry()), anyio.create_task_group() as tasks:
                 async for target in sending.targets(self._gateway, self.plan):
                     await self._until(pace.due(self.now))
                     await slots.acquire()
@@ -70,6 +71,19 @@ class Batch:
                     tasks.start_soon(self._send, target, slots)
         except HoldfastError as error:  # the targets could not be read on
             self._note(error)
+
+    def _entry(self) -> dict[str, Any]:
+        """What the audit is told besides what was changed: how the targets were chosen, where nobody named them."""
+        plan = self.plan
+        if not isinstance(plan, Plan) or plan.query is None:
+            return {}
+        return {
+            "action": plan.verb.value,
+            "kind": "letter",
+            "count": plan.size,
+            "filter": plan.whose or "all",
+            "command": plan.deed.shell(plan, ""),
+        }
 
     async def _until(self, due: Instant) -> None:
         with anyio.move_on_at(due):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -124,6 +125,17 @@ class Gateway:
         if not self.read_only:
             return ""
         return READ_ONLY if self.locked else READ_ONLY_NOW
+
+    def audited(
+        self, action: str = "", kind: str = "", *, count: int = 0, filter: str = "", command: str = ""
+    ) -> AbstractAsyncContextManager[object]:
+        """What is changed inside is one entry of the audit; without an action, one for all changes that are alike."""
+        client = self._client
+        if client is None or self.read_only:
+            return nullcontext()
+        if action:
+            return client.audit_as(action, kind, count=count, filter=filter, command=command)
+        return client.auditing.gathering()
 
     async def _asked(self, ask: Callable[[Client], Awaitable[T]]) -> T:
         client = self._client
