@@ -232,6 +232,27 @@ async def test_the_edit_of_one_is_done_to_all_that_are_marked_and_fit() -> None:
         assert len(desk.page.window.marks) == 2
 
 
+async def test_an_edit_of_many_asks_its_rate() -> None:
+    client = FakeClient()
+    for number in (0, 1):
+        client.letter_rows[number] = msgspec.structs.replace(
+            client.letter_rows[number], payload=encode_value({"hook": number, "url": "x"})
+        )
+    with_payloads(client)
+    async with bench(client) as desk:
+        await desk.press("4", "space", "space", "g", "E")
+        await typed(desk, '{"hook": 0, "url": "y"}')
+        await until(desk, "[m] also the 1 other")
+        await desk.press("m")
+        await until(desk, "Retry 2 dead runs with the new payload: how many a second?")
+        await desk.press("backspace", "backspace", *"100", "enter")
+        await until(desk, "Retry 2 dead runs from the start, edited at 100/s (10ms)?")
+        assert "2 payloads fit" in desk.text
+        await desk.press("y")
+        await until(desk, "2 retried with the new payload")
+        assert [payload for _, _, _, payload in client.changed] == [{"hook": 0, "url": "y"}, {"hook": 1, "url": "y"}]
+
+
 async def test_everything_of_a_letter_is_in_one_place_and_enter_opens_the_run_where_it_failed() -> None:
     client = FakeClient()
     first(client, task="charge-card")

@@ -140,7 +140,8 @@ def _ask_fork(plan: Plan) -> Question:
 
 
 def _ask_edit(plan: Plan) -> Question:
-    return Question(text=f"Retry {plural(plan.size, plan.what)} from the start, edited?{plan.which()}")
+    paced = f" at {plan.pace:g}/s ({took((plan.size - 1) / plan.pace)})" if plan.pace else ""
+    return Question(text=f"Retry {plural(plan.size, plan.what)} from the start, edited{paced}?{plan.which()}")
 
 
 async def _fork(gateway: Gateway, plan: Plan, target: str) -> str:

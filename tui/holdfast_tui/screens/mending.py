@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
+import msgspec
 
 from holdfast.errors import HoldfastError
 from holdfast.wire import api
@@ -20,9 +21,10 @@ from holdfast_tui.model.mend import Mend, checked, mend
 from holdfast_tui.model.merge import Change
 from holdfast_tui.model.merge import changes as differences
 from holdfast_tui.model.typed import NotJson, read_json
-from holdfast_tui.plan import Plan, Verb
+from holdfast_tui.plan import RATE, Plan, Verb
 from holdfast_tui.screens.editing import edited
 from holdfast_tui.screens.paged import Paged
+from holdfast_tui.screens.triage import rate
 
 PAYLOAD = ""
 """What `runs.value` calls a run's payload."""
@@ -136,7 +138,15 @@ class Mending(Paged[api.Letter]):
             note=note,
             what="dead run",
         )
-        self.propose(plan)
+
+        def propose(text: str) -> None:
+            self.propose(msgspec.structs.replace(plan, rate=rate(text)))
+
+        if plan.size > 1:
+            what = f"Retry {plural(plan.size, 'dead run')} with the new payload"
+            self.fill(f"{what}: how many a second?", "rate", f"{RATE:g}", propose)
+        else:
+            self.propose(plan)
         self.show_sheet("the payload: - was, + will be", shown)
 
     async def _misfits(self, task: str, given: Sequence[Mapping[str, Any]]) -> Sequence[str] | None:
