@@ -23,6 +23,7 @@ import msgspec  # noqa: E402
 from textual import events  # noqa: E402
 
 from holdfast.client import Client  # noqa: E402
+from holdfast_tui import Showing  # noqa: E402
 from holdfast_tui import app as desk_app  # noqa: E402
 from holdfast_tui.app import Desk  # noqa: E402
 from holdfast_tui.screens.page import Page  # noqa: E402
@@ -199,7 +200,9 @@ def main() -> int:
                 self.run_worker(obey(self.steps, path))
 
     desk_app.Desk = Told  # type: ignore[misc]
-    return desk_app.operate(factory, project="demo", env=os.environ, **{"read_only": False, **options})
+    showing = Showing(**{name: options.pop(name) for name in Showing._fields if name in options})
+    more = {"read_only": False, "config_dir": None, "state_dir": None, **options}
+    return desk_app.operate(factory, project="demo", env=os.environ, showing=showing, **more)
 
 
 if __name__ == "__main__":
