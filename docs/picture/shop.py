@@ -1,4 +1,4 @@
-"""The tasks in the README's picture."""
+"""The tasks in the README's pictures."""
 
 from __future__ import annotations
 
@@ -47,3 +47,18 @@ async def process_order(order_id: str, items: list[str]) -> str:
 
 async def confirm(order_id: str, tracking: str) -> None:
     await asyncio.sleep(0.04)
+
+
+@task(queue="mail", retry=Retry(max_attempts=1))
+async def send_mail(to: str, template: str) -> None:
+    await asyncio.sleep(0.03)
+    if "@" not in to:
+        raise ValueError(f"expected an address, found {to!r}")
+    if template == "promo":
+        raise ConnectionError(f"HTTP 503 from relay {len(to)}")
+
+
+@task(queue="images")
+async def resize(image: str) -> str:
+    await asyncio.sleep(0.08 + 0.02 * (len(image) % 7))
+    return image

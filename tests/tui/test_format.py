@@ -110,3 +110,14 @@ def test_a_line_of_a_megabyte_is_wrapped_in_one_pass() -> None:
     wide = format.wrap("é漢" * 100_000, 43)
     assert "".join(wide) == "é漢" * 100_000
     assert max(map(cell_len, wide)) <= 43
+
+
+def test_a_line_is_cut_behind_a_space_where_one_is_near() -> None:
+    assert format.wrap("expected an address, found 'user 7'", 16) == ["expected an ", "address, found ", "'user 7'"]
+    assert format.wrap("é expected an address", 12) == ["é expected ", "an address"]
+    assert format.wrap("aaaa bbbbbbbbbbbbbbbb", 10) == ["aaaa bbbbb", "bbbbbbbbbb", "b"]
+
+
+def test_a_long_name_keeps_its_end() -> None:
+    assert format.ends("w65779a-7eb746-default-1", 12) == "w657…fault-1"
+    assert format.ends("w-1", 12) == "w-1"

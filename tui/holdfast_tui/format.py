@@ -102,6 +102,15 @@ def clipped(text: str, most: int) -> str:
     return text if len(text) <= most else text[: max(0, most - 1)] + "…"
 
 
+def ends(text: str, width: int) -> str:
+    """Clean text of at most `width` columns that keeps its end, which tells names apart that begin alike."""
+    text = clean(text)
+    if cell_len(text) <= width or not text.isascii():
+        return text
+    behind = (2 * width - 1) // 3
+    return f"{text[: max(0, width - 1 - behind)]}…{text[len(text) - behind :]}"
+
+
 def spread(left: Sequence[Cell], right: Sequence[Cell], width: int) -> list[Cell]:
     """Two groups at both ends of a line of exactly `width` columns; what is on the right stays, the left is cut."""
     tail = sum(cell_len(text) for text, _ in right)
@@ -117,16 +126,25 @@ def spread(left: Sequence[Cell], right: Sequence[Cell], width: int) -> list[Cell
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Clean lines cut into pieces of at most `width` columns; in time that grows with the text, however long a line."""
+    """Clean lines cut into pieces of at most `width` columns, behind a space where one is near the end of the piece; in
+    time that grows with the text, however long a line."""
     return [piece for line in lines(text) for piece in _pieces(line, width)]
 
 
 def _pieces(line: str, width: int) -> Iterable[str]:
     if width <= 0 or len(line) * 2 <= width or (len(line) <= width and line.isascii()):
         return (line,)
-    if line.isascii():
-        return (line[at : at + width] for at in range(0, len(line), width))
-    return _wide_pieces(line, width)
+    return _plain_pieces(line, width) if line.isascii() else _wide_pieces(line, width)
+
+
+def _plain_pieces(line: str, width: int) -> Iterator[str]:
+    """Of a line whose characters take a column each."""
+    first = 0
+    while len(line) - first > width:
+        behind = line.rfind(" ", first + width // 2, first + width) + 1 or first + width
+        yield line[first:behind]
+        first = behind
+    yield line[first:]
 
 
 def _wide_pieces(line: str, width: int) -> Iterator[str]:
@@ -135,8 +153,9 @@ def _wide_pieces(line: str, width: int) -> Iterator[str]:
     for at, char in enumerate(line):
         size = cell_len(char)
         if used + size > width and at > first:
-            yield line[first:at]
-            first, used = at, 0
+            behind = line.rfind(" ", first + (at - first) // 2, at) + 1 or at
+            yield line[first:behind]
+            first, used = behind, cell_len(line[behind:at])
         used += size
     yield line[first:]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from textual.timer import Timer
 
-from holdfast_tui.format import PAUSED, STATES, Cell, clean, clock, short, took
+from holdfast_tui.format import PAUSED, STATES, Cell, clean, clock, plural, short, took
 from holdfast_tui.model import copies
 from holdfast_tui.model.outline import ROOT, NodeRow, Outline
 from holdfast_tui.model.run import Story
@@ -123,7 +123,7 @@ class Running(Page):
             cells.append((f"{len(found):,} match {clean(self.filter)}", "match" if found else "warn"))
         if self.size.width >= 110:
             folded = len(self.outline.folded)
-            cells.insert(0, (f"{self.outline.size:,} nodes" + (f", {folded:,} folded" if folded else "") + "  ", ""))
+            cells.insert(0, (plural(self.outline.size, "node") + (f", {folded:,} folded" if folded else "") + "  ", ""))
         return cells
 
     # --- finding ------------------------------------------------------------------------------------------------------

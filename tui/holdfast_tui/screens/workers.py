@@ -12,7 +12,7 @@ from holdfast.errors import HoldfastError
 from holdfast.wire import api
 from holdfast_tui import keys
 from holdfast_tui.filter import Field, Grammar, Kind, quoted
-from holdfast_tui.format import STATES, Cell, age, clean, count, date, plural, rate, short, size, spark, took
+from holdfast_tui.format import STATES, Cell, age, clean, count, date, ends, plural, rate, short, size, spark, took
 from holdfast_tui.gateway import Lost
 from holdfast_tui.model.crew import Crew, Mate
 from holdfast_tui.model.sorting import Sort
@@ -140,7 +140,7 @@ class Workers(Listed):
         mate = self.listing.rows[key]
         seen = mate.seen
         return (
-            (seen.worker, ""),
+            (ends(seen.worker, widths[0]), ""),
             (mate.state, ROLES[mate.state]),
             (seen.host, ""),
             (f"{seen.running}/{seen.concurrency}", "run" if seen.running else ""),

@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from holdfast_tui.format import Cell, fit
+from holdfast_tui.format import Cell, fit, wrap
 from holdfast_tui.model.columns import GUTTER, Column, Layout, Place, out_of_view, places
 from holdfast_tui.model.sorting import Sort
 from holdfast_tui.model.window import Window
@@ -131,12 +131,20 @@ class Table(ScrollView, can_focus=False, inherit_bindings=False):
             return ("head", tuple((self.columns[place.at].title, place) for place in shown), self.sort)
         at = self.window.top + y - 1
         if at >= len(self.window):
-            said = self._empty() if not len(self.window) else ()
+            said = self._told() if not len(self.window) else ()
             return ("said", said[y - 1] if y - 1 < len(said) else "", self.size.width)
         key = self.window.keys[at]
         cells = self._cells(key, self._widths(shown))
         line = tuple(cells[place.at] for place in shown)
         return ("row", line, key == self.window.cursor, key in self.window.marks, self.dimmed, shown)
+
+    def _told(self) -> Sequence[str]:
+        """What is said where there are no rows; what does not fit goes on below, as far in as it began."""
+        told: list[str] = []
+        for line in self._empty():
+            lead = line[: len(line) - len(line.lstrip())]
+            told += [lead + piece for piece in wrap(line.lstrip(), max(1, self.size.width - len(lead)))] or [""]
+        return told
 
     def render_line(self, y: int) -> Strip:
         line = self._line(y, self.places())
