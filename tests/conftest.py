@@ -22,6 +22,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", default="0", help="of the chaos test; default: a new one, printed")
 
 
+WAITING = ("e2e", "cli", "daemon")
+"""Directories whose tests wait for other processes most of their time: they begin first, beside those that compute."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(WAITING)}
+    items.sort(key=lambda item: places.get(item.path.parent.name, len(places)))
+
+
 @pytest.fixture(autouse=True)
 def own_tasks() -> Iterator[None]:
     """What a test declares is forgotten with it: two tests may use one id."""

@@ -22,6 +22,9 @@ from typing import Any, BinaryIO
 IMPORTED = ("asyncio", "nats", "holdfast.client", "holdfast.blocking")
 """What commands import besides their own modules."""
 
+OWN_TASKS = ("demo", "bench")
+"""Commands that declare tasks, which no other process is to know."""
+
 
 def run(
     args: tuple[str, ...], *, cwd: Path, env: dict[str, str], stdin: bytes = b"", timeout: float = 60.0
@@ -76,7 +79,7 @@ def _serve(path: str) -> None:
 
     from holdfast.cli import app
 
-    rows = app.COMMANDS
+    rows = [row for row in app.COMMANDS if row.name not in OWN_TASKS]
     for module in (*IMPORTED, *(where.partition(":")[0] for row in rows for where in (row.where, *row.more))):
         import_module(module)
     with socket.socket(socket.AF_UNIX) as listening:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from holdfast.core.admission import Cause, Hold, QueueLimits
 from holdfast.core.model import Instant, Run, Seconds, State
-from holdfast.wire.api import Presence, QueueRow, Queues
+from holdfast.wire.api import Presence, QueueRow, Queues, ReadyRun
 from holdfast_daemon.ledger import Change
 from holdfast_daemon.projection.rows import Ready, Standing
 
@@ -141,7 +141,7 @@ class _Queue:
         limited_by = str(hold.cause) if hold is not None else ""
         if not limited_by and states[State.QUEUED] and not workers:
             limited_by = str(Cause.UNSERVED)
-        oldest = [(run, task, since) for run, (since, task) in islice(self.ready.items(), OLDEST)]
+        oldest = [ReadyRun(run, task, since) for run, (since, task) in islice(self.ready.items(), OLDEST)]
         lengths = sorted(length for at, length in self._durations if at >= now - LENGTHS_OVER)
         return QueueRow(
             name=name,
@@ -157,7 +157,7 @@ class _Queue:
             retrying=states[State.RETRYING],
             delayed=states[State.DELAYED],
             dead=states[State.DEAD],
-            oldest=oldest[0][2] if oldest else None,
+            oldest=oldest[0].since if oldest else None,
             oldest_runs=tuple(oldest),
             in_rate=self._created.rate(now),
             out_rate=self._ended.rate(now),

@@ -22,7 +22,7 @@ from holdfast.core.entries import (
 )
 from holdfast.core.lifecycle import Kind, Record, apply
 from holdfast.core.model import Rate, Run, State
-from holdfast.wire.api import Presence, QueueRow
+from holdfast.wire.api import Presence, QueueRow, ReadyRun
 from holdfast_daemon.gauges import Gauges, Rule
 from holdfast_daemon.ledger import Change
 from holdfast_daemon.projection.rows import Ready, Standing
@@ -126,7 +126,9 @@ def test_the_three_runs_that_wait_longest_are_named() -> None:
     for number in range(5):
         journal.create(run_id(number), T0 + number)
     journal.start(run_id(1), T0 + 9)
-    assert journal.row(T0 + 9).oldest_runs == tuple((run_id(number), "ship", T0 + number) for number in (0, 2, 3))
+    assert journal.row(T0 + 9).oldest_runs == tuple(
+        ReadyRun(run_id(number), "ship", T0 + number) for number in (0, 2, 3)
+    )
 
 
 def test_catching_up_does_not_look_like_a_rush() -> None:
@@ -144,7 +146,7 @@ def test_what_the_history_held_is_where_counting_begins() -> None:
         [Ready(run_id(1), "default", T0 - 9, "ship"), Ready(run_id(2), "default", T0 - 8, "pack")],
     )
     row = journal.row(T0)
-    assert row.oldest_runs == ((run_id(1), "ship", T0 - 9), (run_id(2), "pack", T0 - 8))
+    assert row.oldest_runs == (ReadyRun(run_id(1), "ship", T0 - 9), ReadyRun(run_id(2), "pack", T0 - 8))
     assert (row.depth, row.dead, row.oldest, row.in_rate) == (2, 5, T0 - 9, 0.0)
     assert journal.row(T0, "mail").running == 1
 

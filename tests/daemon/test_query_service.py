@@ -417,7 +417,7 @@ async def test_queues_hold_counters_workers_and_limits(desk: Desk) -> None:
     )
     await desk.bus.put("worker", "w1", codec.encode(beat))
     default, idle, slow = (await desk.ask(api.QUEUES_LIST, api.Nothing(), api.Queues)).queues
-    assert default.oldest_runs == ((B, "ship", default.oldest),)
+    assert default.oldest_runs == (api.ReadyRun(B, "ship", default.oldest),)
     assert (len(default.depths), default.errors) == (30, ())
     assert (default.name, default.running, default.workers, default.depth) == ("default", 1, 1, 1)
     assert (default.paused, default.limited_by) == (False, "")

@@ -78,12 +78,21 @@ class Bench:
         with anyio.move_on_after(PATIENCE):  # what never comes is for the test to find
             while True:
                 await turns()
-                screen = self.app.screen
-                if isinstance(screen, Runs) and screen.looking:  # it waits for the cursor to rest
+                if self._looks:  # it waits for the cursor to rest
                     await asyncio.sleep(RESTED / 4)
-                elif not isinstance(screen, Page) or not (screen._reading or screen._pending):
-                    break
-        await self.pilot.pause()
+                elif not self._reads:
+                    await self.pilot.pause()
+                    if not (self._looks or self._reads):  # as what was painted may have asked for more
+                        break
+
+    @property
+    def _looks(self) -> bool:
+        return isinstance(self.app.screen, Runs) and self.app.screen.looking
+
+    @property
+    def _reads(self) -> bool:
+        screen = self.app.screen
+        return isinstance(screen, Page) and (screen._reading or screen._pending)
 
     async def press(self, *keys: str) -> None:
         """Keys, one after the other; faster than the pilot's, which waits 60 ms for each."""

@@ -150,7 +150,7 @@ async def test_a_run_that_is_named_is_asked_about_from_any_screen() -> None:
         assert desk.client.changed == [("cancel", run_id(2900))]
         await desk.press(":", *"cancel", "space", *"zz", "enter")
         assert "expected a run that a list has shown, or its whole id, found zz" in desk.text
-        await desk.press(":", *"export", "space", "x", "enter")
+        await desk.press("2", "enter", ":", *"export", "space", "x", "enter")
         assert ":export is not for this screen" in desk.text
 
 

@@ -125,7 +125,7 @@ async def test_a_drain_asks_its_rate_shows_its_progress_stops_at_escape_and_a_se
         await until(desk, f"{40 - sent} retried")
         assert len({run for _, run, _ in client.changed}) == 40
         first, second = ({"count": 40, "rate": "5/s"}, {"count": 40 - sent, "rate": "1000/s"})
-        for (action, kind, told), of in zip(client.audited, (first, second), strict=True):
+        for (action, kind, told), of in zip(client.batches, (first, second), strict=True):
             assert (action, kind, told["count"], told["filter"]) == ("drain", "letter", of["count"], "all")
             assert told["command"] == f"holdfast dlq drain --rate {of['rate']}"
 

@@ -221,7 +221,7 @@ def test_attempts_to_connect_grow_further_apart_and_never_end() -> None:
 def test_a_plan_says_what_it_hits() -> None:
     plan = Plan(verb=Verb.RETRY, targets=(run_id(1), run_id(2)), hidden=1, passed=3)
     question = plan.question()
-    assert question.text.startswith("Retry 2 runs from the last checkpoint?  00000001 00000002  1 hidden")
+    assert question.text.startswith("Retry 2 runs from the last checkpoint?  1 hidden by the filter  00000001 00000002")
     assert "3 others" in question.text
     assert plan.answered("s").from_start
     assert plan.answered("s").command(run_id(1)) == f"holdfast runs retry {run_id(1)} --from-start"

@@ -302,7 +302,8 @@ async def test_the_audit_shows_what_became_of_it_and_the_same_from_a_shell_and_o
         await desk.press("8", "j")
         assert "811 accepted, 1 refused, of 812" in desk.text
         assert "refused: already retried by ana" in desk.text
-        assert "hook fixed, ticket 4411 evil␛" in desk.text
+        assert "hook fixed, ticket 4411" in desk.text
+        assert "evil␛" in desk.text
         await desk.press("enter")
         assert desk.kind == keys.RUNS
         assert desk.page.filter.startswith(f"id:{run_id(2895)},{run_id(2892)}")
@@ -387,7 +388,7 @@ async def test_the_pane_of_an_event_has_its_headers_and_all_of_its_data_and_noth
         assert "evil␛[2J␛]0;owned␇" in desk.text
         assert "\x1b" not in desk.text
         await desk.press("tab", "tab")
-        assert "no arguments could be made of it" in desk.text
+        assert "no arguments could be" in desk.text
 
 
 async def test_routing_again_says_first_what_it_would_do() -> None:

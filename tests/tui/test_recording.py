@@ -220,16 +220,14 @@ async def test_what_was_heard_and_a_lost_link_come_again_in_their_time(tmp_path:
 
 async def test_log_lines_come_again_and_those_of_a_run_are_part_of_all(tmp_path: Path) -> None:
     client, clock = FakeClient(), Clock()
-    for number in (201, 202, 203):
-        client.lines.put_nowait(log_line(number))
+    client.stream.write(*(log_line(number) for number in (201, 202, 203)))
     with Recorder(tmp_path / "session", project="demo", clock=clock) as recorder:
         asked = await _client(recorder, client)
-        async with aclosing(asked.follow_logs(run="*", after=100)) as rows:
-            for _ in range(3):
-                await anext(rows)
+        async with aclosing(asked.follow_output(run="*", after=100)) as rows:
+            await anext(rows)
     again = cast(Any, await Replay(tape.read(tmp_path / "session"), clock=clock).client())
-    async with aclosing(again.follow_logs(run=run_id(2802), after=201)) as rows:
-        assert (await anext(rows)).seq == 202
+    async with aclosing(again.follow_output(run=run_id(2802), after=201)) as rows:
+        assert [row.seq for row in await anext(rows)] == [202]
 
 
 async def test_time_stands_still_at_the_end_and_goes_as_fast_as_asked(tmp_path: Path) -> None:
@@ -271,7 +269,7 @@ async def test_a_file_that_cannot_be_read_says_what_is_wrong_with_it(tmp_path: P
 def test_every_look_of_the_gateway_is_one_that_is_recorded_and_its_answer_can_be_read() -> None:
     asked = set(re.findall(r"self\._asked\(lambda client: client\.(\w+)\(", inspect.getsource(gateway)))
     assert asked
-    assert asked <= set(tape.LOOKS)
+    assert asked <= {*tape.LOOKS, *tape.BEFORE_CHANGES}
     for name in tape.LOOKS:
         assert inspect.iscoroutinefunction(getattr(Client, name)), name
         tape.answers(name)

@@ -271,7 +271,7 @@ class FakeClient(Places):
         super().__init__(full=full)
         self.bus = FakeBus()
         self.changed: list[tuple[Any, ...]] = []
-        self.audited: list[tuple[Any, ...]] = []
+        self.batches: list[tuple[Any, ...]] = []
         """How changes are kept in the audit: an entry for each time that something was sent."""
         self.refuse: dict[str, str] = {}
         """Runs that refuse a change, with the reason."""
@@ -307,12 +307,12 @@ class FakeClient(Places):
 
     @asynccontextmanager
     async def audit_as(self, action: str, kind: str, **told: Any) -> AsyncIterator[None]:
-        self.audited.append((action, kind, told))
+        self.batches.append((action, kind, told))
         yield
 
     @asynccontextmanager
     async def gathering(self) -> AsyncIterator[None]:
-        self.audited.append(())
+        self.batches.append(())
         yield
 
     @property
@@ -623,8 +623,8 @@ def queues() -> list[api.QueueRow]:
             dead=7, workers=6, depths=tuple(40 + at * at for at in range(30)),
             errors=((5, "builtins.TimeoutError", "resize.py:88"), (2, "builtins.OSError", f"store.py:41 {EVIL}")),
             oldest_runs=(
-                (run_id(2713), "resize-image", NOW - 124),
-                (run_id(2714), "resize-image", NOW - 123),
+                api.ReadyRun(run_id(2713), "resize-image", NOW - 124),
+                api.ReadyRun(run_id(2714), "resize-image", NOW - 123),
             ),
         ),
         queue("sms", 0.2, depth=2, running=1, in_rate=3, out_rate=3, p95=0.19, ended=flat, dead=1, workers=1),

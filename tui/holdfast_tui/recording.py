@@ -147,7 +147,7 @@ class _Recorded:
             return self._stream(name, found)
         if name in tape.LOOKS:
             return self._look(name, found)
-        return self._change(name, found) if iscoroutinefunction(found) else found
+        return self._change(name, found) if iscoroutinefunction(found) and name != "misfits" else found
 
     def _look(self, name: str, call: Any) -> Any:
         async def asked(*args: Any, **given: Any) -> Any:
@@ -165,10 +165,11 @@ class _Recorded:
     def _stream(self, name: str, call: Any) -> Any:
         async def asked(*args: Any, **given: Any) -> AsyncIterator[Any]:
             what = tape.arguments(name, args, given)
-            async with aclosing(call(*args, **given)) as rows:
-                async for row in rows:
-                    self._recorder.line(name, what, row)
-                    yield row
+            async with aclosing(call(*args, **given)) as answers:
+                async for rows in answers:
+                    for row in rows:
+                        self._recorder.line(name, what, row)
+                    yield rows
 
         return asked
 

@@ -11,6 +11,7 @@ import asyncio
 import time
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from itertools import groupby
 from typing import Any, cast
 
 import anyio
@@ -137,10 +138,12 @@ class _Replayed:
     async def close(self) -> None:
         self.bus.stop()
 
-    async def follow_logs(self, *args: Any, **given: Any) -> AsyncIterator[api.LogRow]:
-        for at, row in self._replay.lines("follow_logs", tape.arguments("follow_logs", args, given)):
-            await self._replay.until(at)
-            yield row
+    async def follow_output(self, *args: Any, **given: Any) -> AsyncIterator[list[api.LogRow]]:
+        lines = self._replay.lines("follow_output", tape.arguments("follow_output", args, given))
+        for _, message in groupby(lines, key=lambda line: line[1].seq):  # the lines of a message are never parted
+            told = list(message)
+            await self._replay.until(told[0][0])
+            yield [row for _, row in told]
         await anyio.sleep_forever()
 
     def __getattr__(self, name: str) -> Any:

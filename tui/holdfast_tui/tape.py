@@ -49,8 +49,11 @@ LOOKS = (
 )
 """What a client can be asked that changes nothing and tells no secret: questions and answers are recorded."""
 
-STREAMS: Mapping[str, Any] = MappingProxyType({"follow_logs": api.LogRow})
-"""What a client can be asked that goes on answering, with the type of each answer."""
+STREAMS: Mapping[str, Any] = MappingProxyType({"follow_output": api.LogRow})
+"""What a client can be asked that goes on answering, in lists, with the type of each element."""
+
+BEFORE_CHANGES = ("misfits", "purge_queue")
+"""What is asked on the way to a change only, with payloads or as a dry run: never while a recording is shown."""
 
 
 class TapeError(HoldfastError):

@@ -404,6 +404,15 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     """False: a reply can't hold all of it, and this is its beginning."""
 
 
+class ReadyRun(msgspec.Struct, frozen=True, array_like=True):
+    """A run that waits for a worker."""
+
+    run: str
+    task: str
+    since: Instant
+    """When it became ready."""
+
+
 class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
     """A queue as it stands."""
 
@@ -447,8 +456,8 @@ class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
     depths: tuple[int, ...] = ()
     """How many runs were ready and had never started, at the end of each of the last 30 minutes, oldest first; empty:
     it is not known."""
-    oldest_runs: tuple[tuple[str, str, Instant], ...] = ()
-    """Id, task and since when it is ready, of those that wait longest; at most 3."""
+    oldest_runs: tuple[ReadyRun, ...] = ()
+    """Those that wait longest; at most 3."""
     errors: tuple[tuple[int, str, str], ...] = ()
     """How many runs came to an end or a retry by an error in the last hour, its type, and its place (`file.py:88`) or
     else its message's pattern; the most frequent first, at most 3."""

@@ -64,7 +64,7 @@ def about(row: QueueRow, now: Instant) -> list[Cell]:
         cells += [(f"{number} {_name(kind)}  {clean(place)}", "fail") for number, kind, place in row.errors]
     if row.oldest_runs:
         cells += [("", ""), ("oldest waiting", "title")]
-        cells += [(f"{short(run)}  {age(now - since)}  {clean(task)}", "") for run, task, since in row.oldest_runs]
+        cells += [(f"{short(each.run)}  {age(now - each.since)}  {clean(each.task)}", "") for each in row.oldest_runs]
     return [*cells, ("", ""), ("P pause  L limit  enter its runs", "dim")]
 
 
