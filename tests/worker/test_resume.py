@@ -437,7 +437,7 @@ async def test_warm_and_cold_write_the_same_entries_and_end_the_same(stage: Stag
     for warm in (100, 0):
         async with stage.worker(*scenarios.values(), name=f"w{warm}", warm=warm):
             handles = {name: await scenario.trigger() for name, scenario in scenarios.items()}
-            found = {name: await handle.result(10) for name, handle in handles.items()}
+            found = {name: await handle.result(60) for name, handle in handles.items()}
         assert found == {name: expected for name, (_, expected) in SCENARIOS.items()}
         entries = {name: await stage.entries(handle) for name, handle in handles.items()}
         assert all(any(isinstance(entry, Suspended) for entry in each) for each in entries.values())
