@@ -257,23 +257,22 @@ class Client(Questions):
             EncodeError: a value can't be stored.
         """
         encoded = [encode_payload(payload) for payload in payloads]
+        why, whole = await self._checked(task, encoded)
+        return [why.get(data, "") for data in encoded] if whole else None
+
+    async def _checked(self, task: str, payloads: Iterable[bytes]) -> tuple[dict[bytes, str], bool]:
+        """Why each payload does not fit, as far as a worker says; and whether one answered to the end."""
         why: dict[bytes, str] = {}
-        for some in chunks(dict.fromkeys(data for data in encoded if len(data) <= INLINE)):
+        for some in chunks(dict.fromkeys(data for data in payloads if len(data) <= INLINE)):
             reply = await self._ask_worker(f"{api.CHECK_ALL}.{task}", codec.encode(api.Payloads(tuple(some))))
             if reply is None:
-                return None
+                return why, False
             why |= zip(some, api.decode(reply, api.AllChecked).errors, strict=True)
-        return [why.get(data, "") for data in encoded]
+        return why, True
 
     async def _fitting(self, task: str, runs: Sequence[RunCreated | Exception]) -> list[RunCreated | Exception]:
         """The runs of a batch; one whose payload does not fit becomes its error."""
-        payloads = [run.payload for run in runs if isinstance(run, RunCreated) and len(run.payload) <= INLINE]
-        why: dict[bytes, str] = {}
-        for some in chunks(dict.fromkeys(payloads)):
-            reply = await self._ask_worker(f"{api.CHECK_ALL}.{task}", codec.encode(api.Payloads(tuple(some))))
-            if reply is None:
-                break
-            why |= zip(some, api.decode(reply, api.AllChecked).errors, strict=True)
+        why, _ = await self._checked(task, (run.payload for run in runs if isinstance(run, RunCreated)))
         return [
             PayloadError(why[run.payload]) if isinstance(run, RunCreated) and why.get(run.payload) else run
             for run in runs

@@ -147,7 +147,7 @@ class _Recorded:
             return self._stream(name, found)
         if name in tape.LOOKS:
             return self._look(name, found)
-        return self._change(name, found) if iscoroutinefunction(found) and name != "misfits" else found
+        return self._change(name, found) if iscoroutinefunction(found) and name not in tape.UNRECORDED else found
 
     def _look(self, name: str, call: Any) -> Any:
         async def asked(*args: Any, **given: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from holdfast.core.model import Instant
+from holdfast.filters import starred
 from holdfast.quantities import duration
 from holdfast.wire.api import LogRow, LogsQuery
 
@@ -304,11 +305,7 @@ def _seconds(value: str) -> float:
 
 
 def _named(name: str, wanted: Sequence[str]) -> bool:
-    return any(name == one or ("*" in one and _starred(name, one)) for one in wanted)
-
-
-def _starred(name: str, pattern: str) -> bool:
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name, re.DOTALL) is not None
+    return any(starred(one).fullmatch(name) for one in wanted)
 
 
 def _source(pattern: re.Pattern[str]) -> str:

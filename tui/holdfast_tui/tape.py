@@ -52,8 +52,11 @@ LOOKS = (
 STREAMS: Mapping[str, Any] = MappingProxyType({"follow_output": api.LogRow})
 """What a client can be asked that goes on answering, in lists, with the type of each element."""
 
-BEFORE_CHANGES = ("misfits", "purge_queue")
-"""What is asked on the way to a change only, with payloads or as a dry run: never while a recording is shown."""
+UNRECORDED = ("misfits",)
+"""What a client is asked with payloads and changes nothing: neither a look nor a change."""
+
+BEFORE_CHANGES = (*UNRECORDED, "purge_queue")
+"""What is asked on the way to a change only: never while a recording is shown."""
 
 
 class TapeError(HoldfastError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from holdfast_daemon.projection.projector import Projector
 from holdfast_daemon.projection.rows import AuditRow, instant, utc
 from holdfast_daemon.projection.store import Store
 from holdfast_daemon.query.portion import fitting
-from holdfast_daemon.query.sql import Statement
+from holdfast_daemon.query.sql import Statement, like
 
 ENTRIES_MOST = 1_000
 """The largest page."""
@@ -83,20 +82,15 @@ def _conditions(query: AuditQuery) -> tuple[list[str], list[object]]:
     for name, value in (("who", query.who), ("via", query.via), ("action", query.action)):
         if value:
             conditions.append(f"{name} LIKE ? ESCAPE '\\'")
-            parameters.append(_like(value))
+            parameters.append(like(value))
     if query.target:
         conditions.append("len(list_filter(targets, lambda one: one LIKE ? ESCAPE '\\')) > 0")
-        parameters.append(_like(query.target))
+        parameters.append(like(query.target))
     if query.text:
         told = "concat_ws(chr(10), array_to_string(targets, chr(10)), why, chosen, reason, command)"
         conditions.append(f"contains(lower({told}), lower(?))")
         parameters.append(query.text)
     return conditions, parameters
-
-
-def _like(pattern: str) -> str:
-    """A pattern in which `*` stands for any letters, in SQL's terms."""
-    return re.sub(r"([%_\\])", r"\\\1", pattern).replace("*", "%")
 
 
 def entry(values: Mapping[str, Any]) -> AuditEntry:

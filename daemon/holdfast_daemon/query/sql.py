@@ -62,7 +62,7 @@ class Where:
         """One of these names, in which `*` stands for any characters."""
         plain = [name for name in names if "*" not in name]
         ways = [f"{column} IN ({', '.join('?' * len(plain))})"] if plain else []
-        patterns = [_like(name) for name in names if "*" in name]
+        patterns = [like(name) for name in names if "*" in name]
         ways += [rf"{column} LIKE ? ESCAPE '\'"] * len(patterns)
         if ways:
             self.add(_any(ways), *plain, *patterns)
@@ -99,7 +99,8 @@ def _any(ways: Sequence[str]) -> str:
     return ways[0] if len(ways) == 1 else f"({' OR '.join(ways)})"
 
 
-def _like(name: str) -> str:
+def like(name: str) -> str:
+    """A name in which `*` stands for any letters, in SQL's terms: `LIKE ? ESCAPE '\\'`."""
     escaped = name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return escaped.replace("*", "%")
 

@@ -18,6 +18,7 @@ from holdfast.auditing import TARGETS_MOST
 from holdfast.cli import given, text
 from holdfast.cli.app import FAILED, Usage
 from holdfast.cli.bulk import Answers, answer
+from holdfast.cli.narrowing import narrowed
 from holdfast.cli.output import Cell, Column, Output, Style, json_value, plain, state
 from holdfast.cli.session import RunName, ask, connected, group, resolve
 from holdfast.client import Client
@@ -69,7 +70,7 @@ async def list_(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 50,
 ) -> None:
     """Dead letters, newest first."""
-    letters, total = await pages(client, _query(task, queue, error, since, filter), limit)
+    letters, total = await pages(client, letters_of(task, queue, error, since, filter), limit)
     if out.json:
         out.records(letters)
     elif letters:
@@ -81,17 +82,10 @@ async def list_(
         out.note(f"{len(letters):,} of {text.count(total, 'letter')}; --limit shows more")
 
 
-def _query(task: list[str] | None, queue: str, error: str, since: float | None, filter: str) -> LettersQuery:
+def letters_of(task: list[str] | None, queue: str, error: str, since: float | None, filter: str = "") -> LettersQuery:
     """What a filter and options ask for together. Raises: Usage: it can't be read, or both say the same."""
-    found = read(filter, LETTERS)
-    if wrong := found.wrong or found.half:
-        raise Usage(f'--filter: {wrong}, at "{filter[found.at :]}"')
-    query = letters_query(found, time.time())
     options = {"tasks": tuple(task or ()), "queue": queue, "error": error, "since": given.since(since)}
-    for name, value in options.items():
-        if value and getattr(query, name):
-            raise Usage(f"--filter: expected {name} either there or as an option, found both")
-    return msgspec.structs.replace(query, **{name: value for name, value in options.items() if value})
+    return narrowed(filter, LETTERS, letters_query, options)
 
 
 async def pages(client: Client, query: LettersQuery, limit: int | None = None) -> tuple[list[Letter], int]:
@@ -248,7 +242,7 @@ async def retry(
 ) -> None:
     """Retry dead letters behind their last checkpoint: those named, or a selection."""
     changed = None if payload is None else given.payload_of(payload, "--payload")
-    query = _query(task, queue, error, since, filter)
+    query = letters_of(task, queue, error, since, filter)
     chosen = await choose(client, run, query, all=all, verb="retry")
     if not chosen.named and chosen.runs and not yes:
         question = f"retry {text.count(len(chosen.runs), 'dead letter')}? [y/N] "
@@ -295,7 +289,7 @@ async def drain(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be retried.")] = False,
 ) -> None:
     """Retry all dead letters that match, at a bounded rate; Ctrl-C stops it, the same command goes on."""
-    query = _query(task, queue, error, since, filter)
+    query = letters_of(task, queue, error, since, filter)
     chosen = await choose(client, None, query, all=True, verb="drain")
     if dry_run:
         _preview(chosen.letters, rate or RATE, out)
@@ -331,7 +325,7 @@ async def purge(
     yes: Yes = False,
 ) -> None:
     """Drop dead letters for good; asks for their number first."""
-    query = _query(task, queue, error, since, filter)
+    query = letters_of(task, queue, error, since, filter)
     chosen = await choose(client, run, query, all=all, verb="purge")
     total = len(chosen.runs)
     if not total:

@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 
 from holdfast.cli import given, text
-from holdfast.cli.dlq import Error, Queue, Tasks
+from holdfast.cli.dlq import Error, Queue, Tasks, letters_of
 from holdfast.cli.output import Cell, Column, Output, Style
 from holdfast.cli.session import connected, group
 from holdfast.client import Client
-from holdfast.wire.api import LetterGroup, LettersQuery
+from holdfast.wire.api import LetterGroup
 
 app = group()
 
@@ -41,8 +41,7 @@ async def groups(
     since: given.Since = None,
 ) -> None:
     """Dead letters by kind of error: one whose messages differ in numbers, ids and quoted texts only."""
-    query = LettersQuery(tasks=tuple(task or ()), queue=queue, error=error, since=given.since(since))
-    found = await client.letter_groups(query)
+    found = await client.letter_groups(letters_of(task, queue, error, since))
     if out.json:
         out.records(found.groups)
     elif found.groups:

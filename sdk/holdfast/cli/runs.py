@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec.structs
 import typer
 
 from holdfast.cli import entries, given, text
-from holdfast.cli.app import FAILED, Usage
+from holdfast.cli.app import FAILED
+from holdfast.cli.narrowing import narrowed
 from holdfast.cli.output import Cell, Column, Output, Style, json_value, plain, progress, short, stands, state
 from holdfast.cli.session import RunName, connected, group, resolve
 from holdfast.cli.tree import draw
@@ -20,7 +20,7 @@ from holdfast.core.lifecycle import fold, story
 from holdfast.core.model import Origin, State
 from holdfast.core.pending import Wait, answers, pending
 from holdfast.core.tree import Tree
-from holdfast.filters import read, runs_query
+from holdfast.filters import RUNS, runs_query
 from holdfast.wire.api import RunRow, RunsOrder, RunsQuery, RunView
 
 app = group("List, show and watch runs, and act on them.")
@@ -88,7 +88,7 @@ async def list_(
         "text": grep, "since": given.since(since), "paused": paused, "origin": origin, "code": code, "waits": waits,
         "errors": tuple(error or ()),
     }  # fmt: skip
-    query = msgspec.structs.replace(_narrowed(filter, options), order=order, descending=not ascending)
+    query = msgspec.structs.replace(narrowed(filter, RUNS, runs_query, options), order=order, descending=not ascending)
     rows, total = await pages(client, query, limit)
     if out.json:
         out.records(rows)
@@ -99,18 +99,6 @@ async def list_(
         out.note("no run matches")
     elif total > len(rows) and out.tty:
         out.note(f"{len(rows):,} of {text.count(total, 'run')}; --limit shows more")
-
-
-def _narrowed(filter: str, options: Mapping[str, Any]) -> RunsQuery:
-    """What a filter and options ask for together. Raises: Usage: it can't be read, or both say the same."""
-    found = read(filter)
-    if wrong := found.wrong or found.half:
-        raise Usage(f'--filter: {wrong}, at "{filter[found.at :]}"')
-    query = runs_query(found, time.time())
-    for name, value in options.items():
-        if value and getattr(query, name):
-            raise Usage(f"--filter: expected {name} either there or as an option, found both")
-    return msgspec.structs.replace(query, **{name: value for name, value in options.items() if value})
 
 
 async def pages(client: Client, query: RunsQuery, limit: int) -> tuple[list[RunRow], int]:

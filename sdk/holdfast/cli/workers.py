@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated
@@ -17,6 +16,7 @@ from holdfast.cli.session import ask, connected, group
 from holdfast.client import Client
 from holdfast.deeds import shell
 from holdfast.errors import UnknownWorker
+from holdfast.filters import starred
 from holdfast.quantities import readable_size
 from holdfast.wire.api import Presence, TaskCard
 
@@ -151,8 +151,7 @@ def _chosen(names: Iterable[str], present: Iterable[Presence]) -> list[Presence]
     known = {worker.worker: worker for worker in present}
     chosen: set[str] = set()
     for name in names:
-        pattern = re.compile(".*".join(map(re.escape, name.split("*"))), re.DOTALL)
-        found = [worker for worker in known if pattern.fullmatch(worker)]
+        found = [worker for worker in known if starred(name).fullmatch(worker)]
         if not found:
             raise orders.unknown(name, known)
         chosen.update(found)

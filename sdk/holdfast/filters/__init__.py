@@ -10,7 +10,7 @@ filter decides about rows that are all there (`Filter.admits`), or becomes a que
 
 from __future__ import annotations
 
-from holdfast.filters.filter import Bound, Filter, Term
+from holdfast.filters.filter import Bound, Filter, Term, starred
 from holdfast.filters.grammar import LETTERS, RUNS, STATES, Field, Grammar, Kind
 from holdfast.filters.questions import letters_query, runs_query
 from holdfast.filters.reading import caret, quoted, read, without
@@ -30,5 +30,6 @@ __all__ = [
     "quoted",
     "read",
     "runs_query",
+    "starred",
     "without",
 ]

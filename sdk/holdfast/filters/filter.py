@@ -55,7 +55,7 @@ class Term(msgspec.Struct, frozen=True):
         texts = [str(each) for each in value] if isinstance(value, (tuple, list, set, frozenset)) else [str(value)]
         match self.kind:
             case Kind.NAMES:
-                return any(_pattern(name).fullmatch(text) for name in self.values for text in texts)
+                return any(starred(name).fullmatch(text) for name in self.values for text in texts)
             case Kind.WORDS:
                 return any(word in texts for word in self.values)
             case _:
@@ -150,6 +150,6 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @cache
-def _pattern(name: str) -> re.Pattern[str]:
+def starred(name: str) -> re.Pattern[str]:
     """A name as an expression; `*` is any text."""
     return re.compile(".*".join(map(re.escape, name.split("*"))), re.DOTALL)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from textual.timer import Timer
-
 from holdfast_tui.format import PAUSED, STATES, Cell, clean, clock, plural, short, took
 from holdfast_tui.model import copies
 from holdfast_tui.model.outline import ROOT, NodeRow, Outline
@@ -24,7 +22,6 @@ class Running(Page):
     def __init__(self, watch: Watch) -> None:
         self.watched = watch
         self._painted_at = -1
-        self._pulse: Timer | None = None
         super().__init__()
 
     @property
@@ -40,7 +37,7 @@ class Running(Page):
         return f"Runs > {short(self.story.id)}"
 
     def on_mount(self) -> None:
-        self._pulse = self.set_interval(REPAINT, self._grow)
+        self.set_interval(REPAINT, self._grow)
 
     async def on_screen_suspend(self) -> None:
         """While a page about something else is shown nothing is heard; what was missed is read when it is left."""
