@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+import faulthandler
+import os
+import signal
+from collections.abc import AsyncIterator, Generator, Iterator
 from uuid import uuid4
 
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from holdfast.bus.jetstream import connect
 from holdfast.bus.memory import MemoryBus, MemoryServer
@@ -14,6 +19,12 @@ from holdfast.task import TASKS
 from servers import NatsServer
 from stage import Stage
 from stage import stage as staged
+
+HANGS_AFTER = 300.0
+"""Seconds."""
+
+LONG = {"--minutes": 0.0, "--events": 1000.0}
+"""Options that let tests take long, with what they usually are."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,6 +40,48 @@ WAITING = ("e2e", "cli", "daemon")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(WAITING)}
     items.sort(key=lambda item: places.get(item.path.parent.name, len(places)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test that hangs fails and says where; where that does not stop it, its process ends."""
+    if _is_long(item):
+        return (yield)
+    stderr = item.config.stash[fault_handler_stderr_fd_key]
+
+    def fail(*_: object) -> None:
+        with os.fdopen(os.dup(stderr), "w") as out:
+            print(f"\n{item.nodeid} hangs:", file=out)
+            for task in [one for one in asyncio.tasks._all_tasks if not one.done()]:  # type: ignore[attr-defined]
+                task.print_stack(file=out)
+        pytest.fail(f"it took longer than {HANGS_AFTER:g} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.setitimer(signal.ITIMER_REAL, HANGS_AFTER)
+    faulthandler.dump_traceback_later(HANGS_AFTER * 1.2, exit=True, file=stderr)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    if not _is_long(item):  # pytest takes its failure as a reason to wait for ever
+        faulthandler.dump_traceback_later(HANGS_AFTER, exit=True, file=item.config.stash[fault_handler_stderr_fd_key])
+    return (yield)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    processes = session.config.pluginmanager.get_plugin("dsession")
+    if processes is not None and processes.sched is not None and processes.sched.has_pending:
+        session.exitstatus = pytest.ExitCode.INTERRUPTED  # too many processes crashed: not every test ran
+
+
+def _is_long(item: pytest.Item) -> bool:
+    return any(float(item.config.getoption(name)) > usual for name, usual in LONG.items())
 
 
 @pytest.fixture(autouse=True)

@@ -167,6 +167,22 @@ async def test_a_server_that_hangs_leaves_a_publish_unanswered_and_a_fenced_one_
         assert len(await bus.read(Stream.JOURNAL, bus.subjects.log("plain"))) == 1
 
 
+async def test_who_is_cancelled_in_the_moment_of_an_answer_ends(nats: NatsServer) -> None:
+    async with await connect(nats.url, project="shop") as bus:
+
+        async def listens() -> None:
+            await bus.listen("some.subject", lambda *_: None)
+            await asyncio.Event().wait()
+
+        listening = asyncio.create_task(listens())
+        while not bus._link._settling:  # noqa: ASYNC110  # seen within the turn in which it is asked
+            await asyncio.sleep(0)
+        (pong,) = bus._link._settling
+        pong.add_done_callback(lambda _: listening.cancel())
+        await asyncio.wait([listening], timeout=10)
+        assert listening.cancelled()
+
+
 async def test_closing_is_quick_where_the_server_is_gone(own_server: NatsServer) -> None:
     bus = await connect(own_server.url, project="shop")
     await bus.ensure_streams()

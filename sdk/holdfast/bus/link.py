@@ -169,7 +169,8 @@ class Link(Client):
             waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.add(waiting)
             try:
-                await asyncio.wait_for(waiting, patience)
+                async with asyncio.timeout(patience):
+                    await waiting
             except TimeoutError:
                 pass
             finally:
@@ -188,7 +189,8 @@ class Link(Client):
         self._settling.add(pong)
         self._write(b"PING\r\n")
         try:
-            await asyncio.wait_for(pong, patience)
+            async with asyncio.timeout(patience):
+                await pong
         except TimeoutError:
             return
         finally:

@@ -55,7 +55,7 @@ from holdfast.worker.stepping import stepped
 from holdfast.worker.stored import Stored
 from holdfast.worker.writer import Writer
 
-_FANS: frozenset[Any] = frozenset({asyncio.gather, asyncio.wait_for, asyncio.shield, asyncio.as_completed})
+_FANS: frozenset[Any] = frozenset({asyncio.gather, asyncio.wait_for, asyncio.shield, asyncio.as_completed})  # noqa: TID251
 _LIMITS: frozenset[Any] = frozenset({asyncio.timeout, asyncio.timeout_at})
 _KEPT: frozenset[Any] = frozenset({anyio.fail_after, anyio.move_on_after})
 _PROCESS_OWN = (asyncio.Lock, asyncio.Event, asyncio.Condition, asyncio.Semaphore, asyncio.Queue, asyncio.Barrier)
@@ -383,7 +383,7 @@ class Execution(Outside):
         try:
             if f is asyncio.shield:
                 return await self._shield(key, outcome, *branches, **named)
-            if f is asyncio.wait_for:
+            if f is asyncio.wait_for:  # noqa: TID251
                 return await self._wait_for(key, *branches, **named)
             return await f(*branches, **named)
         except Exception as error:
