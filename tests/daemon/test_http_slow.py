@@ -165,7 +165,8 @@ async def test_a_body_that_nobody_reads_does_not_keep_the_connection(path: str, 
 
 @pytest.mark.parametrize("how", ["length", "chunks"])
 @pytest.mark.parametrize("path", [PATH, "/v1/events/a.b", "/v1/tokens/R1-a/complete", "/v1/runs/R1/cancel"])
-async def test_several_mebibytes_are_answered_413_and_write_nothing(how: str, path: str) -> None:
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+async def test_several_mebibytes_are_answered_413_and_write_nothing(how: str, path: str, connection: str) -> None:
     body = b'"' + b"x" * (5 * MOST) + b'"'
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -173,7 +174,7 @@ async def test_several_mebibytes_are_answered_413_and_write_nothing(how: str, pa
             yield body[at : at + (1 << 16)]
 
     async with serving(timeout=10) as served:
-        headers = {"Authorization": f"Bearer {served.token}"}
+        headers = {"Authorization": f"Bearer {served.token}", "Connection": connection}
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{served.port}", headers=headers) as http:
             answer = await http.post(path, content=body if how == "length" else chunks())
             assert answer.status_code == 413
@@ -182,9 +183,25 @@ async def test_several_mebibytes_are_answered_413_and_write_nothing(how: str, pa
     assert not served.told.touched
 
 
-async def test_an_endless_body_is_cut_off() -> None:
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+async def test_an_answer_comes_whole_before_the_body_that_nobody_reads_and_then_the_end(connection: str) -> None:
+    """A client that sends all before it reads."""
+    async with serving(timeout=5) as served, served.connection() as stream:
+        lines = (f"Content-Length: {DROPPED_MOST // 2}", f"Connection: {connection}")
+        await stream.send(served.head(*lines, token=None) + b"\r\n")
+        for _ in range(DROPPED_MOST // 2 // 0x10000):
+            await stream.send(b"x" * 0x10000)
+            await anyio.lowlevel.checkpoint()
+        assert status(await stream.receive()) == 401
+        if connection == "close":
+            with pytest.raises(anyio.EndOfStream):
+                await stream.receive()
+
+
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+async def test_an_endless_body_is_cut_off(connection: str) -> None:
     async with serving(timeout=10) as served, served.connection() as stream:
-        await stream.send(served.head("Transfer-Encoding: chunked") + b"\r\n")
+        await stream.send(served.head("Transfer-Encoding: chunked", f"Connection: {connection}") + b"\r\n")
         assert await sent_until_closed(stream, b"10000\r\n" + b"x" * 0x10000 + b"\r\n") < 100 * DROPPED_MOST
     assert not served.told.touched
 

@@ -6,15 +6,16 @@
     nothing                 between two requests: uvicorn's own `timeout_keep_alive`     closed
 
 What comes of a body after its answer is read and dropped, so that the answer arrives before the connection ends: to
-close it at once, with unread bytes, would reset it. That too has its time and its size.
+close it at once, with unread bytes, would reset it. That too has its time and its size. (RFC 9112, 9.6)
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -41,6 +42,20 @@ class Patience(NamedTuple):
     """At once; further ones are closed."""
 
 
+class _Closing:
+    """A transport whose `close` asks first."""
+
+    def __init__(self, transport: asyncio.Transport, may_close: Callable[[], bool]) -> None:
+        self._transport, self._may_close = transport, may_close
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self) -> None:
+        if self._may_close():
+            self._transport.close()
+
+
 class PatientProtocol(H11Protocol):
     """One connection."""
 
@@ -52,9 +67,11 @@ class PatientProtocol(H11Protocol):
         self._late: asyncio.TimerHandle | None = None
         self._untaken: asyncio.TimerHandle | None = None
         self._dropped = 0
+        self._half_closed = False
+        """Whether only what comes of a body after the last answer is waited for."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, _Closing(transport, self._may_close)))
         if len(self.connections) > self._patience.connections:
             transport.abort()
             return
@@ -72,9 +89,9 @@ class PatientProtocol(H11Protocol):
         self._dropped = self._dropped + len(data) if self._answered else 0
         if self._dropped > DROPPED_MOST:
             self.transport.abort()
-            return
-        super().data_received(data)
-        self._watch()
+        elif not self._half_closed:
+            super().data_received(data)
+            self._watch()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -89,11 +106,20 @@ class PatientProtocol(H11Protocol):
         status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if hint == 431 else HTTPStatus.BAD_REQUEST
         self._refuse(status, f"expected HTTP/1.1 with a head of at most {HEAD_MOST:,} bytes: {error or msg}")
 
+    def _may_close(self) -> bool:
+        """Whether nothing comes any more, or it was not waited for in vain; else close what we send alone."""
+        if self._half_closed or not self._answered:
+            return True
+        self._half_closed = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        return False
+
     # --- what the client owes ---------------------------------------------------------------------------------------
 
     @property
     def _answered(self) -> bool:
-        """Whether what comes belongs to a request that has had its answer."""
+        """Whether what comes is of the body of a request that has had its answer."""
         done = self.cycle is not None and self.cycle.response_complete
         return done and self.conn.their_state is h11.SEND_BODY
 
