@@ -6,6 +6,7 @@ import asyncio
 import faulthandler
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Generator, Iterator
 from uuid import uuid4
 
@@ -19,6 +20,9 @@ from holdfast.task import TASKS
 from servers import NatsServer
 from stage import Stage
 from stage import stage as staged
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process of every test compiles all that it imports
+sys.dont_write_bytecode = False
 
 HANGS_AFTER = 300.0
 """Seconds."""
