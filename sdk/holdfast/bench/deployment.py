@@ -133,8 +133,12 @@ async def deploy(
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Ours, without what would lead a process of the deployment elsewhere."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
+    """Ours, without what would lead a process of the deployment elsewhere or have it compile all code at its start."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("HOLDFAST_") and name != "PYTHONDONTWRITEBYTECODE"
+    }
     return {**kept, "HOLDFAST_CONFIG": str(home / FILE)}
 
 
