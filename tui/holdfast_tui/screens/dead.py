@@ -139,7 +139,7 @@ class Dead(Mending):
 
     def _read_history(self, run: str) -> None:
         if self.is_mounted:
-            self.run_worker(self._autopsy(run), group="history", exclusive=True, exit_on_error=True)
+            self.begin("history", self._autopsy, run)
 
     async def _autopsy(self, run: str) -> None:
         found: Autopsy | str

@@ -319,7 +319,7 @@ class Events(Listed):
         if chosen:
             hidden = self.window.hidden() if self.window.marks else 0
             self.say(f"asking what routing {plural(len(chosen), 'event')} again would do ...")
-            self.run_worker(self._dry_run(tuple(chosen), hidden), group="dry", exclusive=True, exit_on_error=True)
+            self.begin("dry", self._dry_run, tuple(chosen), hidden)
 
     async def _dry_run(self, chosen: tuple[str, ...], hidden: int) -> None:
         would = dict.fromkeys(("created", "existed", "unmapped", "unwanted"), 0)

@@ -6,7 +6,8 @@ what was painted before: what did not change sends nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import ComposeResult
@@ -180,6 +181,11 @@ class Frame(Screen[None], inherit_bindings=False):
             return
         self._reading = True
         self.run_worker(self._read(), group="read", exit_on_error=True)
+
+    def begin(self, group: str, work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+        """Work beside the keys, in place of what was begun in its group. (Cancelled before its turn, it leaves no
+        coroutine that nobody awaited.)"""
+        self.run_worker(partial(work, *args), group=group, exclusive=True)  # type: ignore[arg-type]  # Textual's is narrow
 
     async def _read(self) -> None:
         gateway = self.desk.gateway

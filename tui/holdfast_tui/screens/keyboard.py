@@ -239,6 +239,8 @@ class Keyboard(Frame):
         self._pressed_at = 0
         self.desk.gateway.again()
         self.refresh_data()
+        live = self.desk.gateway.link.live(self.desk.gateway.clock())
+        self.say("reading again" if live else "connecting again")
 
     def do_redraw(self) -> None:
         self.forget()

@@ -100,9 +100,8 @@ class Logs(Filing):
             await self._begin()
         elif not self._following:
             await self._catch_up()
-        if not self._following:
-            assert self.feed is not None
-            self.run_worker(self._follow(self.feed), group="follow", exclusive=True, exit_on_error=True)
+        if not self._following and self.is_current:
+            self.begin("follow", self._follow)
         if self.older and len(self.window) < self.window.height and self.filter:
             self.read_older()
 
@@ -138,9 +137,10 @@ class Logs(Filing):
         tail.seen(rows)
         self._fresh, self.older, self._reached = True, True, None
 
-    async def _follow(self, feed: Feed) -> None:
+    async def _follow(self) -> None:
+        assert self.feed is not None
         try:
-            await feed.follow()
+            await self.feed.follow()
         except HoldfastError as error:
             self.say(str(error), "fail")
 
@@ -202,7 +202,7 @@ class Logs(Filing):
     def read_older(self) -> None:
         """Read lines of before those that are here, once."""
         if self.older and self.answered and self.feed is not None and len(self.ring) < 2 * self.ring.size:
-            self.run_worker(self._read_older(self._generation), group="older", exclusive=True, exit_on_error=True)
+            self.begin("older", self._read_older, self._generation)
 
     async def _read_older(self, generation: int) -> None:
         asked = self.sieve.query(around=self.around, limit=PAGE)
@@ -300,7 +300,7 @@ class Logs(Filing):
         self.ring.hold(False)
         self.older, self._reached = True, None
         if cut:
-            self.run_worker(self._return(), group="return", exclusive=True, exit_on_error=True)
+            self.begin("return", self._return)
         self.arrange_rows()
 
     async def _return(self) -> None:

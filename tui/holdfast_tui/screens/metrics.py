@@ -77,6 +77,7 @@ class Metrics(Page):
 
     def arrange_rows(self) -> None:
         self.window.sync(() if self.figures is None else self.figures.at)
+        self.window.resize(len(self.window) // 4)  # what ctrl+d and pgdn move by
 
     def narrowed(self) -> None:
         self._asked = None

@@ -170,7 +170,7 @@ class Runs(Paged[api.RunRow]):
         self._looked_at, self.looking = row, True
         if self._resting is not None:
             self._resting.stop()
-        self._resting = self.set_timer(RESTED, lambda: self.run_worker(self._glance(row), group="look", exclusive=True))
+        self._resting = self.set_timer(RESTED, lambda: self.begin("look", self._glance, row))
 
     async def _glance(self, row: api.RunRow) -> None:
         try:
