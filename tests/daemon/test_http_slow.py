@@ -163,6 +163,21 @@ async def test_a_body_that_nobody_reads_does_not_keep_the_connection(path: str, 
     assert not served.told.touched
 
 
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+async def test_who_neither_ends_a_body_nor_closes_keeps_no_connection(connection: str) -> None:
+    async with serving(connections=1) as served, served.connection() as stream:
+        head = served.head("Content-Length: 100", f"Connection: {connection}", token=None)
+        await stream.send(head + b"\r\nbegun")
+        assert status(await rest(stream)) == 401
+        answer = b""
+        while not answer:  # one more than the limit is closed at once
+            await anyio.sleep(SHORT)
+            async with served.connection() as other:
+                await other.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                answer = await rest(other)
+        assert status(answer) == 200
+
+
 @pytest.mark.parametrize("how", ["length", "chunks"])
 @pytest.mark.parametrize("path", [PATH, "/v1/events/a.b", "/v1/tokens/R1-a/complete", "/v1/runs/R1/cancel"])
 @pytest.mark.parametrize("connection", ["keep-alive", "close"])

@@ -68,7 +68,7 @@ class PatientProtocol(H11Protocol):
         self._untaken: asyncio.TimerHandle | None = None
         self._dropped = 0
         self._half_closed = False
-        """Whether only what comes of a body after the last answer is waited for."""
+        """Whether nothing is sent any more: what still comes is dropped."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast(asyncio.Transport, _Closing(transport, self._may_close)))
@@ -95,6 +95,8 @@ class PatientProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._half_closed:  # the rest of the body has its own time
+            self._unset_keepalive_if_required()
         if self.transport.get_write_buffer_size() and self._untaken is None:
             self._untaken = self.loop.call_later(self._patience.within, self._check_taken)
         self._watch()
@@ -107,7 +109,7 @@ class PatientProtocol(H11Protocol):
         self._refuse(status, f"expected HTTP/1.1 with a head of at most {HEAD_MOST:,} bytes: {error or msg}")
 
     def _may_close(self) -> bool:
-        """Whether nothing comes any more, or it was not waited for in vain; else close what we send alone."""
+        """Whether nothing comes any more, or nothing more is waited for; else close only what we send."""
         if self._half_closed or not self._answered:
             return True
         self._half_closed = True
@@ -176,6 +178,7 @@ class PatientProtocol(H11Protocol):
         if under_way:  # whoever reads the body learns that there is no more of it, and what he answers goes nowhere
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+        self._half_closed = True
         self.transport.close()
         if self.transport.get_write_buffer_size() and self._untaken is None:
             self._untaken = self.loop.call_later(self._patience.within, self._check_taken)
