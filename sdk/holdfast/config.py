@@ -426,9 +426,9 @@ class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     events: Bounds = Bounds()
     """Events as they were published."""
     logs: Bounds = Bounds()
-    """Output of the runs."""
+    """Output of the runs; the history keeps it as long."""
     audit: Age = Age()
-    """Who paused, retried, cancelled what."""
+    """Who paused, retried, cancelled what; the history keeps it as long."""
 
 
 class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import anyio
 import pytest
@@ -15,7 +17,7 @@ from holdfast.bus.memory import MemoryBus
 from holdfast.bus.ports import Bus
 from holdfast.core.entries import AttemptStarted, RunDead, StepCompleted
 from holdfast.wire import codec
-from holdfast.wire.api import LogBatch, LogLine
+from holdfast.wire.api import AuditEntry, LogBatch, LogLine
 from holdfast.wire.subjects import Stream
 from holdfast_daemon.ledger import Change
 from holdfast_daemon.projection.projector import Projector
@@ -151,6 +153,48 @@ async def test_a_log_stream_that_was_lost_is_followed_from_its_beginning(tmp_pat
         await store(other, output(A, "three"))
         assert await projector.reach(1, stream=Stream.LOGS)
         assert rows(opened, "text", "logs") == [("one",), ("three",), ("two",)]
+
+
+@pytest.mark.parametrize("where", ["memory", "jetstream"])
+async def test_the_history_lets_go_of_what_its_streams_hold_no_more(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setattr("holdfast_daemon.projection.projector.SLACK", 0.1)
+    bus: Bus = MemoryBus("shop")
+    if where == "jetstream":
+        bus = await jetstream.connect(request.getfixturevalue("nats").url, project=f"p{uuid4().hex[:10]}")
+        await bus.ensure_streams()
+
+    def said(run: str, text: str) -> Stored:
+        batch = LogBatch(run, "ship", 1, "w1", (LogLine(time.time(), 20, "stdout", text),))
+        return Stored(bus.subjects.output("ship", run), codec.encode(batch))
+
+    async def did(action: str) -> int:
+        entry = AuditEntry(at=time.time(), action=action, kind="queue", targets=("q",))
+        return await bus.publish(bus.subjects.audit, codec.encode(entry))
+
+    async def kept(table: str, column: str) -> list[tuple[object, ...]]:
+        async with projecting(bus, tmp_path / "h.duckdb") as (projector, opened):
+            for stream in (Stream.LOGS, Stream.AUDIT):
+                assert await projector.reach(await bus.last_seq(stream), stream=stream)
+            await anyio.sleep(0.1)  # it forgets as it begins
+            return rows(opened, column, table)
+
+    await store(bus, said(A, "one"), said(A, "two"))
+    await did("pause")
+    await anyio.sleep(0.2)
+    await store(bus, said(B, "three"))
+    assert await kept("logs", "text") == [("one",), ("three",), ("two",)]
+    await did("resume")
+    await bus.purge(Stream.LOGS, bus.subjects.output("ship", A))  # as their age does
+    await bus.delete(Stream.AUDIT, 1)
+    assert await kept("logs", "text") == [("three",)]
+    assert await kept("audit", "action") == [("resume",)]
+    await bus.purge(Stream.LOGS, bus.subjects.output("*", "*"))
+    assert await kept("logs", "text") == []
+    if where == "jetstream":
+        await bus.remove_streams()
+        await bus.close()
 
 
 async def test_a_message_whose_values_are_refused_is_passed_over_alone(

@@ -19,7 +19,7 @@ from anyio import TASK_STATUS_IGNORED, CapacityLimiter, to_thread
 from anyio.abc import TaskStatus
 
 from holdfast.bus.ports import Bus, Message
-from holdfast.core.model import Run, Seconds
+from holdfast.core.model import Instant, Run, Seconds
 from holdfast.errors import BusError, ConnectError
 from holdfast.wire.api import AuditEntry, LogBatch, decode
 from holdfast.wire.subjects import Stream
@@ -46,6 +46,12 @@ FULL = 2_000
 
 MOST = 20_000
 """Messages in a batch at most; while catching up batches are that large. Twice as many wait in memory at most."""
+
+FORGET_EVERY: Seconds = 600.0
+"""How often the history lets go of what its streams hold no more."""
+
+SLACK: Seconds = 60.0
+"""A line may have been written so long before the message that carries it was stored."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0
 _T = TypeVar("_T")
@@ -85,6 +91,7 @@ class Projector:
                     tasks.start_soon(self._follow_journal)
                     tasks.start_soon(self._follow_lines)
                     tasks.start_soon(self._follow_audit)
+                    tasks.start_soon(self._forget)
                     for pump in (self._journal, self._lines, self._audit):
                         tasks.start_soon(pump.write)
             except* (Moved, BusError, ConnectError) as lost:
@@ -212,6 +219,28 @@ class Projector:
                     log.warning("passed over an unreadable message of %s: seq=%d: %s", filter, message.seq, error)
             if found:
                 await pump.put(found)
+
+    # --- forgetting -------------------------------------------------------------------------------------------------
+
+    async def _forget(self) -> None:
+        """Keep log lines and the audit for as long as their streams do."""
+        while True:
+            for stream in (Stream.LOGS, Stream.AUDIT):
+                try:
+                    before = await self._kept_since(stream)
+                    if before is not None:
+                        await to_thread.run_sync(self._store.forget, stream, before, limiter=self._writer)
+                except (BusError, ConnectError, Unavailable, Rejected) as error:
+                    log.warning("the history lets go of old %s later: %s", stream.name.lower(), error)
+            await anyio.sleep(FORGET_EVERY)
+
+    async def _kept_since(self, stream: Stream) -> Instant | None:
+        """Since when the stream holds what came; None where it has dropped nothing yet, as one that is new."""
+        first = await self._bus.first_since(stream, 0.0)
+        if first <= 1:
+            return None
+        found = await self._bus.read(stream, f"{self._bus.subjects.root}.>", first=first, limit=1)
+        return found[0].time - SLACK if found else self._store.cursor(stream).time
 
     def _skip(self, stream: Stream, seq: int, error: Exception) -> None:
         self.skipped += 1

@@ -42,6 +42,7 @@ from holdfast_daemon.projection.rows import (
     RunRow,
     Standing,
     unpack,
+    utc,
 )
 
 log = logging.getLogger("holdfast.projection")
@@ -62,6 +63,9 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": "false",
 }
 _NAMES = {Stream.JOURNAL: "journal", Stream.LOGS: "logs", Stream.AUDIT: "audit"}
+_DATED = {Stream.LOGS: ("logs", "written_at"), Stream.AUDIT: ("audit", "done_at")}
+"""Tables that are kept for a time only, with the column that tells of when a row is."""
+
 _T = TypeVar("_T")
 
 
@@ -201,6 +205,17 @@ class Store:
         with self._transaction() as con:
             con.execute("UPDATE projection SET last_seq = 0 WHERE stream = $1", [name]).fetchall()
         self._cursors[name] = Cursor(0, self._cursors[name].time)
+
+    def forget(self, stream: Stream, before: Instant) -> int:
+        """Delete what is older of a stream that is not kept whole; so many rows.
+
+        Raises:
+            Rejected, Unavailable: nothing was deleted.
+        """
+        table, column = _DATED[stream]
+        with self._transaction() as con:
+            deleted = con.execute(f"DELETE FROM {table} WHERE {column} < $1", [utc(before)]).fetchone()
+        return int(deleted[0]) if deleted else 0
 
     def _write(self, con: duckdb.DuckDBPyConnection, rows: Rows) -> None:
         created, changed = rows.created, rows.changed
