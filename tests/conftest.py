@@ -38,12 +38,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 WAITING = ("e2e", "cli", "daemon")
-"""Directories whose tests wait for other processes most of their time: they begin first, beside those that compute."""
+"""Directories whose tests wait for other processes most of their time."""
+
+DONE_WITH_WAITING = 0.75
+"""The part of all files that are begun by when none of those is left."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {name: place for place, name in enumerate(WAITING)}
-    items.sort(key=lambda item: places.get(item.path.parent.name, len(places)))
+    """Let files of tests that wait take turns with files of tests that compute: no core is to have nothing to do."""
+    files = dict.fromkeys(item.path for item in items)
+    waiting = sorted(
+        (path for path in files if path.parent.name in WAITING), key=lambda path: WAITING.index(path.parent.name)
+    )
+    others = [path for path in files if path.parent.name not in WAITING]
+    turn = {path: at / len(waiting) * DONE_WITH_WAITING for at, path in enumerate(waiting)}
+    turn |= {path: at / len(others) for at, path in enumerate(others)}
+    items.sort(key=lambda item: turn[item.path])
 
 
 @pytest.hookimpl(wrapper=True)
