@@ -122,7 +122,11 @@ def test_an_editor_gets_the_terminal_and_the_desk_draws_all_of_it_again(tmp_path
         desk.terminal.shows("edited '{\"a\": 1}?'")
         desk.do("settle")
         assert desk.terminal.text.splitlines()[:22] == before.splitlines()[:22]
-        script(tmp_path, 'try: print("HERE", flush=True), input()\nexcept KeyboardInterrupt: sys.exit(130)')
+        script(
+            tmp_path,
+            "from signal import *\npthread_sigmask(SIG_BLOCK, {SIGINT})\n"  # it may come at once
+            'print("HERE", flush=True)\nsigwait({SIGINT})\nsys.exit(130)',
+        )
         desk.do("edit", "text")
         desk.terminal.received(b"HERE")
         desk.terminal.type("\x03")
