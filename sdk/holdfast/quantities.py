@@ -24,6 +24,7 @@ BYTES = {
 """Units of sizes: decimal, and binary with an `i`."""
 
 _RATE = re.compile(r"(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*([a-z]+)")
+_PACE = re.compile(r"(\d+(?:\.\d+)?)(?:\s*/\s*([a-z]+))?", re.ASCII)
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 
 
@@ -45,6 +46,15 @@ def rate(value: object) -> Rate:
     if per == 0:
         raise expected
     return Rate(int(match[1]), per)
+
+
+def pace(value: str) -> float:
+    """How many a second, of "10", "10/s", "0.5/s", "600/m"; ValueError says what was expected."""
+    match = _PACE.fullmatch(value.strip())
+    per_second = float(match[1]) / SECONDS.get(match[2] or "s", math.inf) if match else 0.0
+    if not 0 < per_second < math.inf:
+        raise ValueError('so many a second, like "10", "10/s" or "600/m"')
+    return per_second
 
 
 def readable_rate(rate: Rate) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.cli.app import Usage
-from holdfast.quantities import SECONDS, duration
+from holdfast.quantities import duration, pace
 
 
 def seconds(value: str | float) -> float:
@@ -28,11 +27,10 @@ def seconds(value: str | float) -> float:
 
 def rate(value: str) -> float:
     """Per second, of `10/s`, `600/m`, `10`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/([smhd]))?", value.strip())
-    per_second = float(match[1]) / SECONDS[match[2] or "s"] if match else 0.0
-    if not 0 < per_second < math.inf:
-        raise typer.BadParameter(f'expected a rate above 0 like 10/s or 600/m, found "{value}"')
-    return per_second
+    try:
+        return pace(value)
+    except ValueError:
+        raise typer.BadParameter(f'expected a rate above 0 like 10/s or 600/m, found "{value}"') from None
 
 
 Since = Annotated[float | None, typer.Option("--since", parser=seconds, metavar="AGE", help="Not older, e.g. 15m, 2h.")]

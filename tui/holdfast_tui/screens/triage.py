@@ -8,6 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from holdfast.core.model import Seconds
+from holdfast.quantities import pace
 from holdfast.wire.api import LettersQuery
 from holdfast_tui.filter import LETTERS, letters_query, read
 from holdfast_tui.format import plural
@@ -27,13 +28,11 @@ Ask: TypeAlias = Callable[[Listed, LettersQuery, str, int], None]
 
 def rate(text: str) -> float:
     """How many a second, of `10`, `10/s`, `600/m`. Raises: ValueError."""
-    number, slash, unit = text.strip().partition("/")
-    seconds = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(unit.strip() if slash else "s")
     try:
-        found = float(number) / seconds if seconds is not None else 0.0
+        found = pace(text)
     except ValueError:
         found = 0.0
-    if not 0 < found <= FASTEST:  # NaN too
+    if not 0 < found <= FASTEST:
         raise ValueError(f"expected how many a second, up to {FASTEST:,.0f}, like 10, 50/s or 600/m, found {text!r}")
     return found
 
