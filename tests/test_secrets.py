@@ -16,7 +16,15 @@ import holdfast
 from holdfast import context
 from holdfast.bus.memory import MemoryBus, MemoryServer
 from holdfast.config import load
-from holdfast.errors import ConfigError, DaemonUnavailable, HoldfastError, SecretInUse, UnknownSecret
+from holdfast.errors import (
+    BusError,
+    ConfigError,
+    ConnectError,
+    DaemonUnavailable,
+    HoldfastError,
+    SecretInUse,
+    UnknownSecret,
+)
 from holdfast.redaction import Redactor
 from holdfast.safe import Safe
 from holdfast.sealing import SecretKey, find_key, key_file, make_key
@@ -84,6 +92,25 @@ async def test_a_secret_is_read_as_it_was_set_and_nothing_stored_holds_it(shop: 
     assert VALUE.encode() not in await shop.stored()
     (stored,) = await shop.bus.read(Stream.SECRETS, shop.bus.subjects.secret("STRIPE_KEY"))
     assert stored.subject == "hf.shop.secret.STRIPE_KEY"
+
+
+async def test_new_ones_are_known_also_after_the_stream_was_away(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("holdfast.vault.AGAIN", 0.0)
+    vault, follow, failures = await shop.vault(), shop.bus.follow, [ConnectError("away"), BusError("backwards")]
+
+    def failing(*args: Any, **options: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return follow(*args, **options)
+
+    monkeypatch.setattr(shop.bus, "follow", failing)
+    async with following(vault):
+        await shop.safe.put("A", "one1")
+        await eventually(lambda: vault.newest("A", 1) == ("one1",))
+    assert "followed again: away" in caplog.text
+    assert "followed again: backwards" in caplog.text
 
 
 async def test_each_setting_is_a_new_version_and_the_old_ones_stay(shop: Shop) -> None:

@@ -58,7 +58,7 @@ class Roster:
             await tasks.start(self._follow, "task", api.TaskCard, self.cards)
             if self._key is not None:
                 await self._vault.load(self._bus, self._key)
-                tasks.start_soon(self._follow_secrets)
+                tasks.start_soon(self._vault.follow)
             task_status.started()
 
     def secret(self, name: str) -> tuple[str, ...]:
@@ -85,14 +85,6 @@ class Roster:
                             task_status.started()
             except (BusError, ConnectError) as error:
                 log.warning("%s values are followed again: %s", what, error)
-                await anyio.sleep(AGAIN)
-
-    async def _follow_secrets(self) -> None:
-        while True:
-            try:
-                await self._vault.follow()
-            except (BusError, ConnectError) as error:
-                log.warning("secrets are followed again: %s", error)
                 await anyio.sleep(AGAIN)
 
 

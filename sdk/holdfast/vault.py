@@ -10,6 +10,7 @@ Reading a secret is a look into memory, so that `secrets["STRIPE_KEY"]` needs no
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
@@ -18,13 +19,17 @@ from typing import NamedTuple
 import msgspec
 
 from holdfast.bus.ports import Bus, Message
-from holdfast.errors import UnknownSecret
+from holdfast.core.model import Seconds
+from holdfast.errors import BusError, ConnectError, UnknownSecret
 from holdfast.sealing import SecretKey
 from holdfast.wire.references import SecretVersion
 from holdfast.wire.secrets import StoredSecret
 from holdfast.wire.subjects import Stream
 
 log = logging.getLogger("holdfast.vault")
+
+AGAIN: Seconds = 1.0
+"""After the following of new secrets failed."""
 
 _decode = msgspec.msgpack.Decoder(StoredSecret).decode
 
@@ -75,11 +80,15 @@ class Vault:
         self._take(await self._bus.read(Stream.SECRETS, self._bus.subjects.secrets, first=self._seq + 1))
 
     async def follow(self) -> None:
-        """Take in what is stored from now on, for ever.
+        """Take in what is stored from now on, for ever; also when the stream was away for a while."""
+        while True:
+            try:
+                await self._follow()
+            except (BusError, ConnectError) as error:
+                log.warning("secrets are followed again: %s", error)
+                await asyncio.sleep(AGAIN)
 
-        Raises:
-            BusError, ConnectError: as `Bus.follow`.
-        """
+    async def _follow(self) -> None:
         assert self._bus is not None, "load it first"
         news = self._bus.follow(Stream.SECRETS, self._bus.subjects.secrets, first=self._seq + 1, idle=5.0)
         async with aclosing(news):

@@ -157,7 +157,7 @@ class Worker:
             told = await self._bus.last_seq(Stream.CONTROL) + 1  # an order from before is for another of this name
             async with asyncio.TaskGroup() as tasks:
                 self._group = tasks
-                background = [tasks.create_task(self._follow_secrets())]
+                background = [tasks.create_task(self._vault.follow())]
                 if self._background:
                     background += [tasks.create_task(self._capture.run()), tasks.create_task(self._show_slow())]
                 with self._captured(), self._heart():
@@ -206,15 +206,6 @@ class Worker:
             await self._bus.put("task", task.id, codec.encode(card))
             await self._bus.serve(self._bus.subjects.api(f"{CHECK}.{task.id}"), _checker(task))
             await self._bus.serve(self._bus.subjects.api(f"{CHECK_ALL}.{task.id}"), _all_checker(task))
-
-    async def _follow_secrets(self) -> None:
-        """Know what secrets are set and rotated."""
-        while True:
-            try:
-                await self._vault.follow()
-            except (BusError, ConnectError) as error:
-                log.warning("secrets are followed again: %s", error)
-                await asyncio.sleep(LOOK_EVERY)
 
     async def _watch_lanes(self) -> None:
         """Serve queues and priorities as the first run of a task comes to them."""
