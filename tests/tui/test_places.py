@@ -15,6 +15,7 @@ from holdfast.wire import api
 from holdfast_tui import keys
 from holdfast_tui.model.window import Follow
 from holdfast_tui.router import Mode
+from holdfast_tui.screens.audit import Audit
 from holdfast_tui.screens.metrics import Metrics
 from holdfast_tui.widgets.chart import Picture
 from tui.desks import bench
@@ -321,6 +322,52 @@ async def test_the_window_and_the_filter_narrow_the_audit() -> None:
         await desk.press("escape", "<", "<", "<")
         assert "last 1h" in desk.text
         assert "4 changes" in desk.text
+
+
+@pytest.mark.parametrize("most", [10_000, 120])
+async def test_entries_in_another_order_are_all_those_within_the_span_or_it_is_said(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Audit, "MOST_ORDERED", most)
+    monkeypatch.setattr("holdfast_tui.screens.audit.MOST", 60)
+    client = FakeClient()
+    first = client.audit_entries[0]
+    client.audit_entries = [
+        msgspec.structs.replace(first, seq=seq, at=NOW - 1000 + seq, who=f"u{250 - seq:03}") for seq in range(250)
+    ]
+    async with bench(client) as desk:
+        await desk.press("8", "s")
+        assert "[t] time up" in desk.text
+        await desk.press("c", "j", "s", "w")
+        assert "sort who (s)" in desk.text
+        assert desk.page.window.keys[0] == "249"
+        await desk.press("s", "w")
+        assert "sort who down (s)" in desk.text
+        assert ("the newest only" in desk.text) == (most == 120)
+        loaded = 250 if most > 250 else 160  # a page of 100, then some of 60
+        assert desk.page.window.keys == [str(seq) for seq in range(250 - loaded, 250)]
+        client.audit_entries.append(msgspec.structs.replace(first, seq=999, at=NOW, who="zoe"))
+        await desk.press("ctrl+r", "g")
+        await desk.later(60)
+        assert desk.page.window.keys[0] == "999"
+        await desk.press("s", "t")
+        assert desk.page.window.keys[:2] == ["999", "249"]
+        assert "newest first (s)" in desk.text
+
+
+async def test_events_in_another_order_are_all_those_within_the_span() -> None:
+    client = FakeClient()
+    first = client.event_rows[0]
+    client.event_rows = [
+        msgspec.structs.replace(first, seq=seq, at=NOW - 1000 + seq, size=seq % 7) for seq in range(1, 251)
+    ]
+    async with bench(client) as desk:
+        await desk.press("9", "s", "b")
+        assert "sort bytes down (s)" in desk.text
+        sizes = [desk.page.listing.rows[key].size for key in desk.page.window.keys]  # type: ignore[attr-defined]
+        assert (len(sizes), sizes) == (250, sorted(sizes, reverse=True))
+        await desk.press("s", "t")
+        assert desk.page.window.keys[0] == "250"
 
 
 async def test_new_entries_wait_above_while_somebody_reads_and_old_ones_are_read_behind() -> None:

@@ -168,7 +168,7 @@ ACTIONS: tuple[Action, ...] = (
         label="sort, turn round",
         hint="s sort",
         rank=41,
-        on=(QUEUES, RUNS, DEAD, GROUPS, SCHEDULES, WORKERS),
+        on=LISTED,
     ),
     Action(id="pan_left", keys=("h", "left"), show="h l", label="pan", hint="h/l pan", rank=54, on=PANNED),
     Action(id="pan_right", keys=("l", "right"), label="", on=PANNED),

@@ -14,9 +14,8 @@ from holdfast_tui.filter import RUNS as OF_RUNS
 from holdfast_tui.filter import Field, Grammar, Kind, quoted
 from holdfast_tui.format import Cell, clean, count, date, moment, plural, short
 from holdfast_tui.model import span
-from holdfast_tui.model.span import Span
 from holdfast_tui.model.window import Follow, Listing
-from holdfast_tui.screens.listed import Listed
+from holdfast_tui.screens.dated import Dated
 from holdfast_tui.screens.page import marked, told
 from holdfast_tui.widgets.table import Column
 
@@ -40,28 +39,28 @@ RUNS = frozenset({"run", "letter"})
 """Targets that are runs."""
 
 
-class Audit(Listed):
+class Audit(Dated):
+    MOST_ORDERED = 10_000
+
     kind = keys.AUDIT
     row_type, noun = api.AuditEntry, "entry"
     columns = (
-        Column("TIME", 8),
-        Column("WHO", 9),
-        Column("FROM", 8, spare=2),
-        Column("ACTION", 15),
-        Column("TARGET", 12, flex=True),
-        Column("N", 5, right=True, spare=1),
-        Column("RESULT", 15),
+        Column("TIME", 8, letter="t", down=True, value=lambda entry: entry.seq),
+        Column("WHO", 9, letter="w", value=lambda entry: entry.who),
+        Column("FROM", 8, spare=2, letter="f", value=lambda entry: entry.via),
+        Column("ACTION", 15, letter="a", value=lambda entry: entry.action),
+        Column("TARGET", 12, flex=True, letter="g", value=lambda entry: targeted(entry)),
+        Column("N", 5, right=True, spare=1, name="count", letter="c", down=True, value=lambda entry: entry.count),
+        Column("RESULT", 15, letter="r", down=True, value=lambda entry: entry.refused),
     )
 
     def __init__(self) -> None:
         self.listing = Listing[api.AuditEntry](lambda entry: str(entry.seq), lambda entry: -entry.seq)
-        self.span: Span = span.LISTED[2]
         self.total = 0
-        self.more = False
         self.answered = False
         self._begin = True
         self._generation = 0
-        super().__init__()
+        super().__init__(span.LISTED[2])
         self.window.follow = Follow.FIRST
 
     def asking(self, now: Instant) -> api.AuditQuery:
@@ -94,12 +93,17 @@ class Audit(Listed):
         else:
             self.listing.take(head.entries, hold=self.held and self.window.follow is Follow.OFF, gone=self._gone(query))
         self.arrange_rows()
-        rows = list(self.listing.rows.values())
-        if self.more and rows and self.window.top + 2 * self.window.height > len(rows):
-            page = await self.desk.gateway.audit(msgspec.structs.replace(query, before=rows[-1].seq))
-            if generation == self._generation:
-                self.listing.take(page.entries, gone=())
-                self.more = page.more
+        while self.wants_older and self.listing.rows:
+            before = min(entry.seq for entry in self.listing.rows.values())
+            limit = HEAD if self.newest_first else MOST
+            page = await self.desk.gateway.audit(msgspec.structs.replace(query, before=before, limit=limit))
+            if generation != self._generation:
+                return
+            self.listing.take(page.entries, gone=())
+            self.more = page.more
+            self.arrange_rows()
+            if self.newest_first:
+                return
 
     def _gone(self, query: api.AuditQuery) -> set[str]:
         """Entries that are older than the window now."""
@@ -165,28 +169,24 @@ class Audit(Listed):
         if not self.answered:
             return ["", "  Waiting for the first answer ..."]
         if self.filter:
-            return ["", f"  No entry of {self._within} matches {clean(self.filter)}; esc clears the filter"]
+            return ["", f"  No entry of {self.within} matches {clean(self.filter)}; esc clears the filter"]
         return [
             "",
-            f"  Nothing was changed in {self._within}; > looks further back.",
+            f"  Nothing was changed in {self.within}; > looks further back.",
             "",
             "  What operators do here, in the shell or over HTTP leaves an entry: who, what, to whom, and the outcome.",
         ]
 
-    @property
-    def _within(self) -> str:
-        return "all time" if self.span.seconds is None else f"the last {self.span.name}"
-
     def scope(self) -> tuple[list[Cell], list[Cell]]:
-        parts: list[Cell] = []
-        parts.append((f"{'all' if self.span.seconds is None else f'last {self.span.name}'} (< >)", ""))
+        parts = [self.told_span()]
         if not self.filter:
             parts.append(("who:*  action:*", ""))
         loaded = len(self.window)
         parts.append((plural(self.total, "change") if loaded == self.total else f"{loaded:,} of {self.total:,}", ""))
         if self.listing.waiting:
-            parts.append((f"{self.listing.waiting} new above (g)", "title"))
-        return self.unread() + told(self.filter, parts) + marked(self.window), [("newest first", "")]
+            above = " above" if self.newest_first else ""
+            parts.append((f"{self.listing.waiting} new{above} (g)", "title"))
+        return self.unread() + told(self.filter, parts) + marked(self.window), self.told_sort()
 
     def about(self) -> tuple[str, list[Cell]]:
         entry = self.listing.rows.get(self.window.cursor or "")
@@ -195,16 +195,6 @@ class Audit(Listed):
         return f"{entry.action} by {clean(entry.who)}, {date(entry.at)}", told_of(entry)
 
     # --- what keys do -------------------------------------------------------------------------------------------------
-
-    def do_shorter(self) -> None:
-        self._turn(-1)
-
-    def do_longer(self) -> None:
-        self._turn(1)
-
-    def _turn(self, by: int) -> None:
-        self.span = span.turned(span.LISTED, self.span, by)
-        self.narrowed()
 
     def do_first(self) -> None:
         self.window.follow = Follow.FIRST

@@ -19,11 +19,10 @@ from holdfast_tui.gateway import Lost
 from holdfast_tui.model import span
 from holdfast_tui.model.becoming import Becoming
 from holdfast_tui.model.event import data_told, headers_told, preview
-from holdfast_tui.model.span import Span
 from holdfast_tui.model.window import Follow, Listing
 from holdfast_tui.plan import Plan, Verb
 from holdfast_tui.router import Mode
-from holdfast_tui.screens.listed import Listed
+from holdfast_tui.screens.dated import Dated
 from holdfast_tui.screens.page import marked, told
 from holdfast_tui.widgets.table import Column
 
@@ -49,14 +48,15 @@ GRAMMAR: Grammar = {
 }
 
 
-class Events(Listed):
+class Events(Dated):
+    MOST_ORDERED = 2_000
     kind = keys.EVENTS
     row_type, noun = EventRow, "event"
     columns = (
-        Column("TIME", 8),
+        Column("TIME", 8, letter="t", down=True, value=lambda event: event.seq),
         Column("SEQ", 7, right=True, spare=2),
-        Column("SUBJECT", 20),
-        Column("BYTES", 5, right=True),
+        Column("SUBJECT", 20, letter="s", value=lambda event: event.name),
+        Column("BYTES", 5, right=True, letter="b", down=True, value=lambda event: event.size),
         Column("BECAME", 22),
         Column("DATA", 10, flex=True),
     )
@@ -64,8 +64,6 @@ class Events(Listed):
     def __init__(self) -> None:
         self.listing = Listing[EventRow](lambda event: str(event.seq), lambda event: -event.seq)
         self.becoming = Becoming()
-        self.span: Span = span.LISTED[1]
-        self.more = False
         self.answered = False
         self.whole: dict[int, EventRow] = {}
         """The event under the cursor, whole, where the page has a part of it."""
@@ -74,7 +72,7 @@ class Events(Listed):
         """Where the next older page begins."""
         self._begin = True
         self._generation = 0
-        super().__init__()
+        super().__init__(span.LISTED[1])
         self.window.follow = Follow.FIRST
 
     def asking(self, now: Instant) -> EventsQuery:
@@ -110,14 +108,16 @@ class Events(Listed):
         return {key for key, event in self.listing.rows.items() if event.at < since}
 
     async def _read_behind(self, query: EventsQuery, generation: int) -> None:
-        """The next older ones, where the view nears the end, or where words let few of those that are loaded stay."""
-        if not self.more or self.window.top + 2 * self.window.height <= len(self.window):
-            return
-        page = await self.desk.gateway.published(replace(query, before=self._before))
-        if generation == self._generation:
+        """Older ones, where the view nears the end, or where words let few of those that are loaded stay."""
+        while self.wants_older:
+            page = await self.desk.gateway.published(replace(query, before=self._before))
+            if generation != self._generation:
+                return
             self.listing.take(page.events, gone=())
             self.more, self._before = page.more, page.before
             self.arrange_rows()
+            if self.newest_first:
+                return
 
     async def _read_cursor(self) -> None:
         event = self.listing.rows.get(self.window.cursor or "")
@@ -208,7 +208,7 @@ class Events(Listed):
     def empty(self) -> Sequence[str]:
         if not self.answered:
             return ["", "  Waiting for the first answer ..."]
-        within = "" if self.span.seconds is None else f" in the last {self.span.name}"
+        within = "" if self.span.seconds is None else f" in {self.within}"
         if self.filter:
             return ["", f"  No event{within} matches {clean(self.filter)}; esc clears the filter"]
         return [
@@ -221,8 +221,7 @@ class Events(Listed):
         ]
 
     def scope(self) -> tuple[list[Cell], list[Cell]]:
-        parts: list[Cell] = []
-        parts.append((f"{'all' if self.span.seconds is None else f'last {self.span.name}'} (< >)", ""))
+        parts = [self.told_span()]
         if not self.filter:
             parts.append(("all subjects (/)", ""))
         loaded, shown = len(self.listing.rows), len(self.window)
@@ -231,9 +230,11 @@ class Events(Listed):
             parts.append(("and older ones", "dim"))
         if self.window.follow is Follow.FIRST:
             right: list[Cell] = [("FOLLOW", "title")]
+        elif self.listing.waiting:
+            many = "many" if self.listing.waiting >= HEAD else str(self.listing.waiting)
+            right = [(f"{many} new{' above' if self.newest_first else ''} (g)", "title")]
         else:
-            above = "many" if self.listing.waiting >= HEAD else str(self.listing.waiting or "")
-            right = [(f"{above} new above (g)" if above else "newest first", "title" if above else "")]
+            right = self.told_sort()
         return self.unread() + told(self.filter, parts) + marked(self.window), right
 
     def about(self) -> tuple[str, list[Cell]]:
@@ -268,16 +269,6 @@ class Events(Listed):
 
     def turn(self) -> None:
         self.page = (self.page + 1) % len(PAGES)
-
-    def do_shorter(self) -> None:
-        self._turn(-1)
-
-    def do_longer(self) -> None:
-        self._turn(1)
-
-    def _turn(self, by: int) -> None:
-        self.span = span.turned(span.LISTED, self.span, by)
-        self.narrowed()
 
     def do_first(self) -> None:
         """The newest; from here on new ones come in at the top."""
