@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from holdfast.wire import api
 from holdfast.wire.api import Value
 from holdfast.wire.render import render_json
 from holdfast.wire.values import encode_value
@@ -290,3 +291,27 @@ async def test_in_read_only_nothing_is_offered_and_nothing_is_sent() -> None:
             await desk.press("4", key)
             assert f"{key} is off" in desk.text
         assert desk.client.changed == []
+
+
+async def test_the_kinds_of_errors_are_read_when_there_are_more_or_fewer_letters_and_now_and_then() -> None:
+    client, asked = FakeClient(), list[float]()
+    read = client.letter_groups
+
+    async def counted(query: api.LettersQuery | None = None) -> api.LetterGroups:
+        asked.append(desk.clock.now)
+        return await read(query)
+
+    client.letter_groups = counted  # type: ignore[method-assign]
+    async with bench(client, size=(120, 36)) as desk:
+        await desk.press("4")
+        assert len(asked) == 1
+        for _ in range(3):
+            await desk.later(1)
+        assert len(asked) == 1
+        client.letter_rows = client.letter_rows[1:]
+        await desk.later(1)
+        assert len(asked) == 2
+        await desk.later(4)
+        assert len(asked) == 2
+        await desk.later(1)
+        assert len(asked) == 3

@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.timer import Timer
 
+from holdfast.core.model import Instant, Seconds
 from holdfast.errors import HoldfastError
 from holdfast.wire import api
 from holdfast.wire.api import RunsOrder
@@ -37,6 +38,8 @@ ORDERS: Mapping[str, RunsOrder] = MappingProxyType(
 
 REST = 0.08
 """Seconds that the cursor rests on a letter before its history is read."""
+KINDS_EVERY: Seconds = 5.0
+"""How old the kinds of errors may be while there are as many letters: to find them takes the daemon a while."""
 KNOWN = 100
 """So many letters' histories are kept."""
 GROUPS = 4
@@ -66,6 +69,9 @@ class Dead(Mending):
         self.groups = Pane(id="groups")
         self.kinds: api.LetterGroups | str | None = None
         """The kinds of errors of what matches; None: not read yet, a text: why they could not be."""
+        self._kinds_of: tuple[str, int] | None = None
+        """The filter that they were read for, and of how many letters."""
+        self._kinds_at: Instant = 0.0
         self._histories: OrderedDict[str, Autopsy | str] = OrderedDict()
         self._resting: str | None = None
         self._rest: Timer | None = None
@@ -99,18 +105,21 @@ class Dead(Mending):
 
     async def read(self) -> None:
         await super().read()
-        if self.groups.size.height and self.groups.size.width:
-            await self._read_kinds(self.filter)
+        what = self.filter, self.reader.total
+        due = what != self._kinds_of or self.now >= self._kinds_at + KINDS_EVERY
+        if due and self.groups.size.height and self.groups.size.width:
+            await self._read_kinds(what)
 
-    async def _read_kinds(self, filter: str) -> None:
+    async def _read_kinds(self, what: tuple[str, int]) -> None:
         """The list is worth showing without them."""
         found: api.LetterGroups | str
         try:
             found = await self.desk.gateway.letter_groups(self.asking())
         except HoldfastError as error:
             found = str(error)
-        if filter == self.filter:
+        if what[0] == self.filter:
             self.kinds = found
+            self._kinds_of, self._kinds_at = None if isinstance(found, str) else what, self.now
 
     def failures(self) -> api.LettersQuery | None:
         return self.asking()
