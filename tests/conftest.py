@@ -95,7 +95,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _is_long(item: pytest.Item) -> bool:
-    return any(float(item.config.getoption(name)) > usual for name, usual in LONG.items())
+    asked = any(float(item.config.getoption(name)) > usual for name, usual in LONG.items())
+    return asked or bool(item.config.getoption("usepdb"))
 
 
 @pytest.fixture(autouse=True)
