@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -14,6 +16,7 @@ from holdfast.bus import topology
 from holdfast.bus.api import Api
 from holdfast.bus.jetstream import JetStreamBus, connect
 from holdfast.bus.layout import Layout
+from holdfast.bus.link import Link
 from holdfast.bus.ports import DUPLICATE_WINDOW, EVENTS_DUPLICATE_WINDOW, Item
 from holdfast.errors import BusError, ConnectError, ServerError, Unanswered
 from holdfast.wire.subjects import Stream, Subjects
@@ -187,6 +190,25 @@ async def test_who_is_cancelled_in_the_moment_of_an_answer_ends(nats: NatsServer
         pong.add_done_callback(lambda _: listening.cancel())
         await asyncio.wait([listening], timeout=10)
         assert listening.cancelled()
+
+
+async def test_who_is_cancelled_while_it_connects_ends_even_if_the_client_does_not_hear_of_it(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, real = asyncio.Event(), Link.connect
+
+    async def deaf(self: Link, *args: Any, **options: Any) -> None:
+        await real(self, *args, **options)
+        begun.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(Link, "connect", deaf)
+    connecting = asyncio.create_task(connect(nats.url, project="shop"))
+    await begun.wait()
+    connecting.cancel()
+    await asyncio.wait([connecting], timeout=10)
+    assert connecting.cancelled()
 
 
 async def test_closing_is_quick_where_the_server_is_gone(own_server: NatsServer) -> None:

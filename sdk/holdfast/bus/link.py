@@ -90,6 +90,8 @@ class Link(Client):
             raise ConnectError(f"expected nats:// or tls://, found {self.url}")
         if creds is not None and not Path(creds).is_file():  # noqa: ASYNC240  # a local file, once
             raise ConnectError(f"expected a NATS credentials file at {creds}, found none: correct nats.creds")
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task else 0
         try:
             await self.connect(
                 servers,
@@ -112,6 +114,9 @@ class Link(Client):
             raise ConnectError(self._why(error)) from error
         except ImportError as error:
             raise ConnectError(f"a credentials file needs {error.name}: pip install {error.name}") from error
+        if task and task.cancelling() > cancelled:  # on Python 3.11 the client may lose it (`asyncio.wait_for`)
+            await self.close()
+            raise asyncio.CancelledError
         self.options["allow_reconnect"] = True
         self.options["max_reconnect_attempts"] = -1
         self._begun = True
