@@ -132,7 +132,7 @@ def test_an_incident_is_found_mended_and_drained_in_under_twenty_keys(there: Dep
         operator.sees("left", "10/s")
         operator.sees("300 retried with the new payload", "No dead letters")
         operator.press("1")
-        operator.sees("0 dead")
+        operator.sees("> billing", "0 dead")
         operator.press("P")
         operator.sees("Pause 1 queue?  billing")
         operator.press("y")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from textual import events
+
 from holdfast.core.entries import StepCompleted
 from holdfast.wire.values import encode_value
 from holdfast_tui import keys
@@ -210,3 +212,16 @@ async def test_a_resize_moves_the_pane_and_keeps_the_cursor_in_view() -> None:
         await desk.pilot.resize_terminal(59, 10)
         await desk.settle()
         assert desk.text.strip() == "needs 60x10, is 59x10"
+
+
+async def test_keys_that_are_typed_ahead_are_for_the_screen_that_those_before_them_lead_to() -> None:
+    async with bench() as desk:
+        for key in "24jj1jP":  # all of them before the first is handled
+            desk.app.post_message(events.Key(key, key))
+        await until(desk, "Pause 1 queue?  billing")
+        await desk.press("n", "4")
+        assert desk.page.window.position == 2
+        desk.app.post_message(events.Key("1", "1"))
+        desk.app.post_message(events.Key("enter", None))
+        await until(desk, "queue:billing")
+        assert desk.kind == keys.RUNS

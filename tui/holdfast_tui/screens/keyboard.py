@@ -83,6 +83,9 @@ class Keyboard(Frame):
     def on_key(self, event: events.Key) -> None:
         event.stop()
         event.prevent_default()
+        if self.app.screen is not self:  # typed ahead: the key before it went to another screen
+            self.app.post_message(events.Key(event.key, event.character))
+            return
         self._pressed_at = self.now
         scene, key = self.scene(), router.key_name(event.key, event.character)
         if self.state.mode is Mode.NORMAL:
