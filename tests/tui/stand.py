@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import signal
 import sys
@@ -26,6 +27,7 @@ from holdfast.client import Client  # noqa: E402
 from holdfast_tui import Showing  # noqa: E402
 from holdfast_tui import app as desk_app  # noqa: E402
 from holdfast_tui.app import Desk  # noqa: E402
+from holdfast_tui.model import link, terminal  # noqa: E402
 from holdfast_tui.screens.page import Page  # noqa: E402
 from tui.world import NOW, FakeClient, log_line, run_id, runs  # noqa: E402
 
@@ -183,6 +185,8 @@ def main() -> int:
     client.log_rows = [log_line(number) for number in range(1, 400)]
     client.run_rows = runs(200)
     desk_app.TICK = options.pop("tick", 3600.0)
+    if options.pop("patient", False):  # it does not tell of a slow link, which a busy machine looks like
+        link.SLOW = terminal.SLOW = math.inf
 
     async def factory() -> Client:
         return client.real

@@ -194,7 +194,7 @@ def stand(
     lag: float = 0.0,
     **options: Any,
 ) -> Iterator[Stand]:
-    """The desk in a terminal, when it has drawn its first screen. Options: those of `operate`, and `tick`."""
+    """The desk in a terminal, when it has drawn its first screen. Options: those of `operate`, `tick` and `patient`."""
     with TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listener:
         path = f"{directory}/steps"
         listener.bind(path)

@@ -57,7 +57,9 @@ def walk(random: Random, length: int) -> list[Walked]:
 @pytest.mark.parametrize(("seed", "env"), [(0, {}), (1, {"COLORTERM": "truecolor"})], ids=["ansi", "truecolor"])
 def test_a_random_walk_leaves_the_same_cells(seed: int, env: dict[str, str]) -> None:
     with ExitStack() as stack:
-        stock, *ours = (stack.enter_context(stand(link=link, env=env)) for link in ("stock", "paced", "diff"))
+        stock, *ours = (
+            stack.enter_context(stand(link=link, env=env, patient=True)) for link in ("stock", "paced", "diff")
+        )
         for number, step in enumerate(walk(Random(seed), 45)):
             for desk in (stock, *ours):
                 step.take(desk)
