@@ -189,7 +189,7 @@ class Told(NamedTuple):
 async def test_whatever_is_killed_or_stopped_every_run_ends_right_and_nothing_recorded_runs_again(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    seconds = float(request.config.getoption("--minutes")) * 60 or 15
+    seconds = float(request.config.getoption("--minutes")) * 60 or 20
     seed = int(request.config.getoption("--seed")) or random.randrange(1 << 30)
     print(f"chaos: seed {seed}, {seconds:g} s")
     chance = random.Random(seed)

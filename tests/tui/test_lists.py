@@ -23,7 +23,6 @@ from holdfast.wire.api import RunsOrder
 from holdfast_tui.model.queue import explained
 from holdfast_tui.plan import Plan, Verb
 from holdfast_tui.router import Mode
-from holdfast_tui.screens import taking
 from holdfast_tui.screens.paged import DEBOUNCE
 from tui.desks import Bench, bench
 from tui.test_flows import until
@@ -269,19 +268,18 @@ async def test_a_marks_all_that_match_also_what_is_not_loaded() -> None:
         assert "in no state to retry" in desk.text or "Retry" in desk.text
 
 
-async def test_marks_end_at_their_most_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(taking, "MOST_MARKED", 3_000)
+async def test_marks_end_at_ten_thousand_and_say_so() -> None:
     client = FakeClient()
-    client.run_rows = runs(3_020)
+    client.run_rows = runs(10_020)
     async with bench(client) as desk:
         await desk.press("2", "a")
-        await until(desk, "3,000 runs marked, the first 3,000: more match")
-        assert len(desk.page.window.marks) == 3_000
+        await until(desk, "10,000 runs marked, the first 10,000: more match")
+        assert len(desk.page.window.marks) == 10_000
         assert len(desk.page.loaded) <= 2_000
         client.run_rows = client.run_rows[20:]
         await desk.press("ctrl+r")
         await until(desk, "marked are gone")
-        assert len(desk.page.window.marks) == 2_980
+        assert len(desk.page.window.marks) == 9_980
 
 
 # --- copies and files ---------------------------------------------------------------------------------------------
