@@ -236,11 +236,10 @@ class Projector:
 
     async def _kept_since(self, stream: Stream) -> Instant | None:
         """Since when the stream holds what came; None where it has dropped nothing yet, as one that is new."""
-        first = await self._bus.first_since(stream, 0.0)
-        if first <= 1:
-            return None
-        found = await self._bus.read(stream, f"{self._bus.subjects.root}.>", first=first, limit=1)
-        return found[0].time - SLACK if found else self._store.cursor(stream).time
+        found = await self._bus.read(stream, f"{self._bus.subjects.root}.>", limit=1)
+        if found:
+            return found[0].time - SLACK if found[0].seq > 1 else None
+        return self._store.cursor(stream).time if await self._bus.last_seq(stream) else None
 
     def _skip(self, stream: Stream, seq: int, error: Exception) -> None:
         self.skipped += 1

@@ -63,8 +63,8 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": "false",
 }
 _NAMES = {Stream.JOURNAL: "journal", Stream.LOGS: "logs", Stream.AUDIT: "audit"}
-_DATED = {Stream.LOGS: ("logs", "written_at"), Stream.AUDIT: ("audit", "done_at")}
-"""Tables that are kept for a time only, with the column that tells of when a row is."""
+_DATES = {Stream.LOGS: "written_at", Stream.AUDIT: "done_at"}
+"""Of the tables that are kept for a time only: the column that tells of when a row is."""
 
 _T = TypeVar("_T")
 
@@ -206,16 +206,14 @@ class Store:
             con.execute("UPDATE projection SET last_seq = 0 WHERE stream = $1", [name]).fetchall()
         self._cursors[name] = Cursor(0, self._cursors[name].time)
 
-    def forget(self, stream: Stream, before: Instant) -> int:
-        """Delete what is older of a stream that is not kept whole; so many rows.
+    def forget(self, stream: Stream, before: Instant) -> None:
+        """Delete what is older of a stream that is not kept whole.
 
         Raises:
             Rejected, Unavailable: nothing was deleted.
         """
-        table, column = _DATED[stream]
         with self._transaction() as con:
-            deleted = con.execute(f"DELETE FROM {table} WHERE {column} < $1", [utc(before)]).fetchone()
-        return int(deleted[0]) if deleted else 0
+            con.execute(f"DELETE FROM {_NAMES[stream]} WHERE {_DATES[stream]} < $1", [utc(before)]).fetchall()
 
     def _write(self, con: duckdb.DuckDBPyConnection, rows: Rows) -> None:
         created, changed = rows.created, rows.changed
