@@ -59,7 +59,6 @@ class Audit(Dated):
         self.total = 0
         self.answered = False
         self._begin = True
-        self._generation = 0
         super().__init__(span.LISTED[2])
         self.window.follow = Follow.FIRST
 
@@ -91,24 +90,17 @@ class Audit(Dated):
             self._begin, self.more = False, head.more
             self.listing.take(head.entries)
         else:
-            self.listing.take(head.entries, hold=self.held and self.window.follow is Follow.OFF, gone=self._gone(query))
+            self.listing.take(
+                head.entries, hold=self.held and self.window.follow is Follow.OFF, gone=self.outdated(query.since)
+            )
         self.arrange_rows()
-        while self.wants_older and self.listing.rows:
-            before = min(entry.seq for entry in self.listing.rows.values())
-            limit = HEAD if self.newest_first else MOST
-            page = await self.desk.gateway.audit(msgspec.structs.replace(query, before=before, limit=limit))
-            if generation != self._generation:
-                return
-            self.listing.take(page.entries, gone=())
-            self.more = page.more
-            self.arrange_rows()
-            if self.newest_first:
-                return
+        await self.read_older(query, generation)
 
-    def _gone(self, query: api.AuditQuery) -> set[str]:
-        """Entries that are older than the window now."""
-        since = query.since or 0.0
-        return {key for key, entry in self.listing.rows.items() if entry.at < since}
+    async def older(self, query: api.AuditQuery) -> tuple[Sequence[api.AuditEntry], bool]:
+        before = min((entry.seq for entry in self.listing.rows.values()), default=None)
+        limit = HEAD if self.newest_first else MOST
+        page = await self.desk.gateway.audit(msgspec.structs.replace(query, before=before, limit=limit))
+        return page.entries, page.more and bool(page.entries)
 
     @property
     def grammar(self) -> Grammar:

@@ -6,8 +6,10 @@ span are read, up to `MOST_ORDERED`, and the list says if there are more.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from holdfast.core.model import Instant
 from holdfast_tui.format import Cell
 from holdfast_tui.model import span
 from holdfast_tui.model.sorting import Sort
@@ -30,6 +32,8 @@ class Dated(Listed):
         self.span = begin
         self.more = False
         """Whether there are older ones than those that are here."""
+        self._generation = 0
+        """Which filter and span: an answer of before is none."""
         super().__init__(**options)
 
     @property
@@ -44,6 +48,26 @@ class Dated(Listed):
         if self.newest_first:
             return self.window.top + 2 * self.window.height > len(self.window)
         return len(self.listing.rows) < self.MOST_ORDERED
+
+    async def older(self, query: Any) -> tuple[Sequence[Any], bool]:
+        """The page behind the oldest that is here, and whether there are more behind that."""
+        raise NotImplementedError
+
+    async def read_older(self, query: Any, generation: int) -> None:
+        """Read older ones as far as they are wanted: one page where the view goes on, else all."""
+        while self.wants_older:
+            rows, more = await self.older(query)
+            if generation != self._generation:
+                return
+            self.listing.take(rows, gone=())
+            self.more = more
+            self.arrange_rows()
+            if self.newest_first:
+                return
+
+    def outdated(self, since: Instant | None) -> set[str]:
+        """Those that are older than the span by now."""
+        return {key for key, row in self.listing.rows.items() if row.at < (since or 0.0)}
 
     @property
     def within(self) -> str:

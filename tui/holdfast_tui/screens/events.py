@@ -71,7 +71,6 @@ class Events(Dated):
         self._before: int | None = None
         """Where the next older page begins."""
         self._begin = True
-        self._generation = 0
         super().__init__(span.LISTED[1])
         self.window.follow = Follow.FIRST
 
@@ -94,30 +93,18 @@ class Events(Dated):
             self._begin, self.more, self._before = False, head.more, head.before
             self.listing.take(head.events)
         elif joined:
-            self.listing.take(head.events, hold=self.held and not follows, gone=self._gone(query))
+            self.listing.take(head.events, hold=self.held and not follows, gone=self.outdated(query.since))
         else:
             self.listing.waiting = HEAD
         self.arrange_rows()
-        await self._read_behind(query, generation)
+        await self.read_older(query, generation)
         await self._read_cursor()
         await self._ask_runs()
 
-    def _gone(self, query: EventsQuery) -> set[str]:
-        """Events that are older than the window now."""
-        since = query.since or 0.0
-        return {key for key, event in self.listing.rows.items() if event.at < since}
-
-    async def _read_behind(self, query: EventsQuery, generation: int) -> None:
-        """Older ones, where the view nears the end, or where words let few of those that are loaded stay."""
-        while self.wants_older:
-            page = await self.desk.gateway.published(replace(query, before=self._before))
-            if generation != self._generation:
-                return
-            self.listing.take(page.events, gone=())
-            self.more, self._before = page.more, page.before
-            self.arrange_rows()
-            if self.newest_first:
-                return
+    async def older(self, query: EventsQuery) -> tuple[Sequence[EventRow], bool]:
+        page = await self.desk.gateway.published(replace(query, before=self._before))
+        self._before = page.before
+        return page.events, page.more
 
     async def _read_cursor(self) -> None:
         event = self.listing.rows.get(self.window.cursor or "")
