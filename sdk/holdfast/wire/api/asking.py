@@ -74,8 +74,6 @@ class AllChecked(msgspec.Struct, frozen=True):
 
 QUERY = "query"
 """`query.<run>`, served by the worker that has the run in memory: `Query` → `Answer`."""
-
-
 MOVED = "moved"
 """Code of a worker's refusal to answer a `Query`: another one has the run by now. It answers none of it any more, so
 whoever asks again comes to another worker."""

@@ -8,8 +8,6 @@ from holdfast.core.model import Instant, State
 
 EVENTS_REPLAY = "events.replay"
 """`EventsReplay` → `EventsReplayed`."""
-
-
 EVENTS_RUNS = "events.runs"
 """`EventRef` → `EventRuns`."""
 

@@ -9,8 +9,6 @@ from holdfast.wire.api.runs import RunsOrder
 
 LETTERS_LIST = "dlq.list"
 """`LettersQuery` → `LettersPage`."""
-
-
 LETTERS_GROUPS = "dlq.groups"
 """`LettersQuery` → `LetterGroups`."""
 

@@ -8,12 +8,8 @@ from holdfast.core.model import Instant, Rate, Seconds, State
 
 QUEUES_LIST = "queues.list"
 """`Nothing` → `Queues`."""
-
-
 QUEUES_WHY = "queues.why"
 """`RunRef` → `Why`."""
-
-
 QUEUES_PURGE = "queues.purge"
 """`QueuePurge` → `QueuePurged`."""
 

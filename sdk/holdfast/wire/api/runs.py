@@ -14,20 +14,12 @@ from holdfast.core.pending import Wait
 
 RUNS_LIST = "runs.list"
 """`RunsQuery` → `RunsPage`."""
-
-
 RUNS_GET = "runs.get"
 """`RunRef` → `RunView`."""
-
-
 RUNS_HISTORY = "runs.history"
 """`HistoryRef` → `History`."""
-
-
 RUNS_VALUE = "runs.value"
 """`ValueRef` → `Value`."""
-
-
 RUNS_COUNTS = "runs.counts"
 """`RunsQuery` → `RunsCounts`."""
 
